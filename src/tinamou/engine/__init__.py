@@ -1,0 +1,1 @@
+"""How any guest CPU runs: encoding patterns, decoder, threaded interpreter, soft MMU, vCPU loop."""

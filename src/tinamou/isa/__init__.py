@@ -1,0 +1,1 @@
+"""What each CPU does: one folder per architecture, the same file names in each."""

@@ -1,0 +1,1 @@
+"""RISC-V, RV32 and RV64 from one description."""
