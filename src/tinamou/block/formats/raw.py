@@ -1,0 +1,84 @@
+"""The disk as it is, byte for byte; `offset` and `size` show a window of the file."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+from typing import TYPE_CHECKING, Any
+
+from .. import options as opt
+from ..node import BlockError, Extent, Format, Options
+
+if TYPE_CHECKING:
+    from ..graph import Graph
+    from ..node import Buffer, Protocol
+
+
+class Raw(Format, name="raw"):
+    child_names = ("file",)
+    can_create = True
+    look_below = True
+
+    class Open(Options):
+        offset = opt.size("offset in the disk where the image starts")
+        size = opt.size("virtual disk size")
+
+    class Create(Options):
+        size = opt.size("Virtual disk size")
+
+    opts: Open
+
+    @classmethod
+    def probe(cls, head: bytes, file_size: int, filename: str) -> int:
+        return 1
+
+    def open(self) -> None:
+        self.start = self.opts.offset or 0
+        room = self.file.size - self.start
+        if room < 0:
+            raise BlockError(f"Offset ({self.start}) cannot be greater than size of the containing file ({self.file.size})")
+        if self.opts.size is not None and self.opts.size > room:
+            raise BlockError(
+                f"The sum of offset ({self.start}) and size ({self.opts.size}) has to be smaller or equal to the "
+                f"actual size of the containing file ({self.file.size})"
+            )
+        if self.opts.size is not None and self.opts.size % 512:
+            raise BlockError(f"Specified size is not multiple of 512")  # noqa: F541
+        self.size = room if self.opts.size is None else self.opts.size
+        self.alignment = self.file.alignment
+
+    def extent(self, pos: int, want: int) -> Extent:
+        return Extent("data", self.size - pos, self.start + pos)
+
+    def read_into(self, pos: int, view: memoryview) -> None:
+        self.file.read_into(self.start + pos, view)
+
+    def writev(self, pos: int, buffers: Sequence[Buffer]) -> None:
+        self.file.writev(self.start + pos, buffers)
+
+    def write_zeroes(self, pos: int, length: int, unmap: bool = True) -> None:
+        self.file.write_zeroes(self.start + pos, length, unmap)
+
+    def discard(self, pos: int, length: int) -> None:
+        self.file.discard(self.start + pos, length)
+
+    def resize(self, size: int, preallocation: str = "off", exact: bool = True) -> None:
+        if self.opts.size is not None:
+            raise BlockError("Cannot resize fixed-size raw disks")
+        self.file.resize(self.start + size, preallocation, exact)
+        self.size = size
+
+    def zeroes_when_new(self) -> bool:
+        return self.file.zeroes_when_new()
+
+    @classmethod
+    def create_image(cls, graph: Graph, filename: str, protocol: type[Protocol], options: Any) -> None:
+        lower = protocol.Create({k: v for k, v in _plain(options).items() if k in protocol.Create.keys()})
+        protocol.create_file(graph, filename, lower)
+
+    @classmethod
+    def measure(cls, options: Any, disk_size: int, ranges: Iterable[tuple[int, int]]) -> tuple[int, int]:
+        return disk_size, disk_size
+
+
+def _plain(options: Options) -> dict[str, Any]:
+    return {o.key: v for o in options.declared() if (v := getattr(options, o.attribute)) is not None}

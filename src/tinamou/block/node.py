@@ -1,0 +1,759 @@
+"""Nodes of the block graph and the code all drivers share.
+
+A node is a virtual disk: `size` bytes that can be read, written, zeroed, discarded. Three kinds of driver subclass `Node`:
+
+`Protocol`  reaches storage (a file, a device, nothing at all); it implements the byte operations themselves.
+`Format`    lays a disk out inside other nodes. It answers "where does this byte live?" (`extent`) and "make room for it"
+            (`allocate`, `link`); reading, writing, copy-on-write, zeroing, backing chains, map, convert, compare, commit and
+            rebase are shared code over these answers. Data moves as whole extents between files and buffers, never byte by
+            byte through Python.
+`Filter`    passes everything to its child and changes one thing on the way.
+
+Drivers are found by file name: driver `copy-on-read` is `filters/copy_on_read.py`. Nothing else lists them.
+
+All positions and lengths are bytes. A node may be used from several threads; `Format.lock` guards metadata.
+"""
+
+from __future__ import annotations
+
+import threading
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, Any, ClassVar, NamedTuple
+
+from . import options as opt
+from .errors import BlockError, CorruptImage, Unsupported
+from .options import Options
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable, Iterator, Sequence
+
+    from .graph import Graph
+
+    Buffer = bytes | bytearray | memoryview
+
+
+MAX_SIZE = (1 << 63) - 1
+_ZEROES = bytes(1 << 20)
+_zero_arrays: dict[int, bytearray] = {}
+
+
+def zeroes(length: int) -> memoryview:
+    """`length` zero bytes to write from, at most 1 MiB, not copied."""
+    return memoryview(_ZEROES)[:length]
+
+
+def is_zero(data: Buffer) -> bool:
+    """Whether all bytes are zero, by memory compare."""
+    n = len(data)
+    if n > 65536:
+        view = memoryview(data)
+        return all(is_zero(view[i : i + 65536]) for i in range(0, n, 65536))
+    if n and data[n - 1]:
+        return False
+    same = _zero_arrays.get(n)
+    if same is None:
+        if len(_zero_arrays) > 64:
+            _zero_arrays.clear()
+        same = _zero_arrays[n] = bytearray(n)
+    return same == data
+
+
+class Extent(NamedTuple):
+    """Where `length` bytes of a disk, from the asked position on, live.
+
+    kind      "data"   in `file` at byte `offset`, as they are
+              "crypt"  in `file` at byte `offset`, through the node's `encrypt`/`decrypt`
+              "zero"   reads as zeroes (`offset` >= 0: space is reserved there)
+              "hole"   never written: the backing node shows through, zeroes where there is none
+              "zlib", "zstd", ...  compressed with the cluster's other bytes: `size` bytes in `file` at `offset`, and the
+                       first wanted byte is byte `skip` of the unpacked cluster
+    length    at least 1; may reach beyond what was asked
+    writable  "data"/"crypt" only: may be overwritten in place (False when a snapshot shares it)
+    file      the node that holds it; None: the format's own `file` child
+    """
+
+    kind: str
+    length: int
+    offset: int = -1
+    size: int = 0
+    skip: int = 0
+    writable: bool = True
+    file: Node | None = None
+
+
+class Status(NamedTuple):
+    """What a user is told about a range (`map`): the answer after looking through filters, formats and the host file."""
+
+    length: int
+    data: bool
+    zero: bool
+    present: bool
+    depth: int
+    offset: int = -1
+    file: Node | None = None
+    compressed: bool = False
+
+
+@dataclass
+class CheckResult:
+    """What `check` found and repaired. `messages` are the lines for the user, in the order found."""
+
+    corruptions: int = 0
+    leaks: int = 0
+    errors: int = 0
+    corruptions_fixed: int = 0
+    leaks_fixed: int = 0
+    total_clusters: int = 0
+    allocated_clusters: int = 0
+    fragmented_clusters: int = 0
+    compressed_clusters: int = 0
+    image_end: int = 0
+    messages: list[str] = field(default_factory=list)
+
+
+@dataclass
+class Snapshot:
+    """An internal snapshot as listed by `snapshot -l` and `info`."""
+
+    id: str
+    name: str
+    vm_state_size: int = 0
+    date_sec: int = 0
+    date_nsec: int = 0
+    vm_clock_nsec: int = 0
+    icount: int | None = None
+    disk_size: int = 0
+
+
+class Node:
+    """A virtual disk. Subclasses say what they need in class attributes and override what differs."""
+
+    driver: ClassVar[str] = ""
+    kind: ClassVar[str] = ""
+    drivers: ClassVar[dict[str, type[Node]]] = {}
+    child_names: ClassVar[tuple[str, ...]] = ()
+    """Names of options that are child nodes (`file`, `backing`, `data-file`)."""
+    abstract: ClassVar[bool] = True
+
+    class Open(Options):
+        """Options understood when opening, besides the generic ones."""
+
+    class Create(Options):
+        """Options understood by `create`; a driver that cannot create leaves `can_create` False."""
+
+    can_create: ClassVar[bool] = False
+
+    def __init_subclass__(cls, name: str = "") -> None:
+        cls.driver = name
+        cls.abstract = not name
+        if name:
+            Node.drivers[name] = cls
+
+    def __init__(self, graph: Graph, options: Options, settings: Settings) -> None:
+        self.graph = graph
+        self.opts = options
+        self.settings = settings
+        self.name = ""
+        self.filename = ""
+        self.read_only = not settings.write
+        self.size = 0
+        self.children: dict[str, Node] = {}
+        self.alignment = 1
+        self.full_options: dict[str, Any] = {}
+
+    # What a driver implements
+
+    def open(self) -> None:
+        """Read headers and set `size`; children are there already. Raises `BlockError` for anything that is wrong."""
+
+    def close(self) -> None:
+        """Write what is cached and let go; called once, before the children are closed."""
+
+    def extent(self, pos: int, want: int) -> Extent:
+        """Where the bytes from `pos` on live; `want` says how far the caller cares (a hint)."""
+        raise NotImplementedError
+
+    def read_into(self, pos: int, view: memoryview) -> None:
+        """Fill `view` from byte `pos`; the range is inside the disk. Raises `OSError`."""
+        raise NotImplementedError
+
+    def writev(self, pos: int, buffers: Sequence[Buffer]) -> None:
+        """Write the buffers one after the other from byte `pos` on. Raises `OSError`."""
+        raise NotImplementedError
+
+    def write_zeroes(self, pos: int, length: int, unmap: bool = True) -> None:
+        """Make the range read as zeroes; `unmap` allows giving the space back."""
+        while length:
+            n = min(length, len(_ZEROES))
+            self.writev(pos, [zeroes(n)])
+            pos, length = pos + n, length - n
+
+    def discard(self, pos: int, length: int) -> None:
+        """The contents of the range are of no further use. Doing nothing is allowed."""
+
+    def flush(self) -> None:
+        """Everything written is on stable storage when this returns."""
+        for child in self.children.values():
+            child.flush()
+
+    def resize(self, size: int, preallocation: str = "off", exact: bool = True) -> None:
+        """Change the disk's size in bytes; new space reads as zeroes."""
+        raise Unsupported(f"Image format driver '{self.driver}' does not support resize")
+
+    # What users call
+
+    def read(self, pos: int, length: int) -> bytes:
+        """`length` bytes from `pos`; bytes beyond the end of the disk read as zeroes."""
+        data = bytearray(length)
+        n = max(0, min(length, self.size - pos))
+        if n:
+            self.read_into(pos, memoryview(data)[:n])
+        return bytes(data)
+
+    def write(self, pos: int, data: Buffer) -> None:
+        if len(data):
+            self.writev(pos, [data])
+
+    def sync_metadata(self) -> None:
+        """Hand cached metadata to the file below without waiting for the disk."""
+
+    @property
+    def file(self) -> Node:
+        """The main child."""
+        return self.children["file"]
+
+    @property
+    def backing(self) -> Node | None:
+        return self.children.get("backing")
+
+    @property
+    def below(self) -> Node | None:
+        """The node whose disk this one shows: for filters the child, otherwise None."""
+        return None
+
+    def zeroes_when_new(self) -> bool:
+        """Whether a freshly created disk of this driver reads as zeroes."""
+        return False
+
+    def allocated_bytes(self) -> int | None:
+        """Host storage used, in bytes (`disk size`)."""
+        total = None
+        for name, child in self.children.items():
+            n = child.allocated_bytes() if name != "backing" else None
+            if n is not None:
+                total = n + (total or 0)
+        return total
+
+    def info(self) -> dict[str, Any] | None:
+        """The `format-specific` data of `info`: JSON keys and values in the order shown; None: nothing to say."""
+        return None
+
+    def exact_filename(self) -> str:
+        """The name a user can type to get at this node, `json:{...}` when no plain name says it all."""
+        return self.filename
+
+    def __repr__(self) -> str:
+        return f"<{self.driver} {self.filename!r} size={self.size}>"
+
+
+@dataclass
+class Settings:
+    """How a node is opened: what the generic options (`read-only`, `cache.direct`, ...) and the tool's flags say.
+
+    `share` False takes the host locks as exclusively as the tool's work needs; `force_share` (-U) takes none.
+    """
+
+    write: bool = False
+    backing: bool = True
+    direct: bool = False
+    no_flush: bool = False
+    writethrough: bool = False
+    discard: str = "ignore"
+    detect_zeroes: str = "off"
+    force_share: bool = False
+    auto_read_only: bool = False
+    for_check: bool = False
+    no_io: bool = False
+    locks: str = "auto"
+    native_aio: str | None = None
+    resize: bool = True
+    """Whether a writer also takes the permission to resize the host file (formats do, raw guests' disks do not)."""
+
+
+class Protocol(Node):
+    """Reaches storage. Implements `open`, `read_into`, `writev`, `flush`, usually `extent`, `write_zeroes`, `discard`,
+    `resize`; and `create_file` when it can create."""
+
+    kind = "protocol"
+    prefixes: ClassVar[tuple[str, ...]] = ()
+    """File name prefixes this driver claims: `("nbd",)` claims `nbd:...`."""
+
+    @classmethod
+    def parse_filename(cls, filename: str) -> dict[str, Any]:
+        """Open options said by a file name with one of the prefixes (or, for `file`, any name)."""
+        return {"filename": filename}
+
+    @classmethod
+    def claims(cls, filename: str) -> bool:
+        """Whether a name without prefix belongs here (`host_device` claims /dev/sda)."""
+        return False
+
+    @classmethod
+    def create_file(cls, graph: Graph, filename: str, options: Options) -> None:
+        """Create storage named `filename`, empty or of `options.size` bytes; existing contents are lost."""
+        raise BlockError(f"Protocol driver '{cls.driver}' does not support image creation")
+
+    @classmethod
+    def delete_file(cls, filename: str) -> None:
+        """Remove what `create_file` made."""
+
+    def extent(self, pos: int, want: int) -> Extent:
+        return Extent("data", self.size - pos, pos, file=self)
+
+
+class Filter(Node):
+    """Shows its child `file`, changed. Everything not overridden goes to the child."""
+
+    kind = "filter"
+    child_names = ("file",)
+
+    def open(self) -> None:
+        self.size = self.file.size
+        self.alignment = self.file.alignment
+
+    @property
+    def below(self) -> Node | None:
+        return self.children.get("file")
+
+    def extent(self, pos: int, want: int) -> Extent:
+        return Extent("data", self.size - pos, pos)
+
+    def read_into(self, pos: int, view: memoryview) -> None:
+        self.file.read_into(pos, view)
+
+    def writev(self, pos: int, buffers: Sequence[Buffer]) -> None:
+        self.file.writev(pos, buffers)
+
+    def write_zeroes(self, pos: int, length: int, unmap: bool = True) -> None:
+        self.file.write_zeroes(pos, length, unmap)
+
+    def discard(self, pos: int, length: int) -> None:
+        self.file.discard(pos, length)
+
+    def resize(self, size: int, preallocation: str = "off", exact: bool = True) -> None:
+        self.file.resize(size, preallocation, exact)
+        self.size = self.file.size
+
+    def zeroes_when_new(self) -> bool:
+        return self.file.zeroes_when_new()
+
+
+class Format(Node):
+    """Lays a disk out inside `file`. A format is one module in `formats/`; see docs/how-to/add-an-image-format.md.
+
+    It must have: `probe`, `open` (sets `size`, and `cluster_size` if it allocates in units), `extent`.
+    To be written to: `allocate` and `link`. To be created: `class Create(Options)` and `create`.
+    It may have: `erase` (zero or discard whole clusters by metadata alone), `resize`, `check`, `info`, `flush_metadata`,
+    `snapshots`, `compress`/`link_compressed`, `encrypt`/`decrypt`, `measure`, `backing_file`.
+    """
+
+    kind = "format"
+    child_names: ClassVar[tuple[str, ...]] = ("file", "backing")
+    supports_backing: ClassVar[bool] = False
+    supports_check: ClassVar[bool] = False
+    look_below: bool = False
+    """Whether `status` also asks the file below about data extents (raw does: a hole of the file reads as zeroes)."""
+    present_when_zero: bool = False
+    compression: ClassVar[bool] = False
+    """Whether `convert -c` works: the class has `compress` and `link_compressed`."""
+
+    class Create(Options):
+        size = opt.size("Virtual disk size")
+
+    def __init__(self, graph: Graph, options: Options, settings: Settings) -> None:
+        super().__init__(graph, options, settings)
+        self.lock = threading.RLock()
+        self.cluster_size = 0
+        self.backing_file: str | None = None
+        self.backing_format: str | None = None
+        self._unpacked: tuple[tuple[Node, int, int], bytes] | None = None
+
+    # The format itself
+
+    @classmethod
+    def probe(cls, head: bytes, file_size: int, filename: str) -> int:
+        """How sure it is that a file is of this format, 0 to 100, from its first bytes (2048 at most)."""
+        return 0
+
+    @classmethod
+    def create(cls, graph: Graph, file: Node, options: Any) -> None:
+        """Write a new, empty image of `options.size` bytes into the empty `file`."""
+        raise BlockError(f"Format driver '{cls.driver}' does not support image creation")
+
+    @classmethod
+    def create_image(cls, graph: Graph, filename: str, protocol: type[Protocol], options: Any) -> None:
+        """Make the file, open it, call `create`; a failure removes the file again."""
+        lower = protocol.Create()
+        for option in lower.declared():
+            if option.key in options.given and option.attribute != "size":
+                setattr(lower, option.attribute, getattr(options, option.attribute))
+        protocol.create_file(graph, filename, lower)
+        file = None
+        try:
+            file = graph.open_options({}, Settings(write=True, discard="unmap"), filename, as_file=True)
+            cls.create(graph, file, options)
+        except BaseException:
+            protocol.delete_file(filename)
+            raise
+        finally:
+            if file is not None:
+                graph.close_node(file)
+
+    def allocate(self, pos: int, length: int) -> Extent:
+        """Reserve room for the whole clusters `pos` .. `pos + length` (multiples of `cluster_size`; the last cluster may
+        reach beyond the disk's end).
+
+        Returns a "data" (or "crypt") extent of at least one cluster, at most `length` bytes, contiguous in its file. The
+        contents there are undefined; nothing of it may be visible to readers, on disk or in memory, before `link`.
+        `offset` < 0 is not allowed; raise `OSError(ENOSPC)` when there is no room.
+        """
+        raise BlockError(f"Image format driver '{self.driver}' cannot be written to")
+
+    def link(self, pos: int, extent: Extent) -> None:
+        """The clusters from `pos` on now live in `extent`, whose data has been written: record it. What they lived in
+        before is released."""
+        raise NotImplementedError
+
+    def erase(self, pos: int, length: int, zero: bool) -> bool:
+        """Make the whole clusters read as zeroes (`zero`), or forget them (what a discard may do), by metadata alone;
+        False: this format cannot, and the shared code writes zeroes (or does nothing)."""
+        return False
+
+    def unlink_failed(self, pos: int, extent: Extent) -> None:
+        """Writing to `extent` failed before `link`: release the reservation."""
+
+    def flush_metadata(self) -> None:
+        """Write cached metadata to `file`, in an order that leaves the image consistent at each step."""
+
+    def decrypt(self, pos: int, offset: int, view: memoryview) -> None:
+        """Decrypt `view` in place; it is byte `pos` of the disk and byte `offset` of the file, both sector aligned."""
+        raise NotImplementedError
+
+    def encrypt(self, pos: int, offset: int, data: Buffer) -> Buffer:
+        """The ciphertext of `data` (a new buffer)."""
+        raise NotImplementedError
+
+    def unpack(self, kind: str, data: bytes, length: int) -> bytes:
+        """Decompress one cluster of `length` bytes; raises `CorruptImage`."""
+        from .compress import unpack
+
+        return unpack(kind, data, length)
+
+    def compress(self, data: Buffer) -> bytes | None:
+        """Pack one cluster; None when it does not become smaller. Called from several threads at once."""
+        raise NotImplementedError
+
+    def link_compressed(self, pos: int, data: bytes, length: int) -> None:
+        """Store a packed cluster as the cluster at `pos`, `length` bytes unpacked."""
+        raise Unsupported("Compression not supported for this file format")
+
+    def check(self, fix_leaks: bool, fix_errors: bool) -> CheckResult:
+        """Look for contradictions, repair them if asked."""
+        raise Unsupported("This image format does not support checks")
+
+    @classmethod
+    def measure(cls, options: Any, disk_size: int, ranges: Iterable[tuple[int, int]]) -> tuple[int, int]:
+        """File size needed for a disk with data in `ranges` [(start, length)], and for a fully allocated one."""
+        raise Unsupported(f"Block driver '{cls.driver}' does not support size measurement")
+
+    def snapshots(self) -> list[Snapshot]:
+        """The internal snapshots, oldest first."""
+        return []
+
+    # Shared code
+
+    @property
+    def encrypted(self) -> bool:
+        return False
+
+    def cluster_extent_size(self) -> int:
+        return self.cluster_size or 512
+
+    def unpacked_length(self, pos: int) -> int:
+        """Bytes of the unpacked cluster at `pos`."""
+        return self.cluster_size
+
+    def read_into(self, pos: int, view: memoryview) -> None:
+        end = pos + len(view)
+        at = 0
+        while pos < end:
+            want = end - pos
+            with self.lock:
+                extent = self.extent(pos, want)
+            n = extent.length if extent.length < want else want
+            part = view[at : at + n]
+            kind = extent.kind
+            if kind == "data":
+                self._read_file(extent.file or self.children["file"], extent.offset, part)
+            elif kind == "hole":
+                self.read_backing(pos, part)
+            elif kind == "zero":
+                fill_zero(part)
+            elif kind == "crypt":
+                self._read_crypt(pos, extent, part)
+            else:
+                cluster = self.read_packed(extent, self.unpacked_length(pos))
+                part[:] = cluster[extent.skip : extent.skip + n]
+            pos += n
+            at += n
+
+    def read_backing(self, pos: int, view: memoryview) -> None:
+        """Fill `view` from the backing node; bytes beyond its end are zero."""
+        backing = self.children.get("backing")
+        n = 0
+        if backing is not None:
+            n = max(0, min(len(view), backing.size - pos))
+            if n:
+                backing.read_into(pos, view[:n])
+        if n < len(view):
+            fill_zero(view[n:])
+
+    @staticmethod
+    def _read_file(file: Node, offset: int, view: memoryview) -> None:
+        n = max(0, min(len(view), file.size - offset))
+        if n:
+            file.read_into(offset, view[:n])
+        if n < len(view):
+            fill_zero(view[n:])
+
+    def _read_crypt(self, pos: int, extent: Extent, view: memoryview) -> None:
+        sector = 512
+        head = pos % sector
+        n = (head + len(view) + sector - 1) // sector * sector
+        data = view if not head and n == len(view) else memoryview(bytearray(n))
+        self._read_file(extent.file or self.children["file"], extent.offset - head, data)
+        self.decrypt(pos - head, extent.offset - head, data)
+        if data is not view:
+            view[:] = data[head : head + len(view)]
+
+    def read_packed(self, extent: Extent, length: int) -> bytes:
+        """The unpacked cluster of a compressed extent; the last one is remembered."""
+        file = extent.file or self.children["file"]
+        key = (file, extent.offset, extent.size)
+        last = self._unpacked
+        if last is not None and last[0] == key:
+            return last[1]
+        cluster = self.unpack(extent.kind, file.read(extent.offset, extent.size), length)
+        self._unpacked = (key, cluster)
+        return cluster
+
+    def writev(self, pos: int, buffers: Sequence[Buffer]) -> None:
+        if len(buffers) == 1:
+            view = memoryview(buffers[0]).cast("B")
+        else:
+            view = memoryview(b"".join(buffers))
+        end = pos + len(view)
+        at = 0
+        while pos < end:
+            want = end - pos
+            with self.lock:
+                extent = self.extent(pos, want)
+                in_place = extent.writable and extent.kind in ("data", "crypt")
+                if not in_place:
+                    n = self._write_new(pos, view[at:], extent)
+            if in_place:
+                n = min(want, extent.length)
+                self._write_extent(pos, extent, view[at : at + n])
+            pos += n
+            at += n
+
+    def _write_extent(self, pos: int, extent: Extent, data: memoryview) -> None:
+        file = extent.file or self.children["file"]
+        if extent.kind == "data":
+            file.writev(extent.offset, [data])
+            return
+        head = pos % 512
+        tail = -(head + len(data)) % 512
+        if head or tail:
+            with self.lock:
+                whole = bytearray(head + len(data) + tail)
+                view = memoryview(whole)
+                self._read_crypt(pos - head, extent._replace(offset=extent.offset - head), view)
+                view[head : head + len(data)] = data
+                file.writev(extent.offset - head, [self.encrypt(pos - head, extent.offset - head, view)])
+        else:
+            file.writev(extent.offset, [self.encrypt(pos, extent.offset, data)])
+
+    def _write_new(self, pos: int, data: memoryview, old: Extent) -> int:
+        """Write the first bytes of `data` to new clusters, with what surrounds them in their clusters; bytes taken."""
+        unit = self.cluster_extent_size()
+        start = pos // unit * unit
+        n = min(len(data), max(old.length, unit - (pos - start)))
+        if old.kind not in ("hole", "zero", "data", "crypt"):
+            n = min(n, unit - (pos - start))
+        new = self.allocate(start, -(-(pos + n) // unit) * unit - start)
+        try:
+            n = min(n, start + new.length - pos)
+            stop = pos + n
+            end = -(-stop // unit) * unit
+            pieces: list[Buffer] = []
+            if pos > start:
+                pieces.append(self._old_bytes(start, pos))
+            pieces.append(data[:n])
+            if end > stop:
+                pieces.append(self._old_bytes(stop, end))
+            new = new._replace(length=end - start)
+            file = new.file or self.children["file"]
+            if new.kind == "crypt":
+                pieces = [self.encrypt(start, new.offset, b"".join(pieces))]
+            file.writev(new.offset, pieces)
+        except BaseException:
+            self.unlink_failed(start, new)
+            raise
+        self.link(start, new)
+        return n
+
+    def _old_bytes(self, start: int, end: int) -> Buffer:
+        """The disk's present contents, zeroes beyond its end."""
+        data = bytearray(end - start)
+        n = min(end, self.size) - start
+        if n > 0:
+            self.read_into(start, memoryview(data)[:n])
+        return data
+
+    def write_zeroes(self, pos: int, length: int, unmap: bool = True) -> None:
+        self._whole_clusters(pos, length, True, unmap)
+
+    def discard(self, pos: int, length: int) -> None:
+        self._whole_clusters(pos, length, False, True)
+
+    def _whole_clusters(self, pos: int, length: int, zero: bool, unmap: bool) -> None:
+        end = pos + length
+        unit = self.cluster_extent_size()
+        start = -(-pos // unit) * unit
+        stop = end if end == self.size else end // unit * unit
+        if self.cluster_size and start < stop:
+            whole = -(-stop // unit) * unit
+            with self.lock:
+                done = self.erase(start, whole - start, zero)
+        else:
+            done = False
+        if not zero:
+            return
+        for a, b in ((pos, start), (stop, end)) if done else ((pos, end),):
+            while a < b:
+                n = min(b - a, len(_ZEROES))
+                with self.lock:
+                    extent = self.extent(a, n)
+                n = min(n, extent.length)
+                backing = self.children.get("backing")
+                if extent.kind == "data" and extent.writable:
+                    (extent.file or self.file).write_zeroes(extent.offset, n, unmap)
+                elif extent.kind == "zero" or (extent.kind == "hole" and (backing is None or a >= backing.size)):
+                    pass
+                else:
+                    self.writev(a, [zeroes(n)])
+                a += n
+
+    def flush(self) -> None:
+        with self.lock:
+            self.flush_metadata()
+        for name, child in self.children.items():
+            if name != "backing":
+                child.flush()
+
+    def close(self) -> None:
+        if not self.read_only:
+            self.flush_metadata()
+
+    def zeroes_when_new(self) -> bool:
+        return True
+
+
+def fill_zero(view: memoryview) -> None:
+    """Set every byte of `view` to zero."""
+    n = len(view)
+    step = len(_ZEROES)
+    if n <= step:
+        view[:] = zeroes(n)
+        return
+    for at in range(0, n, step):
+        view[at : at + step] = zeroes(min(step, n - at))
+
+
+def status(node: Node, pos: int, want: int, depth: int = 0, until: Node | None = None) -> Status:
+    """What the range from `pos` on is, looking through filters and backing nodes down to, but not into, `until`.
+
+    `depth` counts the backing layers above the one that answers. The length is at most `want`.
+    """
+    layer: Node | None = node
+    while layer is not None and layer is not until:
+        if layer.below is not None:
+            layer = layer.below
+            continue
+        if pos >= layer.size:
+            return Status(want, False, True, False, depth)
+        want = min(want, layer.size - pos)
+        extent = layer.extent(pos, want)
+        n = min(extent.length, want)
+        if extent.kind != "hole":
+            return _host_status(layer, extent, n, depth)
+        backing = layer.children.get("backing")
+        if backing is None:
+            return Status(n, False, True, False, depth)
+        if backing is until:
+            return Status(n, False, False, False, depth + 1)
+        want = n
+        layer = backing
+        depth += 1
+        if pos >= layer.size:
+            return Status(n, False, True, True, depth)
+    return Status(want, False, False, False, depth)
+
+
+def _host_status(layer: Node, extent: Extent, n: int, depth: int) -> Status:
+    """Complete an allocated extent with what the host file knows."""
+    file = extent.file or layer.children.get("file")
+    if extent.kind == "zero":
+        return Status(n, False, True, True, depth, extent.offset, file)
+    if extent.kind not in ("data", "crypt"):
+        return Status(n, True, False, True, depth, compressed=True)
+    offset = extent.offset
+    if isinstance(layer, Format) and layer.look_below and file is not None and file is not layer:
+        inner = status(file, offset, n)
+        return inner._replace(present=inner.data or layer.present_when_zero, depth=depth)
+    if extent.kind == "crypt" or (isinstance(layer, Format) and layer.encrypted):
+        offset = -1
+    return Status(n, True, False, True, depth, offset, file)
+
+
+def walk(node: Node) -> Iterator[Node]:
+    """The node and its backing chain, top first, filters left out."""
+    layer: Node | None = node
+    while layer is not None:
+        while layer.below is not None:
+            layer = layer.below
+        yield layer
+        layer = layer.backing
+
+
+__all__ = [
+    "BlockError",
+    "CheckResult",
+    "CorruptImage",
+    "Extent",
+    "Filter",
+    "Format",
+    "Node",
+    "Options",
+    "Protocol",
+    "Settings",
+    "Snapshot",
+    "Status",
+    "Unsupported",
+    "fill_zero",
+    "is_zero",
+    "status",
+    "walk",
+    "zeroes",
+]
