@@ -1,0 +1,42 @@
+"""State of a hart.  The RISC-V Instruction Set Manual, Volume I, 20240411, 2.1, 13.2 (reservations) and 20.1-20.2 (floating point)."""
+
+from __future__ import annotations
+
+import time
+from typing import Annotated
+
+from tinamou.engine.cpu import Cpu, Trap
+from tinamou.native.ops import intrinsic
+from tinamou.native.types import Array, u32, u64
+
+from .traps import ILLEGAL_INSTRUCTION
+
+UNRESERVED = 0xFFFF_FFFF_FFFF_FFFF  # no LR address: those are aligned
+
+
+class Hart(Cpu):
+    """One hardware thread.  RV32 keeps its registers zero-extended."""
+
+    x: Annotated[Array[u64], 33]  # x[0] stays 0; x[32] swallows the writes to it
+    f: Annotated[Array[u64], 32]  # FLEN is 64; narrower values are NaN-boxed
+    fflags: u32  # NV DZ OF UF NX from bit 4 down
+    frm: u32
+    reservation: u64  # address of the last LR, or UNRESERVED
+    reserved: u64  # what it read, sign-extended
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.reservation = u64(UNRESERVED)
+
+    @intrinsic
+    def cycles(self) -> u64:
+        """What the user counters cycle, time and instret show: nanoseconds of a clock that never goes back."""
+        return u64(time.perf_counter_ns())
+
+    def read_privileged(self, csr: u32) -> u64:
+        """A CSR that is none of the user-level ones of csr.py.  A hart without privileged state has no others."""
+        raise Trap(ILLEGAL_INSTRUCTION)
+
+    def write_privileged(self, csr: u32, value: u64) -> None:
+        """Write a CSR that is none of the user-level ones; the first write of the instruction."""
+        raise Trap(ILLEGAL_INSTRUCTION)
