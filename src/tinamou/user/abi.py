@@ -1,0 +1,85 @@
+"""The facts of one Linux ABI: guest architectures describe themselves with it in isa/<architecture>/linux.py, the host in user/host.py.
+
+Most facts of asm-generic are the defaults; an architecture gives what differs: struct stat, flags, errno and signal numbers.
+"""
+
+from __future__ import annotations
+
+from typing import Any, ClassVar
+
+from .layout import Layout, Struct
+
+__all__ = ["FLAGS", "Abi", "Flags"]
+
+Flags = dict[str, int]
+
+# asm-generic values of the sets that some architecture numbers differently, and of those that strace names.
+FLAGS: dict[str, Flags] = {
+    "open": {
+        "O_WRONLY": 0o1, "O_RDWR": 0o2, "O_CREAT": 0o100, "O_EXCL": 0o200, "O_NOCTTY": 0o400, "O_TRUNC": 0o1000,
+        "O_APPEND": 0o2000, "O_NONBLOCK": 0o4000, "O_SYNC": 0o4010000, "O_DSYNC": 0o10000, "O_ASYNC": 0o20000, "O_DIRECT": 0o40000,
+        "O_LARGEFILE": 0o100000, "O_TMPFILE": 0o20200000, "O_DIRECTORY": 0o200000, "O_NOFOLLOW": 0o400000,
+        "O_NOATIME": 0o1000000, "O_CLOEXEC": 0o2000000, "O_PATH": 0o10000000,
+    },
+    "at": {
+        "AT_SYMLINK_NOFOLLOW": 0x100, "AT_REMOVEDIR": 0x200, "AT_SYMLINK_FOLLOW": 0x400, "AT_NO_AUTOMOUNT": 0x800,
+        "AT_EMPTY_PATH": 0x1000,
+    },
+    "prot": {"PROT_READ": 1, "PROT_WRITE": 2, "PROT_EXEC": 4, "PROT_SEM": 8, "PROT_GROWSDOWN": 1 << 24, "PROT_GROWSUP": 1 << 25},
+    "map": {
+        "MAP_SHARED_VALIDATE": 3, "MAP_SHARED": 1, "MAP_PRIVATE": 2, "MAP_FIXED": 0x10, "MAP_ANONYMOUS": 0x20, "MAP_GROWSDOWN": 0x100,
+        "MAP_DENYWRITE": 0x800, "MAP_EXECUTABLE": 0x1000, "MAP_LOCKED": 0x2000, "MAP_NORESERVE": 0x4000, "MAP_POPULATE": 0x8000,
+        "MAP_NONBLOCK": 0x10000, "MAP_STACK": 0x20000, "MAP_HUGETLB": 0x40000, "MAP_SYNC": 0x80000,
+        "MAP_FIXED_NOREPLACE": 0x100000,
+    },
+    "clone": {
+        "CLONE_VM": 0x100, "CLONE_FS": 0x200, "CLONE_FILES": 0x400, "CLONE_SIGHAND": 0x800, "CLONE_PIDFD": 0x1000,
+        "CLONE_PTRACE": 0x2000, "CLONE_VFORK": 0x4000, "CLONE_PARENT": 0x8000, "CLONE_THREAD": 0x10000, "CLONE_NEWNS": 0x20000,
+        "CLONE_SYSVSEM": 0x40000, "CLONE_SETTLS": 0x80000, "CLONE_PARENT_SETTID": 0x100000, "CLONE_CHILD_CLEARTID": 0x200000,
+        "CLONE_DETACHED": 0x400000, "CLONE_UNTRACED": 0x800000, "CLONE_CHILD_SETTID": 0x1000000,
+    },
+}  # fmt: skip
+
+# signal(7), the numbers of asm-generic; MIPS, Alpha, SPARC and PA-RISC differ.
+SIGNALS = (
+    "HUP INT QUIT ILL TRAP ABRT BUS FPE KILL USR1 SEGV USR2 PIPE ALRM TERM STKFLT CHLD CONT STOP TSTP TTIN TTOU URG XCPU XFSZ VTALRM "
+    "PROF WINCH IO PWR SYS"
+)
+
+
+class Abi:
+    """Word size, byte order, numbers and layouts of one Linux ABI.
+
+    name         what the programs are called by: riscv64
+    machine      e_machine of its ELF files
+    bits         of a register and of a long
+    order        "<" or ">"
+    numbers      system call number by name
+    """
+
+    name: str = ""
+    machine: int = 0
+    bits: int = 64
+    order: str = "<"
+    page: int = 4096
+    numbers: ClassVar[dict[str, int]] = {}
+    max_align: int = 8  # i386 and m68k align 64-bit fields less
+    aligned_pairs: bool = False  # 64-bit arguments start at an even register on 32-bit ABIs (Arm, MIPS, PowerPC)
+    structs: ClassVar[dict[str, type[Struct]]] = {}  # layouts of its own, by the name of the structure they replace
+    packed: ClassVar[frozenset[str]] = frozenset()  # structures without padding (epoll_event on x86-64)
+    flags: ClassVar[dict[str, Flags]] = {}  # sets numbered differently from asm-generic
+    errno: ClassVar[dict[int, int]] = {}  # errors numbered differently, by their asm-generic number
+    signals: ClassVar[dict[str, int]] = {name: n for n, name in enumerate(SIGNALS.split(), 1)}
+
+    def __init__(self) -> None:
+        self.layouts: dict[Any, Layout[Any]] = {}
+        self.mask = (1 << self.bits) - 1
+
+    def align(self, size: int) -> int:
+        """Alignment in bytes of a scalar of that size in a structure."""
+        return min(size, self.max_align)
+
+    def flag_set(self, name: str) -> Flags:
+        """The set of that name as this ABI numbers it."""
+        own = self.flags.get(name)
+        return FLAGS[name] | own if own else FLAGS[name]
