@@ -38,7 +38,7 @@ Rm = Annotated[u32, Imm(signed=False)]
 # How the assembly writes these fields.
 NAMES: dict[str, Sequence[str] | Mapping[int, str]] = {
     "aqrl": ("", ".rl", ".aq", ".aqrl"),
-    "rm": ("rne", "rtz", "rdn", "rup", "rmm", "unknown", "unknown", "dyn"),
+    "rm": (",rne", ",rtz", ",rdn", ",rup", ",rmm", ",unknown", ",unknown", ""),
     "pred": tuple("".join(c for bit, c in zip((8, 4, 2, 1), "iorw", strict=True) if n & bit) or "unknown" for n in range(16)),
     "csr": {},  # csr.py fills in its registers
 }
@@ -53,7 +53,7 @@ def field_name(field: str, value: int) -> str:
     return names[value]
 
 
-class _Upper(int):
+class _Number(int):
     """An immediate of which {imm:upper} shows bits 31:12, as lui and auipc are written."""
 
     value: int
@@ -71,7 +71,7 @@ class Asm(str):
             if name in NAMES:
                 out[name] = field_name(name, value)
             elif isinstance(value, int):
-                out[name] = number = _Upper(value)
+                out[name] = number = _Number(value)
                 number.value = value
             else:
                 out[name] = value
@@ -80,7 +80,7 @@ class Asm(str):
 
 class RvExtension(Extension):
     def __call__(self, encoding: str, asm: str, *, name: str | None = None, over: str | tuple[str, ...] = ()) -> Callable[[F], F]:
-        return super().__call__(encoding, Asm(asm), name=name, over=over)
+        return super().__call__(encoding, Asm(asm), name=name or asm.split()[0].partition("{")[0], over=over)
 
 
 class RvIsa(Isa):

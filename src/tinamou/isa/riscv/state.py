@@ -11,6 +11,7 @@ from tinamou.native.types import Array, u32, u64
 
 from .traps import ILLEGAL_INSTRUCTION
 
+MISA_F = 1 << 5
 UNRESERVED = 0xFFFF_FFFF_FFFF_FFFF  # no LR address: those are aligned
 
 
@@ -18,6 +19,7 @@ class Hart(Cpu):
     """One hardware thread.  RV32 keeps its registers zero-extended."""
 
     x: Annotated[Array[u64], 33]  # x[0] stays 0; x[32] swallows the writes to it
+    misa: u64  # the extensions that this hart has, bit 0 for A
     f: Annotated[Array[u64], 32]  # FLEN is 64; narrower values are NaN-boxed
     fflags: u32  # NV DZ OF UF NX from bit 4 down
     frm: u32
