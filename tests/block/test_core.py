@@ -84,7 +84,7 @@ def image(tmp_path: Path) -> str:
 
 def test_raw_reads_back_and_knows_holes(image: str) -> None:
     with Graph() as graph:
-        node = graph.open(image, settings=Settings(write=True))
+        node = graph.open(image, settings=Settings(write=True, exclusive=True))
         assert node.size == 1 << 20
         assert status(node, 0, node.size)[:3] == (1 << 20, False, True)
         node.write(300000, b"abc")
@@ -117,9 +117,9 @@ def test_raw_window(image: str) -> None:
 
 def test_second_writer_is_refused_and_named(image: str) -> None:
     with Graph() as graph:
-        graph.open(image, settings=Settings(write=True))
+        graph.open(image, settings=Settings(write=True, exclusive=True))
         with pytest.raises(BlockError, match='Failed to get "write" lock') as caught:
-            graph.open(image, settings=Settings(write=True))
+            graph.open(image, settings=Settings(write=True, exclusive=True))
         assert caught.value.hints[0] == f"Is another process using the image [{image}]?"
         assert f"process {os.getpid()} (" in caught.value.hints[1]
         graph.open(image, settings=Settings(force_share=True))

@@ -85,7 +85,7 @@ def protocol_of(filename: str) -> tuple[type[Protocol], dict[str, Any]]:
         if prefix == "file":
             filename = filename[5:]
         else:
-            for cls in _protocols(prefix):
+            for cls in _protocols():
                 if prefix in cls.prefixes:
                     return cls, cls.parse_filename(filename)
             raise BlockError(f"Unknown protocol '{prefix}'")
@@ -104,9 +104,9 @@ def protocol_of(filename: str) -> tuple[type[Protocol], dict[str, Any]]:
     return File, File.parse_filename(filename)
 
 
-def _protocols(prefix: str = "") -> list[type[Protocol]]:
-    for name, module in driver_files().items():
-        if ".protocols." in module and (not prefix or name.split("-")[0] in prefix or True):
+def _protocols() -> list[type[Protocol]]:
+    for module in driver_files().values():
+        if ".protocols." in module:
             importlib.import_module(module)
     return [cls for cls in Node.drivers.values() if issubclass(cls, Protocol)]
 
@@ -116,7 +116,7 @@ def combine(base: str, name: str) -> str:
     if not name or name.startswith("/") or has_protocol(name):
         return name
     if base.startswith("json:"):
-        raise BlockError(f"Cannot use relative paths with '{base}'" if False else "Cannot generate a base directory")
+        raise BlockError(f"Cannot generate a base directory with '{base}'")
     prefix = base[:5] if base.startswith("file:") else ""
     folder = os.path.dirname(base[len(prefix) :])
     return prefix + (os.path.join(folder, name) if folder else name)
@@ -238,7 +238,7 @@ class Graph:
             if filename is None:
                 raise BlockError("Must specify either driver or file")
             cls_p, said = protocol_of(filename)
-            return self._make(cls_p, {**said, **options}, {}, settings, generic, filename)
+            return self._make(cls_p, {**said, **options}, {}, settings, generic, filename, True)
         if driver is None:
             if filename is None and "file" not in options:
                 raise BlockError("Must specify either driver or file")
@@ -264,7 +264,8 @@ class Graph:
                     options = {**cls.parse_filename(filename[5:]), **options}
                 else:
                     raise BlockError(f"The '{driver}' driver cannot open '{filename}'")
-            return self._make(cls, options, {}, settings, generic, filename or str(options.get("filename", "")))
+            name = filename or str(options.get("filename", ""))
+            return self._make(cls, options, {}, settings, generic, name, as_file)
         children: dict[str, Node] = {}
         try:
             if "file" in cls.child_names:
@@ -354,6 +355,7 @@ class Graph:
         settings: Settings,
         generic: Generic,
         filename: str,
+        as_file: bool = False,
     ) -> Node:
         child_options = {k: options.pop(k) for k in cls.child_names if k != "file" and k in options}
         flat = flatten(options)
@@ -381,7 +383,10 @@ class Graph:
                 node.children[key] = self.open_options(value, settings, None, as_file=True)
         self.nodes[name] = node
         try:
+            self._lock(node)
             node.open()
+            if isinstance(node, Protocol) and not as_file:
+                node.lock(False, settings.exclusive)
             if isinstance(node, Format):
                 self._open_backing(node, child_options, settings)
         except BaseException:
@@ -394,6 +399,13 @@ class Graph:
                     self._drop(child)
             raise
         return node
+
+    def _lock(self, node: Node) -> None:
+        """Take the host locks a format or filter needs on its files."""
+        owner = isinstance(node, Format) and node.owns_file
+        for child in node.children.values():
+            if isinstance(child, Protocol):
+                child.lock(owner, owner or node.settings.exclusive)
 
     def _open_backing(self, node: Format, options: dict[str, Any], settings: Settings) -> None:
         given = options.get("backing", ...)
@@ -484,6 +496,7 @@ def create(
     """
     cls = find_format(fmt)
     proto, _ = protocol_of(filename)
+    options.validate()
     if issubclass(cls, Protocol):
         cls.create_file(graph, filename, options)
         return

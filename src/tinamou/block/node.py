@@ -260,7 +260,7 @@ class Node:
 class Settings:
     """How a node is opened: what the generic options (`read-only`, `cache.direct`, ...) and the tool's flags say.
 
-    `share` False takes the host locks as exclusively as the tool's work needs; `force_share` (-U) takes none.
+    `force_share` (-U) takes no host locks; `locks` is the `locking=` option of files.
     """
 
     write: bool = False
@@ -276,8 +276,8 @@ class Settings:
     no_io: bool = False
     locks: str = "auto"
     native_aio: str | None = None
-    resize: bool = True
-    """Whether a writer also takes the permission to resize the host file (formats do, raw guests' disks do not)."""
+    exclusive: bool = False
+    """A tool that must be alone at the image (`check -r`, `create`): also raw files are locked against other writers."""
 
 
 class Protocol(Node):
@@ -292,6 +292,9 @@ class Protocol(Node):
     def parse_filename(cls, filename: str) -> dict[str, Any]:
         """Open options said by a file name with one of the prefixes (or, for `file`, any name)."""
         return {"filename": filename}
+
+    def lock(self, resize: bool, exclusive: bool) -> None:
+        """Take the host locks for the parent: `resize` the file may change size, `exclusive` nobody else may write."""
 
     @classmethod
     def claims(cls, filename: str) -> bool:
@@ -360,6 +363,8 @@ class Format(Node):
     kind = "format"
     child_names: ClassVar[tuple[str, ...]] = ("file", "backing")
     supports_backing: ClassVar[bool] = False
+    owns_file: ClassVar[bool] = True
+    """Whether others may not write to or resize the host file while it is open (raw: they may)."""
     supports_check: ClassVar[bool] = False
     look_below: bool = False
     """Whether `status` also asks the file below about data extents (raw does: a hole of the file reads as zeroes)."""

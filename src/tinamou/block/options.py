@@ -76,7 +76,8 @@ class Option(Generic[T]):
 
     def parse(self, value: Any) -> T:
         """The typed value of what the user wrote (text, or a JSON value); raises `BlockError`."""
-        return _PARSERS[self.kind](self, value)  # type: ignore[no-any-return]
+        parser: Any = _PARSERS[self.kind]
+        return parser(self, value)  # type: ignore[no-any-return]
 
     def render(self, value: T) -> str:
         if isinstance(value, bool):
@@ -191,15 +192,23 @@ class Options:
     `given` has the keys the user wrote. A default of None means "not printed unless given".
     """
 
-    def __init__(self, values: dict[str, Any] | None = None) -> None:
+    def __init__(self, values: dict[str, Any] | None = None, lenient: bool = False) -> None:
         self.given: set[str] = set()
         known = {option.key: option for option in self.declared()}
         for key, value in (values or {}).items():
             option = known.get(key)
             if option is None:
                 raise BlockError(f"Invalid parameter '{key}'")
-            setattr(self, option.attribute, option.parse(value))
+            lax = lenient and option.kind == "choice"
+            setattr(self, option.attribute, str(value) if lax else option.parse(value))
             self.given.add(key)
+
+    def validate(self) -> None:
+        """Check the choices that `lenient` let pass (`create` prints what it is asked to do before it looks closer)."""
+        for option in self.declared():
+            value = getattr(self, option.attribute)
+            if option.kind == "choice" and value is not None:
+                option.parse(value)
 
     @classmethod
     def declared(cls) -> list[Option[Any]]:

@@ -17,6 +17,8 @@ class Raw(Format, name="raw"):
     child_names = ("file",)
     can_create = True
     look_below = True
+    present_when_zero = True
+    owns_file = False
 
     class Open(Options):
         offset = opt.size("offset in the disk where the image starts")
@@ -72,7 +74,8 @@ class Raw(Format, name="raw"):
 
     @classmethod
     def create_image(cls, graph: Graph, filename: str, protocol: type[Protocol], options: Any) -> None:
-        lower = protocol.Create({k: v for k, v in _plain(options).items() if k in protocol.Create.keys()})
+        lower: Any = protocol.Create({k: v for k, v in _plain(options).items() if k in protocol.Create.keys()})
+        lower.size = -(-(lower.size or 0) // 512) * 512
         protocol.create_file(graph, filename, lower)
 
     @classmethod

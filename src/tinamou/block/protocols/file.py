@@ -99,7 +99,6 @@ class File(Protocol, name="file"):
         self.can_punch = stat.S_ISREG(mode)
         self.can_zero = stat.S_ISREG(mode)
         self._map: tuple[int, int, bool] | None = None
-        self._lock(name)
 
     def _check_kind(self, name: str, mode: int) -> None:
         if stat.S_ISDIR(mode) or stat.S_ISFIFO(mode) or stat.S_ISSOCK(mode) or stat.S_ISCHR(mode):
@@ -107,7 +106,7 @@ class File(Protocol, name="file"):
         if stat.S_ISBLK(mode):
             raise BlockError(f"'{self.driver}' driver requires '{name}' to be a regular file")
 
-    def _lock(self, name: str) -> None:
+    def lock(self, resize: bool, exclusive: bool) -> None:
         wanted = self.opts.locking or self.settings.locks
         if wanted == "off" or self.settings.force_share:
             return
@@ -117,10 +116,8 @@ class File(Protocol, name="file"):
             return
         used = {locking.READ}
         if self.settings.write and not self.read_only:
-            used |= {locking.WRITE}
-            if self.settings.resize:
-                used |= {locking.RESIZE}
-        locking.take(self.fd, name, used, {locking.WRITE, locking.RESIZE})
+            used |= {locking.WRITE, locking.RESIZE} if resize else {locking.WRITE}
+        locking.take(self.fd, self.filename, used, {locking.WRITE, locking.RESIZE} if exclusive else set())
 
     def close(self) -> None:
         if self.fd >= 0:
@@ -322,9 +319,7 @@ class File(Protocol, name="file"):
             raise BlockError(f"Could not create '{filename}': {os.strerror(error.errno or 0)}") from None
         try:
             if locking.supported(fd):
-                locking.take(
-                    fd, filename, {locking.WRITE, locking.RESIZE}, {locking.READ, locking.WRITE, locking.WRITE_UNCHANGED, locking.RESIZE}
-                )
+                locking.take(fd, filename, {locking.WRITE, locking.RESIZE}, {locking.RESIZE})
             os.ftruncate(fd, 0)
             if options.nocow:
                 _set_nocow(fd)

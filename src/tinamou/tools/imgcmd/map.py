@@ -1,0 +1,98 @@
+"""Lists where the parts of the disk lie in the image and its backing files."""
+
+from __future__ import annotations
+
+from tinamou.block.node import Node, Status, status
+from tinamou.tools.cli import Args
+from tinamou.tools.imgcmd import (
+    Exit,
+    Graph,
+    Settings,
+    exclusive_format,
+    one_file,
+    open_image,
+    output_format,
+    size_argument,
+)
+
+USAGE = "[--object objectdef] [--image-opts] [-f fmt] [--start-offset=offset] [--max-length=len] [--output=ofmt] [-U] filename"
+OPTIONS = "f|format= output= object= image-opts U|force-share s|start-offset= l|max-length="
+STEP = 1 << 40
+
+
+def run(args: Args, graph: Graph) -> int:
+    output = output_format(args)
+    start = size_argument(args["s"] or "0", "start offset")
+    length = None if args["l"] is None else size_argument(args["l"] or "", "max length")
+    filename = one_file(args)
+    exclusive_format(args)
+    node = open_image(graph, args, filename, Settings(), args["f"])
+    end = node.size if length is None else min(node.size, start + length)
+    if output == "human":
+        print(f"{'Offset':<16}{'Length':<16}{'Mapped to':<16}File")
+    else:
+        print("[", end="")
+    first = True
+    lines: list[str] = []
+    for pos, entry in entries(node, start, end):
+        if output == "human":
+            line = human_line(pos, entry)
+        else:
+            line = ("" if first else ",\n") + json_line(pos, entry)
+        first = False
+        if line:
+            lines.append(line)
+        if len(lines) > 1000:
+            print("".join(lines), end="")
+            lines.clear()
+    print("".join(lines), end="")
+    if output == "json":
+        print("]")
+    return 0
+
+
+def entries(node: Node, start: int, end: int) -> list[tuple[int, Status]]:
+    """Ranges from `start` to `end`, neighbours that continue each other merged."""
+    out: list[tuple[int, Status]] = []
+    pos = start
+    last: Status | None = None
+    last_pos = 0
+    while pos < end:
+        found = status(node, pos, min(end - pos, STEP))
+        if last is not None and continues(last, found):
+            last = last._replace(length=last.length + found.length)
+        else:
+            if last is not None:
+                out.append((last_pos, last))
+            last, last_pos = found, pos
+        pos += found.length
+    if last is not None:
+        out.append((last_pos, last))
+    return out
+
+
+def continues(a: Status, b: Status) -> bool:
+    if (a.data, a.zero, a.present, a.depth, a.compressed) != (b.data, b.zero, b.present, b.depth, b.compressed):
+        return False
+    if a.offset < 0 or b.offset < 0:
+        return a.offset < 0 and b.offset < 0
+    return a.file is b.file and a.offset + a.length == b.offset
+
+
+def human_line(pos: int, entry: Status) -> str:
+    if entry.data and entry.offset < 0:
+        raise Exit(1, "File contains external, encrypted or compressed clusters.")
+    if not entry.data or entry.zero:
+        return ""
+    name = entry.file.filename if entry.file is not None else ""
+    cells = [f"{value:#x}" if value else "0" for value in (pos, entry.length, entry.offset)]
+    return "".join(f"{cell:<16}" for cell in cells) + name + "\n"
+
+
+def json_line(pos: int, entry: Status) -> str:
+    offset = f', "offset": {entry.offset}' if entry.offset >= 0 else ""
+    flags = [str(value).lower() for value in (entry.present, entry.zero, entry.data)]
+    return (
+        f'{{ "start": {pos}, "length": {entry.length}, "depth": {entry.depth}, '
+        f'"present": {flags[0]}, "zero": {flags[1]}, "data": {flags[2]}{offset}}}'
+    )
