@@ -1,0 +1,509 @@
+"""The guest's address space: a reserved range of host addresses in which guest address g lies at base + g.
+
+A guest page has the host protection that the guest asked for (read and write; execution is ours alone, executable pages are readable).
+One byte per page in the table at `flags` tells native code: bit 0 readable, 1 writable, 2 executable, 3 accessible at all.  The map of
+what is where (for /proc/self/maps, mremap, gap search) is a sorted list of regions.
+"""
+
+from __future__ import annotations
+
+import ctypes
+import errno
+import os
+import resource
+import threading
+from bisect import bisect_right
+from collections.abc import Callable, Iterator
+
+from .errors import GuestFault
+
+__all__ = ["EXEC", "READ", "WRITE", "AddressSpace", "Region"]
+
+PAGE = 4096
+READ, WRITE, EXEC = 1, 2, 4
+MAP_SHARED, MAP_PRIVATE, MAP_FIXED, MAP_ANONYMOUS, MAP_NORESERVE = 1, 2, 0x10, 0x20, 0x4000
+MAP_TYPE = 0xF
+MAP_FIXED_NOREPLACE = 0x100000
+MREMAP_MAYMOVE, MREMAP_FIXED, MREMAP_DONTUNMAP = 1, 2, 4
+BIG = 1 << 18  # table bytes (1 GiB of guest memory) from which clearing drops pages rather than writing zeroes
+LOWEST = 0x10000  # mmap_min_addr
+
+_libc = ctypes.CDLL(None, use_errno=True)
+_mmap, _munmap, _mprotect, _mremap, _madvise = _libc.mmap, _libc.munmap, _libc.mprotect, _libc.mremap, _libc.madvise
+_mmap.restype = _mremap.restype = ctypes.c_void_p
+_mmap.argtypes = [ctypes.c_void_p, ctypes.c_size_t, ctypes.c_int, ctypes.c_int, ctypes.c_int, ctypes.c_int64]
+_munmap.argtypes = [ctypes.c_void_p, ctypes.c_size_t]
+_mprotect.argtypes = [ctypes.c_void_p, ctypes.c_size_t, ctypes.c_int]
+_mremap.argtypes = [ctypes.c_void_p, ctypes.c_size_t, ctypes.c_size_t, ctypes.c_int, ctypes.c_void_p]
+_madvise.argtypes = [ctypes.c_void_p, ctypes.c_size_t, ctypes.c_int]
+_readv, _writev = _libc.process_vm_readv, _libc.process_vm_writev
+for _f in (_readv, _writev):
+    _f.restype = ctypes.c_ssize_t
+    _f.argtypes = [ctypes.c_int, ctypes.c_void_p, ctypes.c_ulong, ctypes.c_void_p, ctypes.c_ulong, ctypes.c_ulong]
+_FAILED = ctypes.c_void_p(-1).value
+_Vector = ctypes.c_uint64 * 4  # local iovec, remote iovec
+
+
+def _error() -> OSError:
+    number = ctypes.get_errno()
+    return OSError(number, os.strerror(number))
+
+
+def _host_map(address: int, length: int, prot: int, flags: int, fd: int = -1, offset: int = 0) -> int:
+    got = _mmap(address or None, length, prot, flags, fd, offset)
+    if got == _FAILED:
+        raise _error()
+    return int(got)
+
+
+def _round(n: int) -> int:
+    return (n + PAGE - 1) & -PAGE
+
+
+class Region:
+    """Guest pages from `start` up to `end` that one line of /proc/self/maps describes."""
+
+    __slots__ = ("dev", "end", "flags", "inode", "name", "offset", "prot", "start")
+
+    def __init__(
+        self, start: int, end: int, prot: int, flags: int, offset: int = 0, dev: int = 0, inode: int = 0, name: str = ""
+    ) -> None:
+        self.start, self.end, self.prot, self.flags = start, end, prot, flags
+        self.offset, self.dev, self.inode, self.name = offset, dev, inode, name
+
+    def part(self, start: int, end: int) -> Region:
+        """The piece between two addresses inside."""
+        offset = self.offset + (start - self.start if self.inode else 0)
+        return Region(start, end, self.prot, self.flags, offset, self.dev, self.inode, self.name)
+
+    def joins(self, after: Region) -> bool:
+        """Whether this region and the one that begins at its end are one."""
+        if self.end != after.start or self.prot != after.prot or self.flags != after.flags or self.name != after.name:
+            return False
+        if self.inode or after.inode:
+            return (self.dev, self.inode) == (after.dev, after.inode) and self.offset + self.end - self.start == after.offset
+        return self.flags & MAP_TYPE != MAP_SHARED
+
+    def __str__(self) -> str:
+        """The line of /proc/self/maps."""
+        rights = "".join(letter if self.prot & bit else "-" for letter, bit in (("r", 1), ("w", 2), ("x", 4)))
+        shared = "s" if self.flags & MAP_TYPE in (MAP_SHARED, 3) else "p"
+        line = (
+            f"{self.start:08x}-{self.end:08x} {rights}{shared} {self.offset:08x} "
+            f"{os.major(self.dev):02x}:{os.minor(self.dev):02x} {self.inode} "
+        )
+        return (f"{line:<73}{self.name}" if self.name else line) + "\n"
+
+
+class AddressSpace:
+    """Guest memory from 0 up to `limit`.
+
+    base       host address of guest address 0
+    flags      host address of the table of page flags
+    changed    called with (address, length) when executable pages were replaced, unmapped or changed their protection
+    """
+
+    def __init__(self, limit: int, base: int = 0) -> None:
+        """Reserve `limit` bytes and a guard behind them, less when RLIMIT_AS refuses; at host address `base` if given.
+
+        Raises OSError when the host refuses even 256 MiB, or that base.
+        """
+        fixed = MAP_FIXED_NOREPLACE if base else 0
+        soft = resource.getrlimit(resource.RLIMIT_AS)[0]
+        while True:
+            try:
+                if soft != resource.RLIM_INFINITY and limit > soft:
+                    raise OSError(errno.ENOMEM, "RLIMIT_AS")
+                self.base = _host_map(base, limit + (PAGE << 4), 0, MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE | fixed)
+                break
+            except OSError:
+                if limit <= 1 << 28 or base:
+                    raise
+                limit >>= 1
+        self.limit = limit
+        self.flags = _host_map(0, limit // PAGE, READ | WRITE, MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE)
+        self.changed: Callable[[int, int], None] = lambda address, length: None
+        self.lock = threading.RLock()
+        self.clear()
+
+    def clear(self) -> None:
+        """Unmap everything."""
+        self._reserve(0, self.limit)
+        self._set_flags(0, self.limit, 0)
+        self._starts: list[int] = []
+        self._regions: list[Region] = []
+        self.top = self.limit - (1 << 16)  # mmap searches downward from here; the loader moves it below the stack
+        self._hint = self.top
+        self.heap = self.heap_end = 0
+
+    def release(self) -> None:
+        """Give the reserved range back to the host; nothing may be read or written afterwards."""
+        _munmap(self.base, self.limit + (PAGE << 4))
+        _munmap(self.flags, self.limit // PAGE)
+
+    # ---- access
+
+    def host(self, address: int, length: int) -> int:
+        """Host address of that range for a host system call, which checks access itself.  Raises GuestFault beyond the limit."""
+        if address < 0 or length < 0 or address + length > self.limit:
+            raise GuestFault(address)
+        return self.base + address
+
+    def read(self, address: int, length: int) -> bytes:
+        """Raises GuestFault if the guest may not read all of it."""
+        if not length:
+            return b""
+        at = self.host(address, length)
+        room = ctypes.create_string_buffer(length)
+        vector = _Vector(ctypes.addressof(room), length, at, length)
+        where = ctypes.addressof(vector)
+        done = _readv(os.getpid(), where, 1, where + 16, 1, 0)
+        if done != length:
+            raise GuestFault(address + max(done, 0))
+        return room.raw
+
+    def write(self, address: int, data: bytes) -> None:
+        """Raises GuestFault if the guest may not write all of it; some bytes may have been stored then."""
+        length = len(data)
+        if not length:
+            return
+        at = self.host(address, length)
+        room = ctypes.c_char_p(bytes(data))
+        vector = _Vector(ctypes.cast(room, ctypes.c_void_p).value or 0, length, at, length)
+        where = ctypes.addressof(vector)
+        done = _writev(os.getpid(), where, 1, where + 16, 1, 0)
+        if done != length:
+            raise GuestFault(address + max(done, 0))
+
+    def read_string(self, address: int, limit: int) -> bytes | None:
+        """The bytes up to a NUL, or None if there is none within `limit` bytes.  Raises GuestFault."""
+        found = b""
+        while len(found) < limit:
+            piece = self.read(address, min(PAGE - address % PAGE, limit - len(found), 256 if not found else PAGE))
+            end = piece.find(b"\0")
+            if end >= 0:
+                return found + piece[:end]
+            found += piece
+            address += len(piece)
+        return None
+
+    # ---- the list of regions
+
+    def regions(self) -> list[Region]:
+        """What is mapped, by rising address."""
+        with self.lock:
+            return list(self._regions)
+
+    def find(self, address: int) -> Region | None:
+        """The region that holds the address."""
+        i = bisect_right(self._starts, address) - 1
+        if i >= 0 and address < self._regions[i].end:
+            return self._regions[i]
+        return None
+
+    def _overlapping(self, start: int, end: int) -> Iterator[Region]:
+        i = max(bisect_right(self._starts, start) - 1, 0)
+        while i < len(self._regions) and self._regions[i].start < end:
+            if self._regions[i].end > start:
+                yield self._regions[i]
+            i += 1
+
+    def is_free(self, start: int, end: int) -> bool:
+        """Whether nothing is mapped there."""
+        return next(self._overlapping(start, end), None) is None
+
+    def _covered(self, start: int, end: int) -> int:
+        """Where the first gap from `start` on begins; `end` if there is none."""
+        at = start
+        for region in self._overlapping(start, end):
+            if region.start > at:
+                return at
+            at = region.end
+        return min(at, end)
+
+    def _carve(self, start: int, end: int) -> list[Region]:
+        """Take that range out of the list and give what it held, cut to the range."""
+        first = max(bisect_right(self._starts, start) - 1, 0)
+        if first < len(self._regions) and self._regions[first].end <= start:
+            first += 1
+        last = first
+        while last < len(self._regions) and self._regions[last].start < end:
+            last += 1
+        old = self._regions[first:last]
+        if not old:
+            return []
+        left = [old[0].part(old[0].start, start)] if old[0].start < start else []
+        right = [old[-1].part(end, old[-1].end)] if old[-1].end > end else []
+        self._regions[first:last] = left + right
+        self._starts[first:last] = [r.start for r in left + right]
+        return [r.part(max(r.start, start), min(r.end, end)) for r in old]
+
+    def _insert(self, new: Region) -> None:
+        i = bisect_right(self._starts, new.start)
+        if i and self._regions[i - 1].joins(new):
+            i -= 1
+            self._regions[i].end = new.end
+            new = self._regions[i]
+        else:
+            self._regions.insert(i, new)
+            self._starts.insert(i, new.start)
+        if i + 1 < len(self._regions) and new.joins(self._regions[i + 1]):
+            new.end = self._regions[i + 1].end
+            del self._regions[i + 1], self._starts[i + 1]
+
+    def _gap(self, length: int) -> int:
+        """Start of a free range, as high as possible below `top`.  Raises OSError ENOMEM."""
+        for high in (self._hint, self.top):
+            end = min(high, self.top)
+            i = bisect_right(self._starts, end - 1) - 1
+            while end - length >= LOWEST:
+                if i < 0 or self._regions[i].end <= end - length:
+                    return end - length
+                end = min(end, self._regions[i].start)
+                i -= 1
+        raise OSError(errno.ENOMEM, "address space is full")
+
+    def find_gap(self, length: int, low: int, high: int) -> int:
+        """Start of the lowest free range between two addresses.  Raises OSError ENOMEM."""
+        at = low
+        for region in self._overlapping(low, high):
+            if region.start - at >= length:
+                break
+            at = max(at, region.end)
+        if at + length > high:
+            raise OSError(errno.ENOMEM, "no room")
+        return at
+
+    # ---- the host's side
+
+    def _reserve(self, start: int, length: int) -> None:
+        _host_map(self.base + start, length, 0, MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE | MAP_FIXED)
+
+    def _set_flags(self, start: int, end: int, prot: int) -> None:
+        first, count = start // PAGE, (end - start) // PAGE
+        value = prot & 7 | 8 if prot & 7 else 0
+        if prot & WRITE:
+            value |= READ
+        if not value and count >= BIG:  # whole pages of the table are dropped, the rest is written
+            low, high = _round(first), (first + count) & -PAGE
+            _host_map(self.flags + low, high - low, READ | WRITE, MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE | MAP_FIXED)
+            ctypes.memset(self.flags + first, 0, low - first)
+            ctypes.memset(self.flags + high, 0, first + count - high)
+        else:
+            ctypes.memset(self.flags + first, value, count)
+
+    @staticmethod
+    def _host_prot(prot: int) -> int:
+        return (READ if prot & (READ | EXEC) else 0) | prot & WRITE
+
+    def _forget(self, start: int, end: int) -> None:
+        """Take out the range's regions; tell the engine when one was executable."""
+        old = self._carve(start, end)
+        if old:
+            self._hint = max(self._hint, end)
+            if any(r.prot & EXEC for r in old):
+                self.changed(start, end - start)
+
+    def _check(self, start: int, length: int, error: int = errno.EINVAL) -> int:
+        """End of a page range given by a guest.  Raises OSError unless it is aligned and below the limit."""
+        if start % PAGE or length < 0:
+            raise OSError(errno.EINVAL, "unaligned")
+        end = start + _round(length)
+        if end > self.limit:
+            raise OSError(error, "beyond the address space")
+        return end
+
+    # ---- mmap and family: addresses and lengths as the guest gave them; OSError carries the errno
+
+    def map(
+        self, address: int, length: int, prot: int, flags: int, fd: int = -1, offset: int = 0, name: str = ""
+    ) -> int:
+        """mmap with the host's flag values: the guest address of the mapping.
+
+        Raises OSError: EINVAL, ENOMEM, EEXIST (MAP_FIXED_NOREPLACE), or what the host says of the file.
+        """
+        if length <= 0 or offset % PAGE:
+            raise OSError(errno.EINVAL, "length or offset")
+        if length > self.limit:
+            raise OSError(errno.ENOMEM, "length")
+        size = _round(length)
+        with self.lock:
+            if flags & (MAP_FIXED | MAP_FIXED_NOREPLACE):
+                end = self._check(address, length, errno.ENOMEM)
+                if address < LOWEST and not flags & MAP_FIXED:
+                    raise OSError(errno.EPERM, "below mmap_min_addr")
+                if flags & MAP_FIXED_NOREPLACE and not self.is_free(address, end):
+                    raise OSError(errno.EEXIST, "occupied")
+            else:
+                address = _round(address)
+                if address < LOWEST or address + size > self.top or not self.is_free(address, address + size):
+                    address = self._gap(size)
+                    self._hint = address
+            end = address + size
+            host_flags = flags & ~MAP_FIXED_NOREPLACE | MAP_FIXED
+            region = Region(address, end, prot & 7, flags & (MAP_TYPE | MAP_NORESERVE), offset, 0, 0, name)
+            if not flags & MAP_ANONYMOUS:
+                facts = os.fstat(fd)
+                region.dev, region.inode = facts.st_dev, facts.st_ino
+                region.name = name or os.readlink(f"/proc/self/fd/{fd}")
+            else:
+                region.offset = 0
+                if flags & MAP_TYPE == MAP_SHARED:
+                    region.name = name or "/dev/zero (deleted)"
+            _host_map(self.base + address, size, self._host_prot(prot), host_flags, fd, offset)
+            self._forget(address, end)
+            self._insert(region)
+            self._set_flags(address, end, prot)
+        return address
+
+    def unmap(self, address: int, length: int) -> None:
+        """munmap: also of ranges where nothing is."""
+        end = self._check(address, length)
+        if end == address:
+            raise OSError(errno.EINVAL, "length")
+        with self.lock:
+            for part in list(self._overlapping(address, end)):
+                start, stop = max(part.start, address), min(part.end, end)
+                self._reserve(start, stop - start)
+                self._set_flags(start, stop, 0)
+            self._forget(address, end)
+
+    def protect(self, address: int, length: int, prot: int) -> None:
+        """mprotect: ENOMEM at a gap, after what lies below it has changed."""
+        end = self._check(address, length, errno.ENOMEM)
+        with self.lock:
+            stop = self._covered(address, end)
+            if stop > address:
+                if _mprotect(self.base + address, stop - address, self._host_prot(prot)):
+                    raise _error()
+                old = self._carve(address, stop)
+                for region in old:
+                    region.prot = prot & 7
+                    self._insert(region)
+                self._set_flags(address, stop, prot)
+                self.changed(address, stop - address)
+            if stop < end:
+                raise OSError(errno.ENOMEM, "gap")
+
+    def remap(self, old: int, old_length: int, new_length: int, flags: int, new: int = 0) -> int:
+        """mremap: the new guest address."""
+        if flags & ~7 or new_length <= 0 or (flags & MREMAP_FIXED and not flags & MREMAP_MAYMOVE):
+            raise OSError(errno.EINVAL, "flags")
+        if flags & MREMAP_DONTUNMAP and (not flags & MREMAP_MAYMOVE or _round(old_length) != _round(new_length)):
+            raise OSError(errno.EINVAL, "MREMAP_DONTUNMAP")
+        self._check(old, old_length, errno.EFAULT)
+        size, new_size = _round(old_length), _round(new_length)
+        with self.lock:
+            region = self.find(old)
+            if region is None or old + size > region.end:
+                raise OSError(errno.EFAULT, "not one mapping")
+            shared = region.flags & MAP_TYPE != MAP_PRIVATE
+            if not size and not shared:
+                raise OSError(errno.EINVAL, "old size 0")
+            if flags & MREMAP_FIXED:
+                self._check(new, new_length)
+                if new < old + size and old < new + new_size:
+                    raise OSError(errno.EINVAL, "overlap")
+                if new_size < size:
+                    self.unmap(old + new_size, size - new_size)
+                    size = new_size
+                return self._move(region, old, size, new_size, new, flags)
+            if new_size <= size and size and not flags & MREMAP_DONTUNMAP:
+                if new_size < size:
+                    self.unmap(old + new_size, size - new_size)
+                return old
+            end = old + size
+            grows = size and region.end == end and old + new_size <= self.top and self.is_free(end, old + new_size)
+            if grows and not flags & MREMAP_DONTUNMAP:
+                if not region.inode and not shared:
+                    self.map(end, new_size - size, region.prot, region.flags | MAP_ANONYMOUS | MAP_FIXED, name=region.name)
+                    return old
+                if self._grow(region, old, size, new_size):
+                    return old
+            if not flags & MREMAP_MAYMOVE:
+                raise OSError(errno.ENOMEM, "no room to grow")
+            new = self._gap(new_size)
+            self._hint = new
+            return self._move(region, old, size, new_size, new, flags)
+
+    def _grow(self, region: Region, old: int, size: int, new_size: int) -> bool:
+        """Extend a mapping of a file in place: the reservation behind it makes room for a moment."""
+        at = self.base + old
+        _munmap(at + size, new_size - size)
+        if _mremap(at, size, new_size, 0, None) == _FAILED:
+            self._close_hole(old + size, new_size - size)
+            return False
+        piece = region.part(old, old + size)
+        grown = Region(old + size, old + new_size, piece.prot, piece.flags, piece.offset + size, piece.dev, piece.inode, piece.name)
+        self._insert(grown)
+        self._set_flags(old + size, old + new_size, region.prot)
+        return True
+
+    def _move(self, region: Region, old: int, size: int, new_size: int, new: int, flags: int) -> int:
+        host_flags = MREMAP_MAYMOVE | MREMAP_FIXED | flags & MREMAP_DONTUNMAP
+        if _mremap(self.base + old, size, new_size, host_flags, self.base + new) == _FAILED:
+            raise _error()
+        moved = region.part(old, old + (size or PAGE))
+        moved.start, moved.end = new, new + new_size
+        if size and not flags & MREMAP_DONTUNMAP:
+            self._close_hole(old, size)
+            self._set_flags(old, old + size, 0)
+            self._forget(old, old + size)
+        self._forget(new, new + new_size)
+        self._insert(moved)
+        self._set_flags(new, new + new_size, moved.prot)
+        return new
+
+    def _close_hole(self, start: int, length: int) -> None:
+        """Reserve again a range that the host unmapped; what another host thread mapped there meanwhile is lost to the guest."""
+        flags = MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE | MAP_FIXED_NOREPLACE
+        try:
+            _host_map(self.base + start, length, 0, flags)
+            return
+        except OSError:
+            pass
+        for at in range(start, start + length, PAGE):
+            try:
+                _host_map(self.base + at, PAGE, 0, flags)
+            except OSError:
+                self._forget(at, at + PAGE)
+                self._insert(Region(at, at + PAGE, 0, MAP_PRIVATE, name="[host]"))
+
+    def advise(self, address: int, length: int, advice: int) -> None:
+        """madvise with the host's advice values; ENOMEM if there are gaps."""
+        end = self._check(address, length, errno.ENOMEM)
+        with self.lock:
+            if end == address:
+                return
+            for region in list(self._overlapping(address, end)):
+                start, stop = max(region.start, address), min(region.end, end)
+                if _madvise(self.base + start, stop - start, advice):
+                    raise _error()
+            if self._covered(address, end) < end:
+                raise OSError(errno.ENOMEM, "gap")
+
+    def mapped(self, address: int, length: int) -> int:
+        """Host address of a page range in which everything is mapped (msync, mincore, mlock).  Raises OSError EINVAL, ENOMEM."""
+        end = self._check(address, length, errno.ENOMEM)
+        with self.lock:
+            if self._covered(address, end) < end:
+                raise OSError(errno.ENOMEM, "gap")
+        return self.base + address
+
+    def brk(self, wanted: int) -> int:
+        """Move the end of the heap; gives where it is now (unchanged when it cannot move)."""
+        with self.lock:
+            if wanted < self.heap or wanted > self.limit:
+                return self.heap_end
+            now, then = _round(self.heap_end), _round(wanted)
+            if then > now:
+                if not self.is_free(now, then):
+                    return self.heap_end
+                try:
+                    self.map(now, then - now, READ | WRITE, MAP_PRIVATE | MAP_ANONYMOUS | MAP_FIXED, name="[heap]")
+                except OSError:
+                    return self.heap_end
+            elif then < now:
+                self.unmap(then, now - then)
+            self.heap_end = wanted
+            return wanted
