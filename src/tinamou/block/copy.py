@@ -1,0 +1,343 @@
+"""Copying one disk into another: `convert`, `dd`, `rebase`, `commit` and later the mirror and backup jobs.
+
+The main thread asks where data is and writes; a thread pool reads ahead, looks for zeroes and compresses. Chunks are
+written in order unless the caller allows otherwise.
+"""
+
+from __future__ import annotations
+
+import os
+import time
+from collections import deque
+from collections.abc import Callable, Iterator
+from concurrent.futures import Future, ThreadPoolExecutor
+from dataclasses import dataclass
+from typing import Any
+
+from .errors import BlockError
+from .node import Format, Node, fill_zero, is_zero, status
+
+CHUNK = 2 << 20
+GROUP = 128 << 20
+"""How far the map is asked at once."""
+
+
+class Section:
+    """A range of the target that comes from one place."""
+
+    __slots__ = ("kind", "length", "node", "pos", "source_pos")
+
+    def __init__(self, kind: str, pos: int, length: int, node: Node, source_pos: int) -> None:
+        self.kind = kind
+        self.pos = pos
+        self.length = length
+        self.node = node
+        self.source_pos = source_pos
+
+
+@dataclass
+class Copy:
+    """A copy in progress. `sources` are put one after the other.
+
+    sparse     bytes of zeroes that are worth not writing; 0 writes everything
+    base       a node of the source's chain that the target shares: what only it has is not copied
+    target_zero  the target reads as zeroes (no need to write them)
+    """
+
+    sources: list[Node]
+    target: Node
+    sparse: int = 4096
+    compressed: bool = False
+    target_zero: bool = False
+    base: Node | None = None
+    skip_unallocated: bool = False
+    threads: int = 8
+    out_of_order: bool = False
+    offload: bool = False
+    salvage: bool = False
+    rate: int = 0
+    chunk: int = CHUNK
+    on_progress: Callable[[int], None] = lambda n: None
+    on_read_error: Callable[[int, OSError], None] = lambda pos, error: None
+
+    def total(self) -> int:
+        return sum(source.size for source in self.sources)
+
+    def work(self) -> int:
+        """Bytes that will be counted as progress."""
+        return sum(s.length for s in self.sections() if self._counts(s))
+
+    def _counts(self, section: Section) -> bool:
+        return section.kind == "data" or (section.kind == "zero" and not self.target_zero)
+
+    def sections(self) -> Iterator[Section]:
+        """What to do, in order of position: "data" to read and write, "zero", or "skip"."""
+        start = 0
+        for source in self.sources:
+            pos = 0
+            pending: Section | None = None
+            while pos < source.size:
+                try:
+                    found = status(source, pos, min(GROUP, source.size - pos), until=self.base)
+                except OSError:
+                    if not self.salvage:
+                        raise
+                    found = None
+                if found is None:
+                    kind, n = "data", min(CHUNK, source.size - pos)
+                elif self.skip_unallocated and not found.present and not found.zero:
+                    kind, n = "skip", found.length
+                elif self.skip_unallocated and not found.present and self.base is None:
+                    kind, n = "skip", found.length
+                elif found.zero and self.sparse:
+                    kind, n = "zero", found.length
+                else:
+                    kind, n = "data", found.length
+                if pending is not None and pending.kind == kind:
+                    pending.length += n
+                else:
+                    if pending is not None:
+                        yield pending
+                    pending = Section(kind, start + pos, n, source, pos)
+                pos += n
+            if pending is not None:
+                yield pending
+            start += source.size
+
+    def run(self) -> None:
+        """Do it; raises `BlockError` naming the byte for read and write errors."""
+        self.began = time.monotonic()
+        self.moved = 0
+        unit = self.chunk
+        if self.compressed:
+            unit = self.target.cluster_size if isinstance(self.target, Format) and self.target.cluster_size else 65536
+        waiting: deque[tuple[Section, Future[Any]]] = deque()
+        self.buffers: list[bytearray] = []
+        with ThreadPoolExecutor(max(1, min(self.threads, 2 * (os.cpu_count() or 1)))) as pool:
+            try:
+                for section in self._pieces(unit):
+                    if section.kind == "data":
+                        job: Callable[[Section], Any] = self._read_compress if self.compressed else self._read
+                        if self.out_of_order and not self.compressed:
+                            job = self._read_write
+                        waiting.append((section, pool.submit(job, section)))
+                    elif section.kind == "zero":
+                        while waiting:
+                            self._finish(*waiting.popleft())
+                        self._zero(section.pos, section.length)
+                        if not self.target_zero:
+                            self.on_progress(section.length)
+                    while len(waiting) >= self.threads:
+                        self._finish(*waiting.popleft())
+                while waiting:
+                    self._finish(*waiting.popleft())
+            except BaseException:
+                for _, future in waiting:
+                    future.cancel()
+                raise
+
+    def _pieces(self, unit: int) -> Iterator[Section]:
+        """Sections cut at multiples of `unit`; for a compressed target, whole clusters that may mix data and zeroes."""
+        if self.compressed:
+            yield from self._clusters(unit)
+            return
+        cluster = (self.target.cluster_size if isinstance(self.target, Format) else 0) or 512
+        for section in self.sections():
+            if section.kind != "data":
+                yield section
+                continue
+            done = 0
+            while done < section.length:
+                pos = section.pos + done
+                n = min(section.length - done, unit - pos % cluster)
+                yield Section("data", pos, n, section.node, section.source_pos + done)
+                done += n
+
+    def _clusters(self, unit: int) -> Iterator[Section]:
+        end = 0
+        for section in self.sections():
+            if section.kind == "skip":
+                continue
+            stop = section.pos + section.length
+            if section.kind == "zero":
+                first, last = -(-section.pos // unit) * unit, stop // unit * unit
+                if stop == self.total():
+                    last = stop
+                if last > max(first, end):
+                    yield Section("zero", max(first, end), last - max(first, end), section.node, 0)
+                continue
+            pos = max(end, section.pos // unit * unit)
+            while pos < stop:
+                n = min(unit, self.total() - pos)
+                yield Section("data", pos, n, section.node, pos)
+                pos += n
+            end = pos
+
+    # Jobs of the pool
+
+    def _fill(self, section: Section, view: memoryview) -> None:
+        """Read a section; the compressed form reads by target position, across sources."""
+        if self.compressed:
+            pos, at = section.pos, 0
+            start = 0
+            for source in self.sources:
+                if start <= pos < start + source.size and at < section.length:
+                    n = min(section.length - at, start + source.size - pos)
+                    self._read_piece(source, pos - start, view[at : at + n], pos)
+                    pos += n
+                    at += n
+                start += source.size
+        else:
+            self._read_piece(section.node, section.source_pos, view[: section.length], section.pos)
+
+    def _read_piece(self, node: Node, pos: int, view: memoryview, target_pos: int) -> None:
+        try:
+            node.read_into(pos, view)
+        except OSError as error:
+            if not self.salvage:
+                raise BlockError(f"error while reading at byte {target_pos}: {_text(error)}") from error
+            step = 512
+            for at in range(0, len(view), step):
+                part = view[at : at + step]
+                try:
+                    node.read_into(pos + at, part)
+                except OSError as inner:
+                    self.on_read_error(target_pos + at, inner)
+                    fill_zero(part)
+
+    def _take(self, length: int) -> bytearray:
+        try:
+            buffer = self.buffers.pop()
+        except IndexError:
+            return bytearray(max(length, self.chunk))
+        return buffer if len(buffer) >= length else bytearray(length)
+
+    def _read(self, section: Section) -> tuple[bytearray, list[tuple[int, int, bool]]]:
+        buffer = self._take(section.length)
+        view = memoryview(buffer)[: section.length]
+        self._fill(section, view)
+        return buffer, self._runs(view, section.pos)
+
+    def _read_write(self, section: Section) -> None:
+        buffer, runs = self._read(section)
+        self._write(section, buffer, runs)
+        self.buffers.append(buffer)
+
+    def _read_compress(self, section: Section) -> tuple[bytes | None, bytearray]:
+        target = self.target
+        assert isinstance(target, Format)
+        unit = target.cluster_size or 65536
+        buffer = bytearray(unit)
+        self._fill(section, memoryview(buffer)[: section.length])
+        if self.sparse and is_zero(buffer):
+            return b"", buffer
+        return target.compress(buffer), buffer
+
+    def _runs(self, view: memoryview, pos: int) -> list[tuple[int, int, bool]]:
+        """[(start, end, is zero)] of a chunk that begins at `pos`, cut at multiples of `sparse` and, for data, widened to
+        the target's clusters."""
+        length = len(view)
+        step = self.sparse
+        if not step:
+            return [(0, length, False)]
+        runs: list[tuple[int, int, bool]] = []
+        at = 0
+        cut = step - pos % step
+        same = bytearray(step)
+        while at < length:
+            stop = cut if cut < length else length
+            part = view[at:stop]
+            is_nil = same == part if stop - at == step else is_zero(part)
+            if runs and runs[-1][2] == is_nil:
+                runs[-1] = (runs[-1][0], stop, is_nil)
+            else:
+                runs.append((at, stop, is_nil))
+            at = stop
+            cut += step
+        unit = self.target.cluster_size if isinstance(self.target, Format) else 0
+        if unit > step and len(runs) > 1:
+            runs = _widen(runs, pos, unit, length)
+        return runs
+
+    # The main thread
+
+    def _finish(self, section: Section, future: Future[Any]) -> None:
+        result = future.result()
+        if result is not None:
+            if self.compressed:
+                self._write_compressed(section, *result)
+            else:
+                buffer, runs = result
+                self._write(section, buffer, runs)
+                self.buffers.append(buffer)
+        self.on_progress(section.length)
+        self._throttle(section.length)
+
+    def _write(self, section: Section, buffer: bytearray, runs: list[tuple[int, int, bool]]) -> None:
+        view = memoryview(buffer)
+        for start, end, nil in runs:
+            if nil:
+                self._zero(section.pos + start, end - start)
+                continue
+            try:
+                self.target.writev(section.pos + start, [view[start:end]])
+            except OSError as error:
+                raise BlockError(f"error while writing at byte {section.pos + start}: {_text(error)}") from error
+
+    def _write_compressed(self, section: Section, packed: bytes | None, buffer: bytearray) -> None:
+        target = self.target
+        assert isinstance(target, Format)
+        try:
+            if packed is None:
+                target.writev(section.pos, [memoryview(buffer)[: section.length]])
+            elif packed:
+                target.link_compressed(section.pos, packed, len(buffer))
+            else:
+                self._zero(section.pos, section.length)
+        except OSError as error:
+            raise BlockError(f"error while writing at byte {section.pos}: {_text(error)}") from error
+
+    def _zero(self, pos: int, length: int) -> None:
+        if self.target_zero:
+            return
+        try:
+            self.target.write_zeroes(pos, length)
+        except OSError as error:
+            raise BlockError(f"error while writing at byte {pos}: {_text(error)}") from error
+
+    def _throttle(self, length: int) -> None:
+        self.moved += length
+        if self.rate:
+            early = self.began + self.moved / self.rate - time.monotonic()
+            if early > 0:
+                time.sleep(early)
+
+
+def _widen(runs: list[tuple[int, int, bool]], pos: int, unit: int, length: int) -> list[tuple[int, int, bool]]:
+    """Data runs grown to whole clusters, zero runs what is left."""
+    data: list[tuple[int, int]] = []
+    for start, end, nil in runs:
+        if nil:
+            continue
+        a = max(0, (pos + start) // unit * unit - pos)
+        b = min(length, -(-(pos + end) // unit) * unit - pos)
+        if data and a <= data[-1][1]:
+            data[-1] = (data[-1][0], b)
+        else:
+            data.append((a, b))
+    out: list[tuple[int, int, bool]] = []
+    at = 0
+    for a, b in data:
+        if a > at:
+            out.append((at, a, True))
+        out.append((a, b, False))
+        at = b
+    if at < length:
+        out.append((at, length, True))
+    return out
+
+
+def _text(error: OSError) -> str:
+    if isinstance(error, BlockError):
+        return error.message
+    return os.strerror(error.errno) if error.errno else str(error)
