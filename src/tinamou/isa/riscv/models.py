@@ -1,0 +1,75 @@
+"""Named CPUs: the extensions that each has.  ISA strings as in The RISC-V Instruction Set Manual, Volume I, 20240411, chapter 36."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from functools import cached_property
+
+from .state import Hart
+
+LETTERS = "imafdcsu"
+NAMED = ("zicsr", "zifencei", "zba", "zbb", "zbs")
+
+
+def extensions(isa: str) -> frozenset[str]:
+    """The extensions of an ISA string without its width: letters (g is imafd), then names behind `_`.
+
+    Zicsr and Zifencei are always there: the letter I included them until 2019.  ValueError names what is not known.
+    """
+    letters, *names = isa.lower().split("_")
+    letters = letters.replace("g", "imafd")
+    for unknown in [c for c in letters if c not in LETTERS] + [n for n in names if n not in NAMED]:
+        raise ValueError(f"RISC-V extension {unknown!r} is not known; known are {', '.join((*LETTERS, *NAMED))}")
+    if not letters.startswith("i"):
+        raise ValueError(f"RISC-V ISA {isa!r}: starts with i or g")
+    if "d" in letters and "f" not in letters:
+        raise ValueError(f"RISC-V ISA {isa!r}: d needs f")
+    found = {*letters, *names, "zicsr", "zifencei"}
+    if "c" in found:
+        found |= {"zc" + letter for letter in "fd" if letter in found}
+    return frozenset(found)
+
+
+@dataclass(frozen=True)
+class Model:
+    """A CPU by name: its width and ISA string.  s and u are the privilege modes that it has besides M."""
+
+    name: str
+    xlen: int
+    isa: str
+
+    @cached_property
+    def extensions(self) -> frozenset[str]:
+        return extensions(self.isa)
+
+    @property
+    def misa(self) -> int:
+        """Volume II, 3.1.1: MXL in the topmost two bits, a bit for each letter."""
+        return (self.xlen // 32) << (self.xlen - 2) | sum(1 << ord(e) - ord("a") for e in self.extensions if len(e) == 1)
+
+    def hart(self) -> Hart:
+        """A hart in its reset state."""
+        hart = Hart()
+        hart.misa = type(hart.misa)(self.misa)
+        return hart
+
+
+def _models() -> list[Model]:
+    everything = "imafdcsu_zba_zbb_zbs"
+    return [
+        Model("any", 32, everything),
+        Model("max", 32, everything),
+        Model("rv32", 32, "imafdcsu"),
+        Model("lowrisc-ibex", 32, "imcu"),
+        Model("sifive-e31", 32, "imacu"),
+        Model("sifive-e34", 32, "imafcu"),
+        Model("sifive-u34", 32, "imafdcsu"),
+        Model("any", 64, everything),
+        Model("max", 64, everything),
+        Model("rv64", 64, "imafdcsu"),
+        Model("sifive-e51", 64, "imacu"),
+        Model("sifive-u54", 64, "imafdcsu"),
+    ]
+
+
+MODELS = {(m.xlen, m.name): m for m in _models()}
