@@ -10,7 +10,7 @@ from collections.abc import Callable
 from typing import Any, ClassVar, TypeVar
 
 from tinamou.native.ops import intrinsic
-from tinamou.native.types import Struct, Word, u64
+from tinamou.native.types import Struct, Word, i64, u64
 
 W = TypeVar("W", bound=Word)
 
@@ -26,14 +26,45 @@ class Trap(Exception):
         return f"exception {self.cause}, value {self.value:#x}"
 
 
+READ, WRITE, EXECUTE = 1, 2, 4  # kinds of access; also the bits of the page flags
+
+
 class Cpu(Struct):
-    """State of one virtual CPU, in memory that compiled code shares."""
+    """State of one virtual CPU, in memory that compiled code shares.
+
+    The fields below belong to the engine; an architecture adds its registers.  `pc` is the address of the current instruction; while
+    compiled code runs, it is derived from the predecoded entry, and the field is only written when the run ends.
+    """
 
     big_endian: ClassVar[bool] = False
 
-    pc: u64  # address of the current instruction; while compiled code runs it lives in registers
-    target: u64  # golden model: where the next instruction is; compiled code: where a jump wants to go
+    pc: u64
+    extensions: u64  # one bit for each extension of the architecture that this CPU has, in alphabetical order
+    target: u64  # golden model: where the next instruction is; compiled code: where a far jump wants to go
+    bias: u64  # pc = (address of the entry >> shift) + bias
+    trapped: u64  # an outlined function raised: cause and value are set
+    cause: u64
+    value: u64
+    reason: u64  # why run() returned: see engine.interpreter
+    budget: i64  # what is left of the slice; the slice ends at the first taken jump after it is used up
+    slice: i64
+    instructions: u64  # executed before the current slice
+    quantum: i64  # size of a slice
+    kick: u64  # not 0: return from run() at the end of the slice
+    memory: u64  # host address of guest address 0
+    limit: u64  # guest addresses from here on are not memory
+    page_flags: u64  # host address of one byte a guest page
+    pagemap: u64  # host address of one word a guest page: its entries, or 0
+    shared: u64  # host address of what all CPUs of a machine share (engine.predecode.Shared)
     _memory: Any
+
+    def fault(self, access: int, address: u64) -> None:
+        """Raise the architecture's exception for an access (READ, WRITE or EXECUTE) that memory refuses."""
+        raise Trap(access, address)
+
+    def undefined(self) -> None:
+        """Raise the architecture's exception for an instruction that no row describes."""
+        raise Trap(0)
 
     def jump(self, target: Word) -> None:
         """Continue at `target` after this instruction."""

@@ -5,11 +5,11 @@ from __future__ import annotations
 import time
 from typing import Annotated
 
-from tinamou.engine.cpu import Cpu, Trap
+from tinamou.engine.cpu import EXECUTE, READ, Cpu, Trap
 from tinamou.native.ops import intrinsic
 from tinamou.native.types import Array, u32, u64
 
-from .traps import ILLEGAL_INSTRUCTION
+from .traps import ILLEGAL_INSTRUCTION, INSTRUCTION_PAGE_FAULT, LOAD_PAGE_FAULT, STORE_PAGE_FAULT
 
 MISA_F = 1 << 5
 UNRESERVED = 0xFFFF_FFFF_FFFF_FFFF  # no LR address: those are aligned
@@ -34,6 +34,16 @@ class Hart(Cpu):
     def cycles(self) -> u64:
         """What the user counters cycle, time and instret show: nanoseconds of a clock that never goes back."""
         return u64(time.perf_counter_ns())
+
+    def fault(self, access: int, address: u64) -> None:
+        if access == EXECUTE:
+            raise Trap(INSTRUCTION_PAGE_FAULT, address)
+        if access == READ:
+            raise Trap(LOAD_PAGE_FAULT, address)
+        raise Trap(STORE_PAGE_FAULT, address)
+
+    def undefined(self) -> None:
+        raise Trap(ILLEGAL_INSTRUCTION)
 
     def read_privileged(self, csr: u32) -> u64:
         """A CSR that is none of the user-level ones of csr.py.  A hart without privileged state has no others."""

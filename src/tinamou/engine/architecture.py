@@ -1,0 +1,31 @@
+"""What the engine must know of an architecture besides its rows."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from typing import Any
+
+from tinamou.native.types import u32, u64
+
+from .cpu import Cpu
+from .patterns import BoundIsa
+
+
+@dataclass(frozen=True)
+class Architecture:
+    """One instruction set as the engine runs it; each architecture's folder has its instances in `architecture.py`."""
+
+    name: str  # for people and file names: "riscv64"
+    isa: BoundIsa
+    cpu: type[Cpu]
+    granule: int  # bytes: instructions start at multiples of it
+    unit: int  # bytes: the smallest instruction
+    length: Callable[[u32], u64]  # subset function: bytes of the instruction that starts with these bits
+    sources: tuple[str, ...]  # packages below tinamou whose text the compiled interpreter depends on
+    intrinsics: dict[Any, Any] = field(default_factory=dict)  # the architecture's own intrinsics -> subset functions
+
+    @property
+    def shift(self) -> int:
+        """Entries are 16 bytes, one a granule: address of an entry = base + (offset in the page << shift)."""
+        return 5 - self.granule.bit_length()

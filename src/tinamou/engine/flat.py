@@ -1,0 +1,107 @@
+"""The flat memory model: a guest address is an offset from one host address.
+
+For user mode.  The host's page protection is the guest's, so an access costs a comparison with `cpu.limit` and an addition.  When it
+faults, the host's signal handler continues at the place that `guarded_peek` and `guarded_poke` name (LLVM's fault maps, native.fault):
+the slow path, which finds out why from the page flags and raises the guest's exception.
+"""
+
+from __future__ import annotations
+
+from typing import TypeVar
+
+from tinamou.native.memory import peek, peek_acquire
+from tinamou.native.ops import outlined, unlikely
+from tinamou.native.types import Word, u8, u64
+
+from .cpu import EXECUTE, READ, WRITE, Cpu
+from .flow import guarded_peek, guarded_poke, memory_base, slow
+from .predecode import entry_offset, new_page
+
+W = TypeVar("W", bound=Word)
+
+
+def may(cpu: Cpu, access: int, address: u64) -> bool:
+    """The page at `address` is mapped and allows the access."""
+    return address < cpu.limit and peek(u8, cpu.page_flags + (address >> 12)) & access != 0
+
+
+# -- fast paths, expanded in the handlers
+
+
+def load(cpu: Cpu, kind: type[W], address: u64) -> W:
+    if unlikely(address >= cpu.limit):
+        slow()
+    return guarded_peek(kind, memory_base() + address, slow)
+
+
+def store(cpu: Cpu, kind: type[W], address: u64, value: W) -> None:
+    if unlikely(address >= cpu.limit):
+        slow()
+    guarded_poke(kind, memory_base() + address, value, slow)
+
+
+def writable(cpu: Cpu, address: u64) -> u64:
+    """Host address of an aligned word for an atomic operation."""
+    if unlikely(not may(cpu, WRITE, address)):
+        slow()
+    return memory_base() + address
+
+
+def find(cpu: Cpu, target: u64) -> u64:
+    """The entry of a jump's target, or 0 when its page has none yet."""
+    if unlikely(target >= cpu.limit):
+        return u64(0)
+    base = peek_acquire(u64, cpu.pagemap + (target >> 12 << 3))
+    return base + (entry_offset(target)) if base != 0 else u64(0)
+
+
+# -- slow paths: the same accesses again, with every check
+
+
+def refuse(cpu: Cpu, access: int, address: u64) -> None:
+    cpu.fault(access, address)
+
+
+@outlined
+def load_slow(cpu: Cpu, kind: type[W], address: u64) -> W:
+    if not may(cpu, READ, address):
+        cpu.fault(READ, address)
+    last = address + (kind.size - 1)
+    if not may(cpu, READ, last):
+        cpu.fault(READ, last & ~4095)
+    return guarded_peek(kind, cpu.memory + address, refuse, cpu, READ, address)
+
+
+@outlined
+def store_slow(cpu: Cpu, kind: type[W], address: u64, value: W) -> None:
+    if not may(cpu, WRITE, address):
+        cpu.fault(WRITE, address)
+    last = address + (kind.size - 1)
+    if not may(cpu, WRITE, last):
+        cpu.fault(WRITE, last & ~4095)
+    guarded_poke(kind, cpu.memory + address, value, refuse, cpu, WRITE, address)
+
+
+@outlined
+def writable_slow(cpu: Cpu, address: u64) -> u64:
+    if not may(cpu, WRITE, address):
+        cpu.fault(WRITE, address)
+    return cpu.memory + address
+
+
+@outlined
+def find_slow(cpu: Cpu, target: u64) -> u64:
+    """The entry of a jump's target; makes its page's entries."""
+    if not may(cpu, EXECUTE, target):
+        cpu.fault(EXECUTE, target)
+    slot = cpu.pagemap + (target >> 12 << 3)
+    base = peek_acquire(u64, slot)
+    if base == 0:
+        base = new_page(cpu, slot)
+    return base + (entry_offset(target))
+
+
+def code_address(cpu: Cpu, pc: u64) -> u64:
+    if not may(cpu, EXECUTE, pc):
+        cpu.fault(EXECUTE, pc)
+    return cpu.memory + pc

@@ -1,0 +1,73 @@
+"""Compiled images on disk: `$XDG_CACHE_HOME/tinamou` or `~/.cache/tinamou`.
+
+A file is written beside its place and renamed into it, so that concurrent processes see whole files or none; what does not verify by
+its digest is treated as absent and replaced.  The folder must belong to the user and be writable by nobody else, or it is not used.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import hashlib
+import os
+import secrets
+import stat
+from pathlib import Path
+
+MAGIC = b"tinamou\x01"
+DIGEST = 32
+
+
+def folder() -> Path | None:
+    """The cache folder, made if need be; None when there is none that can be trusted."""
+    if os.environ.get("TINAMOU_CACHE") == "off":
+        return None
+    base = os.environ.get("TINAMOU_CACHE") or os.environ.get("XDG_CACHE_HOME") or os.path.expanduser("~/.cache")
+    path = Path(base) if os.environ.get("TINAMOU_CACHE") else Path(base) / "tinamou"
+    try:
+        path.mkdir(mode=0o700, parents=True, exist_ok=True)
+        info = path.stat()
+    except OSError:
+        return None
+    if info.st_uid != os.geteuid() or stat.S_IMODE(info.st_mode) & 0o022:
+        return None
+    return path
+
+
+def read(name: str) -> bytes | None:
+    """The content stored under a name, if it is there and whole."""
+    path = folder()
+    if path is None:
+        return None
+    try:
+        fd = os.open(path / name, os.O_RDONLY | os.O_NOFOLLOW | os.O_CLOEXEC)
+    except OSError:
+        return None
+    with open(fd, "rb") as f:
+        if os.fstat(fd).st_uid != os.geteuid():
+            return None
+        try:
+            raw = f.read()
+        except OSError:
+            return None
+    body = memoryview(raw)[len(MAGIC) + DIGEST :]
+    if raw[: len(MAGIC)] != MAGIC or hashlib.blake2b(body, digest_size=DIGEST).digest() != raw[len(MAGIC) : len(MAGIC) + DIGEST]:
+        return None
+    return bytes(body)
+
+
+def write(name: str, content: bytes) -> bool:
+    """Store content under a name; False when that was not possible (a full disk, no folder): the caller goes on without."""
+    path = folder()
+    if path is None:
+        return False
+    scratch = path / f".{name}.{os.getpid()}.{secrets.token_hex(4)}"
+    try:
+        with open(scratch, "xb") as f:
+            f.write(MAGIC + hashlib.blake2b(content, digest_size=DIGEST).digest())
+            f.write(content)
+        os.replace(scratch, path / name)
+    except OSError:
+        with contextlib.suppress(OSError):
+            scratch.unlink()
+        return False
+    return True

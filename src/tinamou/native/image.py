@@ -1,0 +1,146 @@
+"""Loading a compiled image into this process, from the cache or from a fresh build.
+
+Neither LLVM nor the compiler is imported when the cache has the image: the key is made of the text of the sources, the versions of
+llvmlite and Tinamou, and the host CPU.
+"""
+
+from __future__ import annotations
+
+import ctypes
+import hashlib
+import importlib.util
+import json
+import os
+import platform
+import struct
+from collections.abc import Callable, Iterable
+from functools import cache
+from pathlib import Path
+
+from . import cache as store
+from .link import Image, link
+
+PROT_NONE, PROT_READ, PROT_WRITE, PROT_EXEC = 0, 1, 2, 4
+MAP_PRIVATE, MAP_ANONYMOUS, MAP_NORESERVE = 0x02, 0x20, 0x4000
+
+libc = ctypes.CDLL(None, use_errno=True)
+libc.mmap.restype = ctypes.c_void_p
+libc.mmap.argtypes = [ctypes.c_void_p, ctypes.c_size_t, ctypes.c_int, ctypes.c_int, ctypes.c_int, ctypes.c_long]
+libc.munmap.argtypes = [ctypes.c_void_p, ctypes.c_size_t]
+libc.mprotect.argtypes = [ctypes.c_void_p, ctypes.c_size_t, ctypes.c_int]
+
+KEEP = 4  # images of one name that stay in the cache
+
+
+def allocate(size: int, protection: int = PROT_READ | PROT_WRITE) -> int:
+    """Zeroed memory that is not backed before it is touched; OSError when the host refuses."""
+    at = libc.mmap(None, size, protection, MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE, -1, 0)
+    if at in (None, ctypes.c_void_p(-1).value):
+        number = ctypes.get_errno()
+        raise OSError(number, f"cannot reserve {size} bytes: {os.strerror(number)}")
+    return int(at)
+
+
+def release(address: int, size: int) -> None:
+    libc.munmap(address, size)
+
+
+class Loaded:
+    """An image in memory: addresses of its symbols, and of the loads and stores that may fault."""
+
+    def __init__(self, image: Image) -> None:
+        self.size = len(image.content)
+        self.base = allocate(self.size)
+        self.code_size = image.code_size
+        content = bytearray(image.content)
+        for slot, offset in image.bases:
+            struct.pack_into("<Q", content, slot, self.base + offset)
+        for slot, name in image.imports:
+            struct.pack_into("<Q", content, slot, _host_function(name))
+        ctypes.memmove(self.base, bytes(content), self.size)
+        if libc.mprotect(self.base, self.code_size, PROT_READ | PROT_EXEC):
+            raise OSError(ctypes.get_errno(), "the host refuses executable memory")
+        self.offsets = image.symbols
+        self.faults = [(self.base + a, self.base + b) for a, b in image.faults]
+
+    def __getitem__(self, symbol: str) -> int:
+        return self.base + self.offsets[symbol]
+
+    def function(self, symbol: str, result: type | None, *arguments: type) -> Callable[..., int]:
+        """A symbol as a function; the interpreter lock is released while it runs."""
+        return ctypes.CFUNCTYPE(result, *arguments)(self[symbol])
+
+
+def _host_function(name: str) -> int:
+    at = ctypes.cast(getattr(libc, name), ctypes.c_void_p).value
+    assert at
+    return at
+
+
+@cache
+def host_key() -> str:
+    """What compiled code depends on besides its source: llvmlite's version and the CPU."""
+    found = importlib.util.find_spec("llvmlite")
+    version = ""
+    if found and found.origin:
+        site = Path(found.origin).parent.parent
+        version = " ".join(sorted(p.name for p in site.glob("llvmlite-*.dist-info")))
+    cpu = platform.machine()
+    try:
+        for line in open("/proc/cpuinfo", encoding="utf-8", errors="replace"):
+            if line.startswith(("model name", "flags", "Features", "CPU part")):
+                cpu += line
+            elif not line.strip():
+                break
+    except OSError:
+        pass
+    return f"{version}|{cpu}"
+
+
+@cache
+def sources_key(packages: tuple[str, ...]) -> str:
+    """A digest over the text of all modules of these packages (folders below src/tinamou)."""
+    root = Path(__file__).parent.parent
+    digest = hashlib.blake2b(digest_size=16)
+    for package in packages:
+        for path in sorted((root / package).rglob("*.py")):
+            digest.update(str(path.relative_to(root)).encode() + b"\0" + path.read_bytes() + b"\0")
+    return digest.hexdigest()
+
+
+def load(name: str, packages: Iterable[str], build: Callable[[], bytes], options: str = "") -> Loaded:
+    """The image `name`: from the cache if it was made from the same sources, else from the object that build() gives."""
+    parts = "|".join([sources_key(tuple(packages)), options, host_key()])
+    key = hashlib.blake2b(parts.encode(), digest_size=12).hexdigest()
+    file = f"{name}-{key}.image"
+    raw = store.read(file)
+    if raw is not None:
+        return Loaded(unpack(raw))
+    image = link(build())
+    store.write(file, pack(image))
+    _trim(name)
+    return Loaded(image)
+
+
+def pack(image: Image) -> bytes:
+    head = {k: v for k, v in vars(image).items() if k != "content"}
+    text = json.dumps(head, separators=(",", ":")).encode()
+    return struct.pack("<I", len(text)) + text + image.content
+
+
+def unpack(raw: bytes) -> Image:
+    (n,) = struct.unpack_from("<I", raw)
+    return Image(**json.loads(raw[4 : 4 + n]), content=raw[4 + n :])
+
+
+def _trim(name: str) -> None:
+    """Forget the oldest images of this name."""
+    path = store.folder()
+    if path is None:
+        return
+    try:
+        found = sorted(path.glob(f"{name}-*.image"), key=lambda p: p.stat().st_mtime)
+        for old in found[:-KEEP]:
+            old.unlink(missing_ok=True)
+    except OSError:
+        pass

@@ -1,0 +1,64 @@
+"""LLVM IR text to a relocatable object, through llvmlite.  The only module that imports it: a warm start does without."""
+
+from __future__ import annotations
+
+import functools
+from typing import Any
+
+import llvmlite.binding as binding
+
+LLVM_VERSION = ".".join(map(str, binding.llvm_version_info))
+
+
+@functools.cache
+def _initialise() -> None:
+    # options are global to the process: null checks marked !make.implicit become fault maps, 128-bit division needs no library
+    binding.set_option("tinamou", "-enable-implicit-null-checks")
+    binding.set_option("tinamou", "-expand-div-rem-bits=64")
+    binding.initialize_native_target()
+    binding.initialize_native_asmprinter()
+    binding.initialize_native_asmparser()  # inline assembly without it aborts the process
+
+
+@functools.cache
+def triple() -> str:
+    _initialise()
+    return binding.get_process_triple()  # type: ignore[no-any-return]
+
+
+@functools.cache
+def target_machine(opt: int) -> Any:
+    """A machine for position-independent code near its data (the small code model)."""
+    _initialise()
+    return binding.Target.from_triple(triple()).create_target_machine(
+        cpu=binding.get_host_cpu_name(),
+        features=binding.get_host_cpu_features().flatten(),
+        opt=opt,
+        reloc="pic",
+        codemodel="small",
+    )
+
+
+def host_cpu() -> str:
+    """The host CPU's name and features, for cache keys."""
+    return f"{binding.get_host_cpu_name()} {binding.get_host_cpu_features().flatten()}"
+
+
+def compile_object(text: str, opt: int = 2) -> bytes:
+    """An ELF relocatable object.  A pass manager is used once: running it twice aborts the process."""
+    _initialise()
+    machine = target_machine(min(opt, 3))
+    module = binding.parse_assembly(text)
+    module.verify()
+    builder = binding.create_pass_builder(machine, binding.create_pipeline_tuning_options(speed_level=opt))
+    builder.getModulePassManager().run(module, builder)
+    return machine.emit_object(module)  # type: ignore[no-any-return]
+
+
+def disassembly(text: str, opt: int = 2) -> str:
+    """The assembly that compile_object would give, for people."""
+    machine = target_machine(min(opt, 3))
+    module = binding.parse_assembly(text)
+    builder = binding.create_pass_builder(machine, binding.create_pipeline_tuning_options(speed_level=opt))
+    builder.getModulePassManager().run(module, builder)
+    return machine.emit_assembly(module)  # type: ignore[no-any-return]
