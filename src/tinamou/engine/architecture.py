@@ -3,13 +3,16 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass, field
-from typing import Any
+from dataclasses import dataclass
+from functools import cached_property
+from typing import TYPE_CHECKING, Any
 
 from tinamou.native.types import u32, u64
 
 from .cpu import Cpu
-from .patterns import BoundIsa
+
+if TYPE_CHECKING:
+    from .patterns import BoundIsa
 
 
 @dataclass(frozen=True)
@@ -17,13 +20,17 @@ class Architecture:
     """One instruction set as the engine runs it; each architecture's folder has its instances in `architecture.py`."""
 
     name: str  # for people and file names: "riscv64"
-    isa: BoundIsa
+    rows: Callable[[], BoundIsa]  # called when something must be compiled or disassembled
     cpu: type[Cpu]
     granule: int  # bytes: instructions start at multiples of it
     unit: int  # bytes: the smallest instruction
     length: Callable[[u32], u64]  # subset function: bytes of the instruction that starts with these bits
     sources: tuple[str, ...]  # packages below tinamou whose text the compiled interpreter depends on
-    intrinsics: dict[Any, Any] = field(default_factory=dict)  # the architecture's own intrinsics -> subset functions
+    intrinsics: Callable[[], dict[Any, Any]] = dict  # the architecture's own intrinsics -> subset functions
+
+    @cached_property
+    def isa(self) -> BoundIsa:
+        return self.rows()
 
     @property
     def shift(self) -> int:

@@ -7,10 +7,10 @@ An architecture's state is a `Cpu` with its registers as further fields.  Under 
 from __future__ import annotations
 
 from collections.abc import Callable
-from typing import Any, ClassVar, TypeVar
+from typing import Annotated, Any, ClassVar, TypeVar
 
 from tinamou.native.ops import intrinsic
-from tinamou.native.types import Struct, Word, i64, u64
+from tinamou.native.types import Array, Struct, Word, i64, u64, u128
 
 W = TypeVar("W", bound=Word)
 
@@ -27,6 +27,14 @@ class Trap(Exception):
 
 
 READ, WRITE, EXECUTE = 1, 2, 4  # kinds of access; also the bits of the page flags
+PAGE = 4096
+
+
+class Shared(Struct):
+    """What all CPUs of a machine share; `Cpu.shared` points at it."""
+
+    arena: u64  # next free byte for entries
+    arena_end: u64
 
 
 class Cpu(Struct):
@@ -51,11 +59,13 @@ class Cpu(Struct):
     instructions: u64  # executed before the current slice
     quantum: i64  # size of a slice
     kick: u64  # not 0: return from run() at the end of the slice
+    single: u64  # not 0: one instruction only (Vcpu.step)
+    scratch: Annotated[Array[u128], 16]  # entries of a single step
     memory: u64  # host address of guest address 0
     limit: u64  # guest addresses from here on are not memory
     page_flags: u64  # host address of one byte a guest page
     pagemap: u64  # host address of one word a guest page: its entries, or 0
-    shared: u64  # host address of what all CPUs of a machine share (engine.predecode.Shared)
+    shared: u64  # host address of what all CPUs of a machine share (Shared)
     _memory: Any
 
     def fault(self, access: int, address: u64) -> None:

@@ -1,7 +1,6 @@
 """The golden model: run any architecture in CPython, one instruction after the other, straight from its rows.
 
-    ram = Ram(0x8000_0000, 1 << 20, fetch_fault=1, load_fault=5, store_fault=7)
-    golden = Golden(isa(64), hart, ram, illegal=2)
+    golden = Golden(isa(64), hart, Ram(0x8000_0000, 1 << 20))
     golden.step(100)
 
 An exception of the guest leaves `step` as a Trap with everything but `target` as it was before the instruction: `pc` is its address.
@@ -12,12 +11,22 @@ from __future__ import annotations
 from functools import cached_property
 from typing import Protocol
 
-from .cpu import Cpu, Trap
+from tinamou.native.types import u64
+
+from .cpu import EXECUTE, READ, WRITE, Cpu, Trap
 from .patterns import BoundIsa, Insn
 
 
+class Fault(Exception):
+    """Memory refuses an access (READ, WRITE or EXECUTE); `address` is the first byte refused."""
+
+    def __init__(self, access: int, address: int) -> None:
+        super().__init__(access, address)
+        self.access, self.address = access, address
+
+
 class Memory(Protocol):
-    """What the golden model runs on: physical memory, or an MMU.  Accesses raise Traps."""
+    """What the golden model runs on.  Accesses raise Faults, before anything changed."""
 
     def fetch(self, address: int, size: int) -> bytes: ...
     def read(self, address: int, size: int) -> bytes: ...
@@ -25,42 +34,37 @@ class Memory(Protocol):
 
 
 class Ram:
-    """`size` bytes from address `base`.  An access to anything else is a Trap of the given cause whose value is the first bad address."""
+    """`size` bytes from address `base`; every other address is refused."""
 
-    def __init__(self, base: int, size: int, *, fetch_fault: int, load_fault: int, store_fault: int) -> None:
+    def __init__(self, base: int, size: int) -> None:
         self.base, self.data = base, bytearray(size)
-        self.fetch_fault, self.load_fault, self.store_fault = fetch_fault, load_fault, store_fault
 
-    def _at(self, address: int, size: int, cause: int) -> int:
-        at = address - self.base
-        if at < 0 or at + size > len(self.data):
-            raise Trap(cause, max(address, self.base + len(self.data)) if at >= 0 else address)
+    def _at(self, access: int, address: int, size: int) -> int:
+        at, end = address - self.base, len(self.data)
+        if not 0 <= at < end:
+            raise Fault(access, address)
+        if at + size > end:
+            raise Fault(access, self.base + end)
         return at
 
     def fetch(self, address: int, size: int) -> bytes:
-        at = self._at(address, size, self.fetch_fault)
+        at = self._at(EXECUTE, address, size)
         return bytes(self.data[at : at + size])
 
     def read(self, address: int, size: int) -> bytes:
-        at = self._at(address, size, self.load_fault)
+        at = self._at(READ, address, size)
         return bytes(self.data[at : at + size])
 
     def write(self, address: int, data: bytes) -> None:
-        at = self._at(address, len(data), self.store_fault)
+        at = self._at(WRITE, address, len(data))
         self.data[at : at + len(data)] = data
 
 
 class Golden:
-    """One CPU, its memory and the rows that it knows (`enabled`: names of extensions; None: all).
+    """One CPU, its memory and the rows that it knows (`enabled`: names of extensions; None: all)."""
 
-    `illegal` is the cause of the Trap for words that are no instruction; the Trap's value is the word.
-    """
-
-    def __init__(
-        self, isa: BoundIsa, cpu: Cpu, memory: Memory, *, illegal: int, enabled: frozenset[str] | None = None, address_bits: int = 64
-    ) -> None:
-        self.isa, self.cpu, self.memory = isa, cpu, memory
-        self.illegal, self.enabled = illegal, enabled
+    def __init__(self, isa: BoundIsa, cpu: Cpu, memory: Memory, *, enabled: frozenset[str] | None = None, address_bits: int = 64) -> None:
+        self.isa, self.cpu, self.memory, self.enabled = isa, cpu, memory, enabled
         self.address_mask = (1 << address_bits) - 1
         self.executed = 0
         self._decoded: dict[tuple[int, int], Insn | None] = {}
@@ -85,26 +89,30 @@ class Golden:
                 return True
         return False
 
-    def fetch(self) -> tuple[Insn, int]:
-        """The instruction at `pc` and its word.  No byte behind it is read."""
-        order = "big" if self.cpu.big_endian else "little"
+    def _fetch(self) -> tuple[Insn | None, int]:
         pc = int(self.cpu.pc)
         data = b""
         for width in self._widths:
             data += self.memory.fetch(pc + len(data) & self.address_mask, width // 8 - len(data))
-            word = int.from_bytes(data, order)  # type: ignore[arg-type]
-            if found := self._decode(word, width):
-                return found, word
-            if not self._goes_on(word, width):
+            word = int.from_bytes(data, "big" if self.cpu.big_endian else "little")
+            found = self._decode(word, width)
+            if found or not self._goes_on(word, width):
                 break
-        raise Trap(self.illegal, word)
+        return found, word
 
     def step(self, count: int = 1) -> None:
-        """Execute `count` instructions; Trap of the first that raises one."""
+        """Execute `count` instructions.  Trap of the first that raises one."""
         cpu = self.cpu
         for _ in range(count):
-            insn, word = self.fetch()
-            cpu.target = type(cpu.pc)(int(cpu.pc) + insn.size & self.address_mask)
-            insn.execute(cpu, word)
+            try:
+                insn, word = self._fetch()
+                if insn is None:
+                    cpu.undefined()
+                    raise Trap(0)
+                cpu.target = u64(int(cpu.pc) + insn.size & self.address_mask)
+                insn.execute(cpu, word)
+            except Fault as fault:
+                cpu.fault(fault.access, u64(fault.address))
+                raise
             cpu.pc = cpu.target
             self.executed += 1

@@ -19,24 +19,16 @@ from typing import Any
 from tinamou.native.lower import source_of
 from tinamou.native.memory import compare_exchange, exchange, peek, peek_acquire, poke, poke_release
 from tinamou.native.ops import intrinsic, outlined, unlikely
-from tinamou.native.types import Struct, Word, i8, i16, i32, u8, u16, u32, u64
+from tinamou.native.types import Word, i8, i16, i32, u8, u16, u32, u64
 
 from .architecture import Architecture
-from .cpu import EXECUTE, Cpu
+from .cpu import EXECUTE, PAGE, Cpu, Shared
 from .patterns import EncodingError, Fixed, Imm, Insn, Operand, Reg
 
 ENTRY = 16
-PAGE = 4096
 SENTINELS = 8  # entries behind a page that cross into the next one: an instruction has at most 8 granules
 AHEAD = 32  # instructions decoded at once along a straight line
 DECODE, STRADDLE, CROSS, UNDEFINED = "h_decode", "h_straddle", "h_cross", "h_undefined"
-
-
-class Shared(Struct):
-    """What all CPUs of a machine share; `Cpu.shared` points at it."""
-
-    arena: u64  # next free byte for entries
-    arena_end: u64
 
 
 class ArenaFull(Exception):

@@ -16,6 +16,7 @@ import struct
 from collections.abc import Callable, Iterable
 from functools import cache
 from pathlib import Path
+from typing import Any
 
 from . import cache as store
 from .link import Image, link
@@ -60,7 +61,7 @@ class Loaded:
         ctypes.memmove(self.base, bytes(content), self.size)
         if libc.mprotect(self.base, self.code_size, PROT_READ | PROT_EXEC):
             raise OSError(ctypes.get_errno(), "the host refuses executable memory")
-        self.offsets = image.symbols
+        self.offsets, self.notes = image.symbols, image.notes
         self.faults = [(self.base + a, self.base + b) for a, b in image.faults]
 
     def __getitem__(self, symbol: str) -> int:
@@ -108,15 +109,17 @@ def sources_key(packages: tuple[str, ...]) -> str:
     return digest.hexdigest()
 
 
-def load(name: str, packages: Iterable[str], build: Callable[[], bytes], options: str = "") -> Loaded:
-    """The image `name`: from the cache if it was made from the same sources, else from the object that build() gives."""
+def load(name: str, packages: Iterable[str], build: Callable[[], tuple[bytes, dict[str, Any]]], options: str = "") -> Loaded:
+    """The image `name`: from the cache if it was made from the same sources, else from the object (and notes) that build() gives."""
     parts = "|".join([sources_key(tuple(packages)), options, host_key()])
     key = hashlib.blake2b(parts.encode(), digest_size=12).hexdigest()
     file = f"{name}-{key}.image"
     raw = store.read(file)
     if raw is not None:
         return Loaded(unpack(raw))
-    image = link(build())
+    obj, notes = build()
+    image = link(obj)
+    image.notes = notes
     store.write(file, pack(image))
     _trim(name)
     return Loaded(image)

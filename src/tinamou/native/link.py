@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import struct
 from dataclasses import dataclass, field
+from typing import Any
 
 from .types import align_up
 
@@ -34,6 +35,7 @@ class Image:
     bases: list[tuple[int, int]] = field(default_factory=list)  # (slot, offset): 8-byte slots that hold base + offset
     imports: list[tuple[int, str]] = field(default_factory=list)  # (slot, host function)
     faults: list[tuple[int, int]] = field(default_factory=list)  # (address that may fault, where to continue), sorted
+    notes: dict[str, Any] = field(default_factory=dict)  # whatever the builder wants to find again
 
 
 @dataclass

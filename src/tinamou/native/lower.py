@@ -832,8 +832,7 @@ class Lower:
 
     def call_outlined(self, src: Source, args: list[Value]) -> Value:
         static = tuple(
-            a.value if isinstance(a, Const) and not is_word(src.hints.get(n)) else None
-            for n, a in zip(src.params, args, strict=True)
+            a.value if isinstance(a, Const) and not is_word(src.hints.get(n)) else None for n, a in zip(src.params, args, strict=True)
         )
         kinds = tuple(a.type if isinstance(a, V) else None for a in args)
         key = (src.function, static, kinds)

@@ -5,14 +5,17 @@ from __future__ import annotations
 import functools
 import importlib
 import pkgutil
+from typing import TYPE_CHECKING
 
-from tinamou.engine.patterns import BoundIsa
-from tinamou.native.types import i32, i64, u32, u64
+if TYPE_CHECKING:
+    from tinamou.engine.patterns import BoundIsa
 
 
 @functools.cache
 def isa(xlen: int) -> BoundIsa:
     """Every instruction of RV32 or RV64: the rows of `base` and of all modules here named `ext_...` or `csr...`."""
+    from tinamou.native.types import i32, i64, u32, u64
+
     from .operands import rv
 
     for module in pkgutil.iter_modules(__path__):

@@ -2,15 +2,15 @@
 
 from __future__ import annotations
 
+from functools import partial
+from typing import Any
+
 from tinamou.engine.architecture import Architecture
 from tinamou.native.memory import cycle_counter
-from tinamou.native.types import i32, i64, u32, u64
+from tinamou.native.types import u32, u64
 
-from . import base, csr, ext_a, ext_b, ext_c, ext_fd, ext_m, ext_zifencei
-from .operands import rv
+from . import isa
 from .state import Hart
-
-ROWS = (base, csr, ext_a, ext_b, ext_c, ext_fd, ext_m, ext_zifencei)  # importing them described them
 
 
 def length(first: u32) -> u64:
@@ -22,18 +22,12 @@ def cycles(hart: Hart) -> u64:
     return cycle_counter()
 
 
+def _intrinsics() -> dict[Any, Any]:
+    return {Hart.cycles: cycles}
+
+
 def _architecture(xlen: int) -> Architecture:
-    types = (u64, i64) if xlen == 64 else (u32, i32)
-    return Architecture(
-        name=f"riscv{xlen}",
-        isa=rv.bind(ux=types[0], ix=types[1], XLEN=xlen),
-        cpu=Hart,
-        granule=2,
-        unit=2,
-        length=length,
-        sources=("isa/riscv", "softfloat"),
-        intrinsics={Hart.cycles: cycles},
-    )
+    return Architecture(f"riscv{xlen}", partial(isa, xlen), Hart, 2, 2, length, ("isa/riscv", "softfloat"), _intrinsics)
 
 
 RV32, RV64 = _architecture(32), _architecture(64)

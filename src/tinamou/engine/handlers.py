@@ -1,0 +1,601 @@
+"""Tier 0: the threaded interpreter, generated from an architecture's rows.
+
+Every row becomes a handler `h_<name>(cpu, entry, memory, budget)`; its arguments stay in registers (LLVM's preserve_none convention) and
+it ends in a tail call through the next entry.  A row with a relative jump has a second handler for targets in the same page, which are
+entries already.  A row that touches memory has a clone `slow_<name>`: the fast handler jumps there on whatever is not the common case,
+before it has changed anything, and the clone runs the instruction again with calls that do everything.
+
+The budget counts down by one an instruction and is tested at taken jumps and at the ends of pages, so a slice overruns by at most one
+straight line.  All handlers are in one object file, kept by native.image.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from types import ModuleType
+from typing import Any
+
+from tinamou.native import intrinsics, memory
+from tinamou.native.lower import Broken, Const, Hooks, Lower, Unit, V, Value, llvm, source_of
+from tinamou.native.ops import exported
+from tinamou.native.types import Field, Word, i64, u16, u32, u64
+
+from . import cpu as cpu_module
+from . import flow, predecode
+from .architecture import Architecture
+from .cpu import Cpu, Trap
+from .interpreter import KICK, TRAP
+from .patterns import Fixed, Reg
+from .predecode import ArenaFull, Form, forget
+
+CONVENTION = "preserve_nonecc"
+SIGNATURE = "ptr noalias %cpu, ptr noalias %e, ptr %mem, i64 %budget"
+
+# -- meaning of the engine's intrinsics in the functions of one interpreter
+
+
+class EngineHooks(Hooks):
+    """In outlined functions: a raise records the exception in the CPU and returns; the caller looks."""
+
+    def __init__(self, builder: Builder) -> None:
+        super().__init__(builder.intrinsics)
+        self.builder = builder
+
+    def outlined(self) -> Hooks:
+        return EngineHooks(self.builder)
+
+    def raises(self, g: Lower, exception: type, args: list[Value]) -> None:
+        record(g, exception, args)
+        g.branch(g.scopes[0].result_label)
+
+    def after_raising_call(self, g: Lower) -> None:
+        bad, ok = g.label(), g.label()
+        g.branch_if(trapped(g), bad, ok)
+        g.place(bad)
+        g.branch(g.scopes[0].result_label)
+        g.place(ok)
+
+
+def cpu_of(g: Lower) -> V:
+    """The CPU that the function at hand works on."""
+    for scope in reversed(g.scopes):
+        for v in scope.names.values():
+            if isinstance(v, V) and isinstance(v.type, type) and issubclass(v.type, Cpu):
+                return v
+    raise Broken("an exception needs the CPU among the parameters")
+
+
+def field_pointer(g: Lower, cpu: V, name: str) -> str:
+    assert isinstance(cpu.type, type)
+    return g.offset(cpu.ref, getattr(cpu.type, name).offset)
+
+
+def record(g: Lower, exception: type, args: list[Value]) -> None:
+    cpu = cpu_of(g)
+    kind = {Trap: 1, ArenaFull: 2}.get(exception)
+    if kind is None:
+        raise Broken(f"compiled code raises Trap, not {exception.__name__}")
+    for name, v in zip(("trapped", "cause", "value"), [Const(kind), *args, Const(0), Const(0)], strict=False):
+        g.emit(f"store i64 {g.cast(v, u64).ref}, ptr {field_pointer(g, cpu, name)}")
+
+
+def trapped(g: Lower) -> V:
+    flag = g.value(f"load i64, ptr {field_pointer(g, cpu_of(g), 'trapped')}")
+    return V(bool, g.value(f"icmp ne i64 {flag}, 0"), weight=-1)
+
+
+class HandlerHooks(EngineHooks):
+    """In handlers."""
+
+    on_trap = "h_trap"
+
+    def __init__(self, builder: Builder, form: Form | None = None, near: bool = False, slow: bool = False) -> None:
+        super().__init__(builder)
+        self.form, self.near, self.slow = form, near, slow
+        self.entry, self.budget = "%e", "%budget"
+        self.jumped = self.target = ""
+        self.delta = ""
+
+    def tail(self, g: Lower, function: str, entry: str | None = None) -> None:
+        args = f"ptr %cpu, ptr {entry or self.entry}, ptr %mem, i64 {self.budget}"
+        g.emit(f"musttail call {CONVENTION} void {function}({args})")
+        g.stop("ret void")
+
+    def dispatch(self, g: Lower, entry: str) -> None:
+        self.tail(g, g.value(f"load ptr, ptr {entry}, align 8"), entry)
+
+    def dispatch_counted(self, g: Lower, entry: str) -> None:
+        """Dispatch after a taken jump: here the slice may end."""
+        over, go = g.label(), g.label()
+        g.branch_if(V(bool, g.value(f"icmp slt i64 {self.budget}, 0"), weight=-1), over, go)
+        g.place(over)
+        self.tail(g, "@h_pause", entry)
+        g.place(go)
+        self.dispatch(g, entry)
+
+    def pc(self, g: Lower, entry: str | None = None) -> str:
+        at = g.value(f"ptrtoint ptr {entry or self.entry} to i64")
+        at = g.value(f"lshr i64 {at}, {self.builder.arch.shift}")
+        bias = g.value(f"load i64, ptr {field_pointer(g, self.cpu, 'bias')}")
+        return g.value(f"add i64 {at}, {bias}")
+
+    @property
+    def cpu(self) -> V:
+        return V(self.builder.arch.cpu, "%cpu")
+
+    def raises(self, g: Lower, exception: type, args: list[Value]) -> None:
+        record(g, exception, args)
+        self.tail(g, f"@{self.on_trap}")
+
+    def after_raising_call(self, g: Lower) -> None:
+        bad, ok = g.label(), g.label()
+        g.branch_if(trapped(g), bad, ok)
+        g.place(bad)
+        self.tail(g, f"@{self.on_trap}")
+        g.place(ok)
+
+    def get_field(self, g: Lower, base: V, field: Field) -> Value | None:
+        if self.form and field.name == "pc" and base.ref == "%cpu":
+            return V(u64, self.pc(g))
+        return None
+
+    def set_field(self, g: Lower, base: V, field: Field, value: V) -> bool:
+        if self.form and field.name == "pc":
+            raise Broken("instructions change pc by jump()")
+        return False
+
+    def go_slow(self, g: Lower) -> None:
+        if self.form is None or self.slow:
+            raise Broken("there is no slower path from here")
+        self.tail(g, f"@slow_{symbol_name(self.form)}")
+
+    def jump(self, g: Lower, target: Value) -> None:
+        if self.near:
+            g.emit(f"store i8 1, ptr {self.jumped}")
+        else:
+            g.emit(f"store i64 {g.cast(target, u64).ref}, ptr {self.target}")
+            g.emit(f"store i8 2, ptr {self.jumped}")
+
+    def finish(self, g: Lower, form: Form) -> None:
+        """After the row's function: go where it jumped, or on."""
+        following = g.value(f"getelementptr inbounds i8, ptr %e, i64 {form.insn.size << self.builder.arch.shift}")
+        if not form.jumps:
+            self.dispatch(g, following)
+            return
+        flag = g.value(f"load i8, ptr {self.jumped}")
+        on, away = g.label(), g.label()
+        g.branch_if(V(bool, g.value(f"icmp eq i8 {flag}, 0")), on, away)
+        g.place(on)
+        self.dispatch(g, following)
+        g.place(away)
+        if self.near:
+            self.dispatch_counted(g, g.value(f"getelementptr inbounds i8, ptr %e, i64 {self.delta}"))
+            return
+        target = V(u64, g.value(f"load i64, ptr {self.target}"))
+        found = g.call_function(self.builder.model.find, [self.cpu, target], {})
+        assert isinstance(found, V)
+        miss, hit = g.label(), g.label()
+        g.branch_if(V(bool, g.value(f"icmp eq i64 {found.ref}, 0"), weight=-1), miss, hit)
+        g.place(miss)
+        g.emit(f"store i64 {target.ref}, ptr {field_pointer(g, self.cpu, 'target')}")
+        self.tail(g, "@h_jump")
+        g.place(hit)
+        self.dispatch_counted(g, self.turn(g, found.ref, target.ref))
+
+    def turn(self, g: Lower, entry: str, pc: str) -> str:
+        """Make the page of this entry the current one; gives the entry as a pointer."""
+        at = g.value(f"lshr i64 {entry}, {self.builder.arch.shift}")
+        g.emit(f"store i64 {g.value(f'sub i64 {pc}, {at}')}, ptr {field_pointer(g, self.cpu, 'bias')}")
+        return g.value(f"inttoptr i64 {entry} to ptr")
+
+
+class FetchHooks(HandlerHooks):
+    """In the specials that look for code: the exception belongs to the instruction at cpu.target."""
+
+    on_trap = "h_trap_fetch"
+
+
+def symbol_name(form: Form) -> str:
+    return "".join(c if c.isalnum() else "_" for c in form.insn.name)
+
+
+def handler_hooks(g: Lower) -> HandlerHooks:
+    if not isinstance(g.hooks, HandlerHooks):
+        raise Broken("only handlers do this")
+    return g.hooks
+
+
+# -- specials: handlers that are no instructions, in the subset
+
+
+def h_decode(cpu: Cpu, entry: u64) -> None:
+    predecode.predecode(cpu, entry, flow.pc_of(entry))
+    flow.resume(entry)
+
+
+def h_straddle(cpu: Cpu, entry: u64) -> None:
+    flow.perform(predecode.decode_straddling(cpu, entry, flow.pc_of(entry)), entry)
+
+
+def h_undefined(cpu: Cpu, entry: u64) -> None:
+    cpu.undefined()
+
+
+def h_cross(cpu: Cpu, entry: u64) -> None:
+    pc = flow.pc_of(entry)
+    cpu.target = pc
+    flow.enter(find_slow(cpu, pc), pc)
+
+
+def h_jump(cpu: Cpu, entry: u64) -> None:
+    pc = cpu.target
+    flow.enter(find_slow(cpu, pc), pc)
+
+
+def h_pause(cpu: Cpu, entry: u64) -> None:
+    """The slice is used up: begin another, or return when somebody wants it."""
+    used = cpu.slice - flow.get_budget()
+    cpu.instructions += u64(used)
+    cpu.slice = i64(0)
+    flow.set_budget(i64(0))
+    if cpu.kick | cpu.single != 0:
+        flow.leave(KICK, flow.pc_of(entry))
+    cpu.slice = cpu.quantum
+    flow.set_budget(cpu.quantum)
+    flow.resume(entry)
+
+
+def h_stop(cpu: Cpu, entry: u64) -> None:
+    """Behind a single step's private entry."""
+    cpu.instructions += u64(cpu.slice - flow.get_budget())
+    flow.leave(KICK, flow.pc_of(entry))
+
+
+def h_trap(cpu: Cpu, entry: u64) -> None:
+    """An instruction raised: it does not count as executed."""
+    cpu.instructions += u64(cpu.slice - flow.get_budget() - 1)
+    flow.leave(TRAP, flow.pc_of(entry))
+
+
+def h_trap_fetch(cpu: Cpu, entry: u64) -> None:
+    cpu.instructions += u64(cpu.slice - flow.get_budget())
+    flow.leave(TRAP, cpu.target)
+
+
+def h_start(cpu: Cpu, entry: u64) -> None:
+    """Begin at cpu.target."""
+    pc = cpu.target
+    flow.enter(find_slow(cpu, pc), pc)
+
+
+def h_step(cpu: Cpu, entry: u64) -> None:
+    """Decode the instruction at cpu.target into a private entry, with one that stops behind it, and run it."""
+    pc = cpu.target
+    host = predecode.code_address(cpu, pc)
+    word = u32(memory.peek(u16, host))
+    size = predecode.length(word)
+    if size > 2:
+        word |= u32(memory.peek(u16, predecode.code_address(cpu, pc + 2))) << 16
+    private = u64(cpu.address) + Cpu.fields["scratch"].offset
+    number = predecode.decode(cpu, private, word, pc & 4095, u64(0))
+    memory.poke(u64, private + (size << predecode.shift()), predecode.symbol("h_stop"))
+    cpu.bias = pc - (private >> predecode.shift())
+    flow.perform(predecode.handler_of(number), private)
+
+
+def find_slow(cpu: Cpu, target: u64) -> u64:
+    """Stands for the memory model's function."""
+    raise TypeError("the memory model supplies it")
+
+
+SPECIALS: list[tuple[Callable[..., None], bool]] = [
+    (h_decode, False), (h_straddle, False), (h_undefined, False), (h_cross, True), (h_jump, True), (h_pause, False), (h_stop, False),
+    (h_trap, False), (h_trap_fetch, False), (h_start, True), (h_step, True),
+]  # fmt: skip
+
+
+@exported
+def invalidate(pagemap: u64, first: u64, last: u64) -> None:
+    forget(pagemap, first, last)
+
+
+class Functions:
+    """The memory model's functions by role."""
+
+    def __init__(self, module: ModuleType) -> None:
+        self.load, self.load_slow = module.load, module.load_slow
+        self.store, self.store_slow = module.store, module.store_slow
+        self.writable, self.writable_slow = module.writable, module.writable_slow
+        self.find, self.find_slow = module.find, module.find_slow
+        self.code_address = module.code_address
+
+
+class Builder:
+    """The text of one interpreter."""
+
+    def __init__(self, arch: Architecture, model: ModuleType) -> None:
+        self.arch, self.model = arch, Functions(model)
+        self.forms = predecode.forms(arch)
+        self.bits = predecode.extension_bits(arch)
+        self.decode = predecode.decoder(arch, self.forms, self.enabled_intrinsic)
+        self.intrinsics = self.make_intrinsics()
+        self.unit = Unit(EngineHooks(self))
+
+    enabled_intrinsic = staticmethod(lambda cpu, extension: True)
+
+    # -- text
+
+    def text(self, triple: str) -> str:
+        u = self.unit
+        names = ["h_undefined"]
+        for f in self.forms:
+            names.append(self.handler(f, near=False, slow=False))
+            if f.relative:
+                names.append(self.handler(f, near=True, slow=False))
+        for special, fetch in SPECIALS:
+            self.special(special, FetchHooks(self) if fetch else HandlerHooks(self))
+        sizes = [0]
+        for f in self.forms:
+            info = f.insn.size | (0x80 if f.ends else 0)
+            sizes += [info, info] if f.relative else [info]
+        u.globals.append(f"@handlers = internal constant [{len(names)} x ptr] [{', '.join(f'ptr @{n}' for n in names)}]")
+        u.globals.append(f"@forms = internal constant [{len(sizes)} x i8] [{', '.join(f'i8 {s - 256 if s > 127 else s}' for s in sizes)}]")
+        self.run()
+        u.export(invalidate)
+        return u.text(triple)
+
+    def handler(self, form: Form, near: bool, slow: bool) -> str:
+        name = ("slow_" if slow else "h_") + symbol_name(form) + ("_near" if near else "")
+        if name in self.unit.names:
+            return name
+        self.unit.names.add(name)
+        hooks = HandlerHooks(self, form, near, slow)
+        g = Lower(self.unit, hooks, name)
+        src = source_of(form.insn.function)
+        if not slow:
+            hooks.budget = g.value("sub i64 %budget, 1")
+        if form.jumps:
+            hooks.jumped, hooks.target = "%jumped", "%target"
+            g.entry += ["  %jumped = alloca i8", "  store i8 0, ptr %jumped", "  %target = alloca i64"]
+        args: list[Value] = []
+        operands = iter(form.operands)
+        for parameter in src.params:
+            if parameter == form.insn.cpu:
+                args.append(hooks.cpu)
+                continue
+            op, slot = next(operands)
+            if isinstance(op.kind, Reg):
+                at, item = self.register(g, op.kind, slot)
+                value = V(item, g.value(f"load {llvm(item)}, ptr {at}"))
+            else:
+                assert slot is not None
+                raw = g.value(f"load {llvm(slot.type)}, ptr {g.offset('%e', slot.offset)}, align {slot.type.size}")
+                value = V(slot.type, raw, None if slot.type.signed else (1 << form.insn.bits(op.name)) - 1)
+                if near and op.name == form.relative:
+                    hooks.delta = g.cast(value, i64).ref
+            args.append(g.cast(value, op.type))
+        result = g.expand(src, args)
+        values = list(getattr(result, "items", [result]))
+        for (op, slot), v in zip(form.results, values, strict=False):
+            assert isinstance(op.kind, Reg)
+            at, item = self.register(g, op.kind, slot)
+            g.emit(f"store {llvm(item)} {g.cast(V(op.type, g.ref(v, op.type)), item).ref}, ptr {at}")
+        hooks.finish(g, form)
+        attributes = "nounwind noinline cold" if slow else "nounwind"
+        self.unit.add(g.function(f"define internal {CONVENTION} void @{name}({SIGNATURE}) {attributes}"))
+        if not slow and any(f"@slow_{symbol_name(form)}(" in line for line in g.lines):
+            self.handler(form, near=False, slow=True)
+        return name
+
+    def register(self, g: Lower, kind: Reg, slot: Any) -> tuple[str, type[Word]]:
+        """Address and word of a register; its number comes from the decoder, so it is inside the array."""
+        field: Field = getattr(self.arch.cpu, kind.file)
+        item: type[Word] = field.layout.item  # type: ignore[assignment]
+        base = g.offset("%cpu", field.offset)
+        if isinstance(kind, Fixed):
+            return g.offset(base, kind.number * item.size), item
+        number = g.value(f"load i8, ptr {g.offset('%e', slot.offset)}")
+        index = g.value(f"zext i8 {number} to i64")
+        return g.value(f"getelementptr inbounds [{item.size} x i8], ptr {base}, i64 {index}"), item
+
+    def special(self, function: Callable[..., None], hooks: HandlerHooks) -> None:
+        name = function.__name__
+        self.unit.names.add(name)
+        g = Lower(self.unit, hooks, name)
+        entry = V(u64, g.value("ptrtoint ptr %e to i64"))
+        g.expand(source_of(function), [hooks.cpu, entry])
+        g.emit("unreachable")
+        self.unit.add(g.function(f"define internal {CONVENTION} void @{name}({SIGNATURE}) nounwind noinline cold"))
+
+    def run(self) -> None:
+        """`run(cpu)`: from cpu.pc until something needs the caller; `step(cpu)`: one instruction."""
+        self.entry_point("run", "h_start", single=0)
+        self.entry_point("step", "h_step", single=1)
+
+    def entry_point(self, name: str, special: str, single: int) -> None:
+        cpu = self.arch.cpu
+        at = {n: getattr(cpu, n).offset for n in ("pc", "target", "memory", "quantum", "slice", "trapped", "single")}
+        self.unit.names.add(name)
+        self.unit.add(f"""define dso_local void @{name}(ptr %cpu) nounwind noinline {{
+  %pcp = getelementptr inbounds i8, ptr %cpu, i64 {at["pc"]}
+  %pc = load i64, ptr %pcp
+  %tp = getelementptr inbounds i8, ptr %cpu, i64 {at["target"]}
+  store i64 %pc, ptr %tp
+  %mp = getelementptr inbounds i8, ptr %cpu, i64 {at["memory"]}
+  %m = load ptr, ptr %mp
+  %qp = getelementptr inbounds i8, ptr %cpu, i64 {at["quantum"]}
+  %q0 = load i64, ptr %qp
+  %q = select i1 {"true" if single else "false"}, i64 0, i64 %q0
+  %op = getelementptr inbounds i8, ptr %cpu, i64 {at["single"]}
+  store i64 {single}, ptr %op
+  %sp = getelementptr inbounds i8, ptr %cpu, i64 {at["slice"]}
+  store i64 %q, ptr %sp
+  %xp = getelementptr inbounds i8, ptr %cpu, i64 {at["trapped"]}
+  store i64 0, ptr %xp
+  call {CONVENTION} void @{special}(ptr %cpu, ptr null, ptr %m, i64 %q)
+  ret void
+}}
+""")
+
+    # -- intrinsics
+
+    def make_intrinsics(self) -> dict[Any, Callable[..., Value]]:
+        arch, model = self.arch, self.model
+
+        def as_function(f: Any) -> Callable[..., Value]:
+            return lambda g, *args: g.call_function(f, list(args), {})
+
+        def pick(fast: Any, slow: Any) -> Any:
+            return lambda g: slow if handler_hooks(g).slow else fast
+
+        loads, stores, writables = pick(model.load, model.load_slow), pick(model.store, model.store_slow), None
+        writables = pick(model.writable, model.writable_slow)
+
+        def swap(g: Lower, kind: Value, v: Value) -> Value:
+            t = kind.value  # type: ignore[union-attr]
+            if not arch.cpu.big_endian or t.size == 1:
+                return v
+            from tinamou.native import ops
+
+            return g.call_function(ops.bswap, [v], {})
+
+        def do_load(g: Lower, cpu: Value, kind: Value, address: Value) -> Value:
+            return swap(g, kind, g.call_function(loads(g), [cpu, kind, g.cast(address, u64)], {}))
+
+        def do_store(g: Lower, cpu: Value, kind: Value, address: Value, value: Value) -> Value:
+            t: type[Word] = kind.value  # type: ignore[union-attr]
+            value = swap(g, kind, V(t, g.ref(value, t)))
+            return g.call_function(stores(g), [cpu, kind, g.cast(address, u64), value], {})
+
+        def host(g: Lower, cpu: Value, address: Value) -> Value:
+            return g.call_function(writables(g), [cpu, g.cast(address, u64)], {})
+
+        def do_atomic(g: Lower, cpu: Value, operation: Value, kind: Value, address: Value, value: Value) -> Value:
+            if arch.cpu.big_endian:
+                raise Broken("atomic arithmetic of big-endian guests has no compiled form yet")
+            return g.call_function(memory.exchange, [operation, kind, host(g, cpu, address), value], {})
+
+        def do_compare_swap(g: Lower, cpu: Value, kind: Value, address: Value, expected: Value, value: Value) -> Value:
+            at = host(g, cpu, address)
+            t: type[Word] = kind.value  # type: ignore[union-attr]
+            pair = [swap(g, kind, V(t, g.ref(v, t))) for v in (expected, value)]
+            return swap(g, kind, g.call_function(memory.compare_exchange, [kind, at, *pair], {}))
+
+        def do_jump(g: Lower, cpu: Value, target: Value) -> Value:
+            handler_hooks(g).jump(g, target)
+            return Const(None)
+
+        def address_of(g: Lower, name: Value) -> Value:
+            assert isinstance(name, Const)
+            return V(u64, g.value(f"ptrtoint ptr @{name.value} to i64"))
+
+        def table(g: Lower, number: Value, name: str, item: str) -> str:
+            index = g.cast(number, u64).ref
+            return g.value(f"load {item}, ptr {g.value(f'getelementptr inbounds {item}, ptr @{name}, i64 {index}')}")
+
+        def handler_of(g: Lower, number: Value) -> Value:
+            return V(u64, g.value(f"ptrtoint ptr {table(g, number, 'handlers', 'ptr')} to i64"))
+
+        def length_of(g: Lower, number: Value) -> Value:
+            size = g.value(f"and i8 {table(g, number, 'forms', 'i8')}, 127")
+            return V(u64, g.value(f"zext i8 {size} to i64"), 127)
+
+        def ends_of(g: Lower, number: Value) -> Value:
+            return V(bool, g.value(f"icmp slt i8 {table(g, number, 'forms', 'i8')}, 0"))
+
+        def entry_offset(g: Lower, address: Value) -> Value:
+            low = g.value(f"and i64 {g.cast(address, u64).ref}, {4096 - arch.granule}")
+            return V(u64, g.value(f"shl i64 {low}, {arch.shift}"))
+
+        def enabled(g: Lower, cpu: Value, extension: Value) -> Value:
+            features = g.value(f"load i64, ptr {field_pointer(g, cpu_of(g), 'extensions')}")
+            bit = 1 << self.bits[extension.value]  # type: ignore[union-attr]
+            return V(bool, g.value(f"icmp ne i64 {g.value(f'and i64 {features}, {bit}')}, 0"))
+
+        def slow(g: Lower) -> Value:
+            handler_hooks(g).go_slow(g)
+            return Const(None)
+
+        def guard(g: Lower, at: str, data: str, otherwise: Value, args: tuple[Value, ...]) -> str:
+            """A pointer whose dereference, as the next instruction, may fault; LLVM turns the null check into a fault map.
+
+            The empty assembly keeps LLVM from merging the test with the addition before it, and computes the data first.
+            """
+            more = f", {data}" if data else ""
+            constraint = "=r,0,r" if data else "=r,0"
+            pointer = g.value(f'call ptr asm "", "{constraint}"(ptr {at}{more})')
+            null = g.value(f"icmp eq ptr {pointer}, null")
+            bad, ok = g.label(), g.label()
+            g.stop(f"br i1 {null}, label %{bad}, label %{ok}, !prof !1, !make.implicit !2")
+            g.place(bad)
+            g.emit('call void asm sideeffect "", ""()')  # else LLVM makes a conditional tail call of the test
+            g.call(otherwise, list(args))
+            if not g.ended:
+                g.stop("unreachable")
+            g.place(ok)
+            return pointer
+
+        def guarded_peek(g: Lower, kind: Value, address: Value, otherwise: Value, *args: Value) -> Value:
+            t: type[Word] = kind.value  # type: ignore[union-attr]
+            p = guard(g, intrinsics.pointer(g, address), "", otherwise, args)
+            return V(t, g.value(f"load {llvm(t)}, ptr {p}, align 1"))
+
+        def guarded_poke(g: Lower, kind: Value, address: Value, value: Value, otherwise: Value, *args: Value) -> Value:
+            t: type[Word] = kind.value  # type: ignore[union-attr]
+            data = g.ref(value, t)
+            p = guard(g, intrinsics.pointer(g, address), f"{llvm(t)} {data}", otherwise, args)
+            g.emit(f"store {llvm(t)} {data}, ptr {p}, align 1")
+            return Const(None)
+
+        def memory_base(g: Lower) -> Value:
+            return V(u64, g.value("ptrtoint ptr %mem to i64"))
+
+        def pc_of(g: Lower, entry: Value) -> Value:
+            h = handler_hooks(g)
+            return V(u64, h.pc(g, g.value(f"inttoptr i64 {g.cast(entry, u64).ref} to ptr")))
+
+        def enter(g: Lower, entry: Value, pc: Value) -> Value:
+            h = handler_hooks(g)
+            h.dispatch_counted(g, h.turn(g, g.cast(entry, u64).ref, g.cast(pc, u64).ref))
+            return Const(None)
+
+        def resume(g: Lower, entry: Value) -> Value:
+            handler_hooks(g).dispatch(g, intrinsics.pointer(g, entry))
+            return Const(None)
+
+        def perform(g: Lower, handler: Value, entry: Value) -> Value:
+            handler_hooks(g).tail(g, intrinsics.pointer(g, handler), intrinsics.pointer(g, entry))
+            return Const(None)
+
+        def leave(g: Lower, reason: Value, pc: Value) -> Value:
+            h = handler_hooks(g)
+            g.emit(f"store i64 {g.cast(reason, u64).ref}, ptr {field_pointer(g, h.cpu, 'reason')}")
+            g.emit(f"store i64 {g.cast(pc, u64).ref}, ptr {field_pointer(g, h.cpu, 'pc')}")
+            g.stop("ret void")
+            return Const(None)
+
+        def get_budget(g: Lower) -> Value:
+            return V(i64, handler_hooks(g).budget)
+
+        def set_budget(g: Lower, budget: Value) -> Value:
+            handler_hooks(g).budget = g.ref(budget, i64)
+            return Const(None)
+
+        table_of: dict[Any, Callable[..., Value]] = {
+            Cpu.load: do_load, Cpu.store: do_store, Cpu.atomic: do_atomic, Cpu.compare_swap: do_compare_swap,
+            Cpu.fence: lambda g, cpu: g.call_function(memory.fence, [], {}),
+            cpu_module._jump: do_jump, find_slow: as_function(model.find_slow),
+            predecode.symbol: address_of, predecode.handler_of: handler_of, predecode.length_of: length_of,
+            predecode.ends_of: ends_of, predecode.decode: as_function(self.decode), predecode.length: as_function(arch.length),
+            predecode.shift: lambda g: Const(arch.shift), predecode.entry_offset: entry_offset,
+            predecode.code_address: as_function(model.code_address), self.enabled_intrinsic: enabled,
+            flow.slow: slow, flow.guarded_peek: guarded_peek, flow.guarded_poke: guarded_poke, flow.memory_base: memory_base,
+            flow.pc_of: pc_of, flow.enter: enter, flow.resume: resume, flow.perform: perform, flow.leave: leave,
+            flow.get_budget: get_budget, flow.set_budget: set_budget,
+        }  # fmt: skip
+        for intrinsic, function in arch.intrinsics().items():
+            table_of[intrinsic] = as_function(function)
+        return table_of
+
+
+__all__ = ["Builder"]

@@ -1,0 +1,140 @@
+"""A virtual CPU as the rest of the program sees it, on the compiled engine with flat memory.
+
+engine = Engine(RV64, memory=base, limit=limit, page_flags=flags)
+vcpu = engine.vcpu()
+vcpu.cpu.pc = u64(entry)
+exit = vcpu.run()          # in as many threads at once as there are vcpus
+"""
+
+from __future__ import annotations
+
+import ctypes
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Any
+
+from tinamou.native.image import allocate, release
+from tinamou.native.types import i64, u64
+
+from . import interpreter
+from .architecture import Architecture
+from .cpu import PAGE, Cpu, Shared
+
+ARENA = 16 << 30  # bytes of address space for predecoded code; not memory before it is used
+QUANTUM = 20_000  # instructions between looks at Cpu.kick: some 50 us
+
+
+@dataclass(frozen=True)
+class Exit:
+    """Why run() returned.  `trap`: the instruction at pc raised exception `cause` with `value`; else kick() was called."""
+
+    trap: bool
+    cause: int = 0
+    value: int = 0
+
+
+class Engine:
+    """What the CPUs of one guest share: its memory's place, compiled handlers, predecoded code."""
+
+    def __init__(self, arch: Architecture, memory: int, limit: int, page_flags: int, extensions: frozenset[str] | None = None) -> None:
+        self.arch, self.memory, self.limit, self.page_flags = arch, memory, limit, page_flags
+        self.image = interpreter.load(arch, "flat")
+        self.run_native, self.step_native, self.forget_native = interpreter.functions(self.image)
+        bits: dict[str, int] = self.image.notes["extensions"]
+        self.extensions = sum(1 << k for name, k in bits.items() if extensions is None or name in extensions)
+        self.shared = Shared()
+        self.pagemap = self.arena = 0
+        self.reset()
+
+    def reset(self) -> None:
+        """Forget all predecoded code.  No CPU may be running."""
+        self.close()
+        self.pagemap = allocate((self.limit >> 12) * 8)
+        self.arena = allocate(ARENA)
+        self.shared.arena, self.shared.arena_end = u64(self.arena), u64(self.arena + ARENA)
+
+    def close(self) -> None:
+        if self.pagemap:
+            release(self.pagemap, (self.limit >> 12) * 8)
+            release(self.arena, ARENA)
+            self.pagemap = self.arena = 0
+
+    def vcpu(self, cpu: Cpu | None = None) -> Vcpu:
+        """A CPU on this memory, in its reset state if none is given."""
+        return Vcpu(self, cpu or self.arch.cpu())
+
+    def invalidate(self, address: int, length: int) -> None:
+        """Code in this range changed, or may not be executed any more.  CPUs may be running."""
+        first, last = address >> 12, (min(address + length, self.limit) + 4095) >> 12
+        if first < last:
+            self.forget_native(self.pagemap, max(first - 1, 0), last)  # an instruction may begin on the page before
+
+
+class Vcpu:
+    """One CPU; run() is called by one thread at a time."""
+
+    def __init__(self, engine: Engine, cpu: Cpu) -> None:
+        self.engine, self.cpu = engine, cpu
+        self._run: Callable[[int], Any] = engine.run_native
+        self._kick = ctypes.c_uint64.from_address(cpu.address + _offset(cpu, "kick"))
+        self._reason = ctypes.c_uint64.from_address(cpu.address + _offset(cpu, "reason"))
+        self.attach()
+
+    def attach(self) -> None:
+        """Point the CPU at the engine's memory and code (again, after Engine.reset)."""
+        cpu, engine = self.cpu, self.engine
+        cpu.memory, cpu.limit, cpu.page_flags = u64(engine.memory), u64(engine.limit), u64(engine.page_flags)
+        cpu.pagemap, cpu.shared = u64(engine.pagemap), u64(engine.shared.address)
+        cpu.extensions, cpu.quantum = u64(engine.extensions), i64(QUANTUM)
+
+    def run(self) -> Exit:
+        """Run guest code, with the interpreter lock released, until an instruction raises or somebody kicks."""
+        if self._kick.value:
+            self._kick.value = 0
+            return Exit(False)
+        self._run(self.cpu.address)
+        if self._reason.value == interpreter.KICK:
+            self._kick.value = 0
+            return Exit(False)
+        cpu = self.cpu
+        if cpu.trapped == 2:
+            raise MemoryError("no room for more predecoded code")
+        return Exit(True, int(cpu.cause), int(cpu.value))
+
+    def step(self, count: int = 1) -> Exit:
+        """Run exactly `count` instructions, or up to one that raises."""
+        cpu, run, step = self.cpu, self._run, self.engine.step_native
+        end = int(cpu.instructions) + count
+        while (left := end - int(cpu.instructions)) > 0:
+            if left > PAGE:
+                cpu.quantum = i64(left - PAGE)  # a slice overruns by less than a page
+                self._kick.value = 1
+                run(cpu.address)
+                self._kick.value = 0
+                cpu.quantum = i64(QUANTUM)
+            else:
+                step(cpu.address)
+            if self._reason.value != interpreter.KICK:
+                return Exit(True, int(cpu.cause), int(cpu.value))
+        return Exit(False)
+
+    def kick(self) -> None:
+        """Make run() return soon: from any thread, and from signal handlers by writing to kick_address."""
+        self._kick.value = 1
+
+    @property
+    def kick_address(self) -> int:
+        """Host address of the 8-byte word that kick() sets."""
+        return self.cpu.address + _offset(self.cpu, "kick")
+
+    @property
+    def instructions(self) -> int:
+        """Executed so far; exact while not running."""
+        return int(self.cpu.instructions)
+
+
+def _offset(cpu: Cpu, name: str) -> int:
+    return type(cpu).fields[name].offset
+
+
+__all__ = ["Engine", "Exit", "Vcpu"]

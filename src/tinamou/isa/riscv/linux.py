@@ -1,0 +1,206 @@
+"""Linux on RISC-V, for user mode.
+
+RISC-V ELF psABI 1.0 (e_machine, registers); syscall(2) (a7, a0-a5); the kernel's exported headers asm/sigcontext.h, asm/ucontext.h and
+asm/ptrace.h (signal frames), asm/hwcap.h.
+"""
+
+from __future__ import annotations
+
+import ctypes
+import errno
+import struct
+from typing import TYPE_CHECKING, Any
+
+from tinamou.user.abi import Abi
+from tinamou.user.errors import GuestFault
+from tinamou.user.layout import layout_of
+from tinamou.user.numbers import riscv32, riscv64
+from tinamou.user.signals import (
+    BUS_ADRALN,
+    BUS_ADRERR,
+    ILL_ILLOPC,
+    SEGV_ACCERR,
+    SEGV_MAPERR,
+    SIGBUS,
+    SIGILL,
+    SIGSEGV,
+    SIGTRAP,
+    TRAP_BRKPT,
+    Stack,
+)
+
+from .architecture import RV32, RV64
+from .models import MODELS, Model
+from .traps import (
+    BREAKPOINT,
+    ECALL_FROM_U,
+    ILLEGAL_INSTRUCTION,
+    INSTRUCTION_ADDRESS_MISALIGNED,
+    INSTRUCTION_PAGE_FAULT,
+    LOAD_ADDRESS_MISALIGNED,
+    LOAD_PAGE_FAULT,
+    STORE_ADDRESS_MISALIGNED,
+    STORE_PAGE_FAULT,
+)
+
+if TYPE_CHECKING:
+    from tinamou.user.process import Process
+    from tinamou.user.signals import Action, SigInfo
+    from tinamou.user.thread import Thread
+
+RA, SP, TP, A0, A7 = 1, 2, 4, 10, 17
+NEEDS = {INSTRUCTION_PAGE_FAULT: 4, LOAD_PAGE_FAULT: 1, STORE_PAGE_FAULT: 2}  # access refused -> PROT_ bit it wants
+INFO_SIZE = 128
+FP_SIZE = 528  # union __riscv_fp_state: room for 128-bit registers
+
+
+class Riscv(Abi):
+    """riscv64 and riscv32, little-endian, with the D extension's register file."""
+
+    machine = 243
+    # li a7, 139 (rt_sigreturn); ecall
+    trampoline = struct.pack("<II", 139 << 20 | 17 << 7 | 0x13, 0x73)
+
+    def __init__(self, bits: int) -> None:
+        super().__init__()
+        self.bits, self.name = bits, f"riscv{bits}"
+        self.mask = (1 << bits) - 1
+        self.numbers = (riscv64 if bits == 64 else riscv32).NUMBERS  # type: ignore[misc]
+        self.limit = 1 << 38 if bits == 64 else 1 << 32
+        self.arch = RV64 if bits == 64 else RV32
+        word = 8 if bits == 64 else 4
+        self._mask_at = 5 * word  # in struct ucontext, behind uc_flags, uc_link, uc_stack
+        self._registers_at = (self._mask_at + 128 + 15) & -16
+        self._fp_at = self._registers_at + 32 * word
+        self._frame_size = INFO_SIZE + self._fp_at + FP_SIZE
+        self._registers = struct.Struct("<32Q" if bits == 64 else "<32I")
+
+    # ---- the CPU
+
+    def cpu_models(self) -> list[str]:
+        return sorted(name for xlen, name in MODELS if xlen == self.bits)
+
+    def model(self, process: Process) -> Model:
+        return MODELS[self.bits, process.options.cpu or "any"]
+
+    def hwcap(self, process: Process) -> int:
+        return sum(1 << ord(e) - ord("a") for e in self.model(process).extensions if e in "imafdcv")
+
+    def vcpu(self, process: Process) -> Any:
+        from tinamou.user.engine import new_vcpu
+
+        model = self.model(process)
+        hart = model.hart()
+        vcpu = new_vcpu(process, self.arch, hart, model.extensions)
+        fields = type(hart).fields
+        hart.words = (ctypes.c_uint64 * 32).from_address(hart.address + fields["x"].offset)  # type: ignore[attr-defined]
+        hart.floats = (ctypes.c_uint64 * 32).from_address(hart.address + fields["f"].offset)  # type: ignore[attr-defined]
+        hart.place = ctypes.c_uint64.from_address(hart.address + fields["pc"].offset)  # type: ignore[attr-defined]
+        return vcpu
+
+    def start(self, cpu: Any, entry: int, sp: int) -> None:
+        cpu.words[:] = [0] * 32
+        cpu.floats[:] = [0] * 32
+        cpu.fflags = cpu.frm = 0
+        cpu.words[SP] = sp
+        cpu.place.value = entry
+
+    def copy_registers(self, new: Any, old: Any) -> None:
+        new.words[:] = old.words[:]
+        new.floats[:] = old.floats[:]
+        new.fflags, new.frm = old.fflags, old.frm
+        new.place.value = old.place.value
+
+    def set_thread_pointer(self, cpu: Any, value: int) -> None:
+        cpu.words[TP] = value
+
+    def stack_pointer(self, cpu: Any) -> int:
+        return int(cpu.words[SP])
+
+    def set_stack_pointer(self, cpu: Any, value: int) -> None:
+        cpu.words[SP] = value
+
+    # ---- exceptions
+
+    def trap(self, t: Thread, cause: int, value: int) -> None:
+        cpu = t.cpu
+        if cause == ECALL_FROM_U:
+            words = cpu.words[A0 : A7 + 1]
+            cpu.place.value += 4
+            t.system_call(words[-1], words[:-1], words[0])
+            return
+        pc = cpu.place.value
+        if cause in NEEDS:
+            self._page_fault(t, NEEDS[cause], value)
+        elif cause == BREAKPOINT:
+            t.fault(SIGTRAP, TRAP_BRKPT, pc)
+        elif cause == ILLEGAL_INSTRUCTION:
+            t.fault(SIGILL, ILL_ILLOPC, pc)
+        elif cause in (INSTRUCTION_ADDRESS_MISALIGNED, LOAD_ADDRESS_MISALIGNED, STORE_ADDRESS_MISALIGNED):
+            t.fault(SIGBUS, BUS_ADRALN, value)
+        else:
+            t.fault(SIGSEGV, SEGV_ACCERR, value)
+
+    def _page_fault(self, t: Thread, access: int, address: int) -> None:
+        region = t.memory.find(address)
+        if region is None:
+            t.fault(SIGSEGV, SEGV_MAPERR, address)
+        elif not region.prot & access and not (access == 1 and region.prot & 6):
+            t.fault(SIGSEGV, SEGV_ACCERR, address)
+        else:  # allowed: mapped by another thread since, or a page behind the end of its file
+            try:
+                t.memory.read(address, 1)
+            except GuestFault:
+                t.fault(SIGBUS, BUS_ADRERR, address)
+
+    def set_result(self, cpu: Any, result: int) -> None:
+        cpu.words[A0] = result & self.mask
+
+    def restart_call(self, cpu: Any, state: Any) -> None:
+        cpu.words[A0] = state
+        cpu.place.value -= 4
+
+    # ---- signal frames: struct rt_sigframe { siginfo_t info; struct ucontext uc; }
+
+    def push_frame(self, t: Thread, sp: int, info: SigInfo, action: Action) -> None:
+        cpu = t.cpu
+        frame = (sp - self._frame_size) & -16
+        data = bytearray(self._frame_size)
+        data[:INFO_SIZE] = info.dump(self)
+        stack = layout_of(Stack, self)
+        context = INFO_SIZE
+        word = self.bits // 8
+        data[context + 2 * word : context + 5 * word] = stack.dump(t.stack)
+        struct.pack_into("<Q", data, context + self._mask_at, t.mask)
+        registers = [w & self.mask for w in cpu.words]
+        registers[0] = cpu.place.value
+        self._registers.pack_into(data, context + self._registers_at, *registers)
+        struct.pack_into("<32Q", data, context + self._fp_at, *cpu.floats)
+        struct.pack_into("<I", data, context + self._fp_at + 256, int(cpu.frm) << 5 | int(cpu.fflags))
+        t.memory.write(frame, bytes(data))
+        cpu.words[RA] = t.process.sigreturn
+        cpu.words[SP] = frame
+        cpu.words[A0] = info.signo
+        cpu.words[A0 + 1] = frame
+        cpu.words[A0 + 2] = frame + INFO_SIZE
+        cpu.place.value = action.sa_handler
+
+    def pop_frame(self, t: Thread) -> int:
+        cpu = t.cpu
+        data = t.memory.read(cpu.words[SP] + INFO_SIZE, self._frame_size - INFO_SIZE)
+        word = self.bits // 8
+        registers = self._registers.unpack_from(data, self._registers_at)
+        cpu.place.value = registers[0]
+        cpu.words[1:] = registers[1:]
+        cpu.floats[:] = struct.unpack_from("<32Q", data, self._fp_at)
+        (fcsr,) = struct.unpack_from("<I", data, self._fp_at + 256)
+        cpu.fflags, cpu.frm = fcsr & 31, fcsr >> 5 & 7
+        t.stack = layout_of(Stack, self).load(data[2 * word : 5 * word])
+        return int(struct.unpack_from("<Q", data, self._mask_at)[0])
+
+
+def abi(name: str) -> Riscv:
+    """The ABI by name.  Raises OSError ENOENT for a name that is none of this architecture's."""
+    if name not in ("riscv64", "riscv32"):
+        raise OSError(errno.ENOENT, f"no Linux ABI {name}")
+    return Riscv(int(name[5:]))

@@ -1,0 +1,299 @@
+"""Signals, faults and system calls of the host, for threads that run compiled guest code.
+
+One native signal handler serves every signal.  A fault at a load or store that an image lists in its fault map continues where the map
+says.  Any other signal is put into the ring of the thread that got it, with its siginfo, is masked in that thread until somebody takes it
+from the ring, and kicks the thread's virtual CPU.  `ThreadRecord.call` makes a system call that does not block when a signal is already
+in the ring, however late it came: the handler moves a thread that is about to enter the kernel past the system call.
+
+Threads without a record keep all signals blocked: one of them would not find its ring.
+
+The record of a thread lies at the bottom of its alternate signal stack, where the handler finds it by rounding down the stack pointer.
+Offsets in ucontext_t: Linux's asm/sigcontext.h and asm/ucontext.h for x86-64 and arm64.
+"""
+
+from __future__ import annotations
+
+import ctypes
+import functools
+import platform
+import signal
+import struct
+from typing import Annotated, ClassVar
+
+from . import image
+from .memory import call_host, peek, poke
+from .ops import exported, intrinsic
+from .types import Array, Struct, i32, u8, u64
+
+STACK = 0x10000  # bytes of an alternate stack, and its alignment
+RING = 32  # signals that wait; each is masked while it waits, so this many different ones
+SIGINFO = 128
+NOT_ENTERED = -512  # a call that a signal in the ring kept from entering the kernel (the kernel's ERESTARTSYS)
+
+SA_SIGINFO, SA_ONSTACK, SA_RESTORER = 4, 0x0800_0000, 0x0400_0000
+SIGSEGV, SIGBUS = 11, 7
+
+
+class Place:
+    """Where the machine's registers lie in ucontext_t, and the system call in its assembly."""
+
+    pc: ClassVar[int]
+    mask: ClassVar[int]
+    call: ClassVar[str]
+
+
+class X86(Place):
+    pc, mask = 40 + 16 * 8, 296
+    # C: rdi record, rsi number, rdx rcx r8 r9 and two on the stack; kernel: rax number, rdi rsi rdx r10 r8 r9
+    call = """
+.text
+.globl tinamou_call, tinamou_call_begin, tinamou_call_end, tinamou_call_abort
+.p2align 4
+tinamou_call:
+  movq %rdi, %r11
+  movq %rsi, %rax
+  movq %rdx, %rdi
+  movq %rcx, %rsi
+  movq %r8, %rdx
+  movq %r9, %r10
+  movq 8(%rsp), %r8
+  movq 16(%rsp), %r9
+tinamou_call_begin:
+  cmpq $0, {pending}(%r11)
+  jne tinamou_call_abort
+  syscall
+tinamou_call_end:
+  retq
+tinamou_call_abort:
+  movq ${not_entered}, %rax
+  retq
+.globl tinamou_restorer
+tinamou_restorer:
+  movq $15, %rax
+  syscall
+"""
+
+
+class Arm64(Place):
+    pc, mask = 176 + 8 + 32 * 8, 40
+    call = """
+.text
+.globl tinamou_call, tinamou_call_begin, tinamou_call_end, tinamou_call_abort
+.p2align 4
+tinamou_call:
+  mov x9, x0
+  mov x8, x1
+  mov x0, x2
+  mov x1, x3
+  mov x2, x4
+  mov x3, x5
+  mov x4, x6
+  mov x5, x7
+tinamou_call_begin:
+  ldr x10, [x9, #{pending}]
+  cbnz x10, tinamou_call_abort
+  svc #0
+tinamou_call_end:
+  ret
+tinamou_call_abort:
+  mov x0, #{not_entered}
+  ret
+"""
+
+
+PLACE: Place = X86() if platform.machine() == "x86_64" else Arm64()
+
+
+class ThreadState(Struct):
+    """What the signal handler knows of a thread; native code and the handler share it."""
+
+    pending: u64  # not 0: the ring is not empty
+    kick: u64  # host address of the CPU's kick word
+    head: u64  # signals put in so far
+    taken: u64  # signals taken out so far
+    faults: u64  # host address of pairs (address, where to continue), sorted
+    fault_count: u64
+    call_begin: u64
+    call_end: u64
+    call_abort: u64
+    reset: u64  # host address of libc's signal()
+    ring: Annotated[Array[u8], RING * SIGINFO]
+
+
+@intrinsic
+def stack_pointer() -> u64:
+    """The handler's own stack pointer."""
+    raise TypeError("only compiled code has one")
+
+
+def continue_at(state: ThreadState, pc: u64) -> u64:
+    """Where the fault map continues after a fault at pc; 0 if it does not list pc."""
+    low, high = u64(0), state.fault_count
+    while low < high:
+        middle = (low + high) >> 1
+        at = peek(u64, state.faults + (middle << 4))
+        if at == pc:
+            return peek(u64, state.faults + (middle << 4) + 8)
+        if at < pc:
+            low = middle + 1
+        else:
+            high = middle
+    return u64(0)
+
+
+@exported
+def tinamou_signal(number: i32, info: u64, context: u64) -> None:
+    """The handler of every caught signal."""
+    state = ThreadState.at(stack_pointer() & ~(STACK - 1))
+    pc = peek(u64, context + PLACE.pc)
+    code = peek(i32, info + 8)
+    if (number == SIGSEGV or number == SIGBUS) and code > 0:  # the kernel's own: a fault of this thread
+        target = continue_at(state, pc)
+        if target != 0:
+            poke(u64, context + PLACE.pc, target)
+        else:  # a defect of the host program: die of it
+            call_host(state.reset, u64(i32(number)), u64(0), u64(0), u64(0))
+        return
+    slot = info_slot(state)
+    for k in range(SIGINFO // 8):
+        poke(u64, slot + k * 8, peek(u64, info + k * 8))
+    state.head += 1
+    mask = context + PLACE.mask
+    poke(u64, mask, peek(u64, mask) | u64(1) << ((u64(number) - 1) & 63))
+    state.pending = u64(1)
+    poke(u64, state.kick, u64(1))
+    if pc >= state.call_begin and pc < state.call_end:
+        poke(u64, context + PLACE.pc, state.call_abort)
+
+
+def info_slot(state: ThreadState) -> u64:
+    """Where the next siginfo goes."""
+    return u64(state.address) + ThreadState.fields["ring"].offset + (state.head & (RING - 1)) * SIGINFO
+
+
+def _build() -> tuple[bytes, dict[str, object]]:
+    from . import intrinsics  # noqa: F401  its import makes the operations known
+    from .llvm import compile_object, triple
+    from .lower import Hooks, Lower, Unit, V, Value
+
+    def stack(g: Lower) -> Value:
+        g.unit.declare("llvm.frameaddress.p0", "declare ptr @llvm.frameaddress.p0(i32)")
+        return V(u64, g.value(f"ptrtoint ptr {g.value('call ptr @llvm.frameaddress.p0(i32 0)')} to i64"))
+
+    unit = Unit(Hooks({stack_pointer: stack}))
+    unit.export(tinamou_signal)
+    text = PLACE.call.format(pending=ThreadState.fields["pending"].offset, not_entered=NOT_ENTERED)
+    unit.globals += [f'module asm "{line}"' for line in text.strip().splitlines()]
+    return compile_object(unit.text(triple())), {}
+
+
+@functools.cache
+def _native() -> image.Loaded:
+    return image.load("host", ("native",), _build, platform.machine())
+
+
+class _SigAction(ctypes.Structure):
+    """The kernel's struct sigaction."""
+
+    _fields_ = (("handler", ctypes.c_uint64), ("flags", ctypes.c_uint64), ("restorer", ctypes.c_uint64), ("mask", ctypes.c_uint64))
+
+
+class _Stack(ctypes.Structure):
+    _fields_ = (("sp", ctypes.c_uint64), ("flags", ctypes.c_int), ("size", ctypes.c_uint64))
+
+
+def _set_action(number: int, handler: int) -> None:
+    """rt_sigaction by number: libc's own refuses the two signals that it uses itself, which guests use too."""
+    action = _SigAction(handler, SA_SIGINFO | SA_ONSTACK if handler > 1 else 0, 0, 0)
+    if isinstance(PLACE, X86):
+        action.flags |= SA_RESTORER
+        action.restorer = _native()["tinamou_restorer"]
+    rt_sigaction = 13 if isinstance(PLACE, X86) else 134
+    libc = image.libc
+    if libc.syscall(ctypes.c_long(rt_sigaction), ctypes.c_long(number), ctypes.byref(action), None, ctypes.c_long(8)):
+        raise OSError(ctypes.get_errno(), f"signal {number} cannot be caught")
+
+
+def catch(number: int) -> None:
+    """From now on the signal goes into the ring of the thread that gets it."""
+    _set_action(number, _native()["tinamou_signal"])
+
+
+def default(number: int) -> None:
+    """The signal does what it does to a process that knows nothing of it."""
+    _set_action(number, 0)
+
+
+def ignore(number: int) -> None:
+    _set_action(number, 1)
+
+
+class FaultMap:
+    """The loads and stores of some images that may fault, as the handler reads them."""
+
+    def __init__(self, *images: image.Loaded) -> None:
+        pairs = sorted(p for i in images for p in i.faults)
+        self.count = len(pairs)
+        self._table = ctypes.create_string_buffer(b"".join(struct.pack("<QQ", *p) for p in pairs) or bytes(16))
+        self.address = ctypes.addressof(self._table)
+
+
+class ThreadRecord:
+    """Make the calling thread one that runs guest code.  `close()` it in the same thread before the thread ends."""
+
+    def __init__(self, kick_address: int, faults: FaultMap) -> None:
+        native = _native()
+        self._room = image.allocate(2 * STACK)
+        base = (self._room + STACK - 1) & -STACK
+        self.state = state = ThreadState.at(base)
+        state.kick = u64(kick_address)
+        self.watch(faults)
+        state.call_begin = u64(native["tinamou_call_begin"])
+        state.call_end = u64(native["tinamou_call_end"])
+        state.call_abort = u64(native["tinamou_call_abort"])
+        address = ctypes.cast(image.libc.signal, ctypes.c_void_p).value
+        assert address
+        state.reset = u64(address)
+        self._pending = ctypes.c_uint64.from_address(base + ThreadState.fields["pending"].offset)
+        self._call = ctypes.CFUNCTYPE(ctypes.c_int64, *[ctypes.c_uint64] * 8)(native["tinamou_call"])
+        stack = _Stack(base, 0, STACK)
+        self._old = _Stack()
+        if image.libc.sigaltstack(ctypes.byref(stack), ctypes.byref(self._old)):
+            raise OSError(ctypes.get_errno(), "no alternate signal stack")
+
+    def watch(self, faults: FaultMap) -> None:
+        """Use another fault map (the thread is not running compiled code)."""
+        self._faults = faults
+        self.state.fault_count = u64(0)
+        self.state.faults, self.state.fault_count = u64(faults.address), u64(faults.count)
+
+    def call(self, number: int, *args: int) -> int:
+        """A host system call with the interpreter lock released: its result or -errno, NOT_ENTERED when a signal waits in the ring."""
+        words = [a & 0xFFFF_FFFF_FFFF_FFFF for a in args] + [0] * (6 - len(args))
+        result: int = self._call(self.state.address, number, *words)
+        return result
+
+    @property
+    def pending(self) -> bool:
+        """A signal waits in the ring."""
+        return self._pending.value != 0
+
+    def take(self) -> list[bytes]:
+        """The siginfo of the signals that wait, oldest first.  They stay masked in this thread: set the mask when they are delivered."""
+        old = signal.pthread_sigmask(signal.SIG_BLOCK, signal.valid_signals())
+        try:
+            state, found = self.state, []
+            while state.taken < state.head:
+                at = state.address + ThreadState.fields["ring"].offset + int(state.taken % RING) * SIGINFO
+                found.append(ctypes.string_at(at, SIGINFO))
+                state.taken = state.taken + 1
+            self._pending.value = 0
+            return found
+        finally:
+            signal.pthread_sigmask(signal.SIG_SETMASK, old)
+
+    def close(self) -> None:
+        """Give the thread its old alternate stack back."""
+        off = _Stack(0, 2, 0) if not self._old.sp else self._old
+        image.libc.sigaltstack(ctypes.byref(off), None)
+        image.release(self._room, 2 * STACK)
