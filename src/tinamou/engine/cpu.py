@@ -81,6 +81,11 @@ class Cpu(Struct):
         _jump(self, target)
 
     @intrinsic
+    def switch(self, target: Word) -> None:
+        """Continue at `target` with another view of memory or another privilege: what was fetched ahead is not valid any more."""
+        self.target = u64(int(target) & 0xFFFF_FFFF_FFFF_FFFF)
+
+    @intrinsic
     def load(self, kind: type[W], address: Word) -> W:
         """Read guest memory; may raise a Trap before anything changed."""
         data = self._memory.read(int(address), kind.size)

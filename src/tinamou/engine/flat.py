@@ -11,11 +11,13 @@ from typing import TypeVar
 
 from tinamou.native.memory import peek, peek_acquire
 from tinamou.native.ops import outlined, unlikely
-from tinamou.native.types import Word, u8, u64
+from tinamou.native.types import Word, i64, u8, u64
 
 from .cpu import EXECUTE, READ, WRITE, Cpu
-from .flow import guarded_peek, guarded_poke, memory_base, slow
+from .flow import enter, guarded_peek, guarded_poke, leave, memory_base, pc_of, resume, slow
+from .interpreter import KICK, TRAP
 from .predecode import entry_offset, new_page
+from .specials import begin_slice, end_slice
 
 W = TypeVar("W", bound=Word)
 
@@ -105,3 +107,38 @@ def code_address(cpu: Cpu, pc: u64) -> u64:
     if not may(cpu, EXECUTE, pc):
         cpu.fault(EXECUTE, pc)
     return cpu.memory + pc
+
+
+# -- the ends of slices: exceptions are for the caller of run()
+
+
+def h_pause(cpu: Cpu, entry: u64) -> None:
+    """The slice is used up: begin another, or return when somebody wants it."""
+    end_slice(cpu, i64(0))
+    if cpu.kick | cpu.single != 0:
+        leave(KICK, pc_of(entry))
+    begin_slice(cpu)
+    resume(entry)
+
+
+def h_trap(cpu: Cpu, entry: u64) -> None:
+    end_slice(cpu, i64(1))
+    leave(TRAP, pc_of(entry))
+
+
+def h_trap_here(cpu: Cpu, entry: u64) -> None:
+    end_slice(cpu, i64(0))
+    leave(TRAP, pc_of(entry))
+
+
+def h_trap_fetch(cpu: Cpu, entry: u64) -> None:
+    end_slice(cpu, i64(0))
+    leave(TRAP, cpu.target)
+
+
+def h_switch(cpu: Cpu, entry: u64) -> None:
+    """Nothing but memory protection depends on the CPU's state in user mode: an ordinary jump."""
+    enter(find_slow(cpu, cpu.target), cpu.target)
+
+
+SPECIALS = [(h_pause, ""), (h_trap, ""), (h_trap_here, ""), (h_trap_fetch, ""), (h_switch, "h_trap_fetch")]

@@ -79,3 +79,9 @@ def get_budget() -> i64:
 def set_budget(budget: i64) -> None:
     """Begin another slice."""
     _only_compiled()
+
+
+@intrinsic
+def reload() -> None:
+    """Take cpu.memory into its register again: it changed."""
+    _only_compiled()

@@ -18,13 +18,12 @@ from typing import Any
 from tinamou.native import intrinsics, memory
 from tinamou.native.lower import Broken, Const, Hooks, Lower, Unit, V, Value, llvm, source_of
 from tinamou.native.ops import exported
-from tinamou.native.types import Field, Word, i64, u16, u32, u64
+from tinamou.native.types import Field, Word, i64, u64
 
 from . import cpu as cpu_module
-from . import flow, predecode
+from . import flow, predecode, specials
 from .architecture import Architecture
 from .cpu import Cpu, Trap
-from .interpreter import KICK, TRAP
 from .patterns import Fixed, Reg
 from .predecode import ArenaFull, Form, forget
 
@@ -87,17 +86,17 @@ def trapped(g: Lower) -> V:
 class HandlerHooks(EngineHooks):
     """In handlers."""
 
-    on_trap = "h_trap"
+    on_trap = "h_trap"  # the special that raises end in
 
     def __init__(self, builder: Builder, form: Form | None = None, near: bool = False, slow: bool = False) -> None:
         super().__init__(builder)
         self.form, self.near, self.slow = form, near, slow
-        self.entry, self.budget = "%e", "%budget"
+        self.entry, self.budget, self.memory = "%e", "%budget", "%mem"
         self.jumped = self.target = ""
         self.delta = ""
 
     def tail(self, g: Lower, function: str, entry: str | None = None) -> None:
-        args = f"ptr %cpu, ptr {entry or self.entry}, ptr %mem, i64 {self.budget}"
+        args = f"ptr %cpu, ptr {entry or self.entry}, ptr {self.memory}, i64 {self.budget}"
         g.emit(f"musttail call {CONVENTION} void {function}({args})")
         g.stop("ret void")
 
@@ -156,6 +155,10 @@ class HandlerHooks(EngineHooks):
             g.emit(f"store i64 {g.cast(target, u64).ref}, ptr {self.target}")
             g.emit(f"store i8 2, ptr {self.jumped}")
 
+    def switch(self, g: Lower, target: Value) -> None:
+        g.emit(f"store i64 {g.cast(target, u64).ref}, ptr {field_pointer(g, self.cpu, 'target')}")
+        g.emit(f"store i8 3, ptr {self.jumped}")
+
     def finish(self, g: Lower, form: Form) -> None:
         """After the row's function: go where it jumped, or on."""
         following = g.value(f"getelementptr inbounds i8, ptr %e, i64 {form.insn.size << self.builder.arch.shift}")
@@ -168,6 +171,12 @@ class HandlerHooks(EngineHooks):
         g.place(on)
         self.dispatch(g, following)
         g.place(away)
+        if form.switches:
+            near, self_other = g.label(), g.label()
+            g.branch_if(V(bool, g.value(f"icmp eq i8 {flag}, 3")), near, self_other)
+            g.place(near)
+            self.tail(g, "@h_switch")
+            g.place(self_other)
         if self.near:
             self.dispatch_counted(g, g.value(f"getelementptr inbounds i8, ptr %e, i64 {self.delta}"))
             return
@@ -189,12 +198,6 @@ class HandlerHooks(EngineHooks):
         return g.value(f"inttoptr i64 {entry} to ptr")
 
 
-class FetchHooks(HandlerHooks):
-    """In the specials that look for code: the exception belongs to the instruction at cpu.target."""
-
-    on_trap = "h_trap_fetch"
-
-
 def symbol_name(form: Form) -> str:
     return "".join(c if c.isalnum() else "_" for c in form.insn.name)
 
@@ -203,95 +206,6 @@ def handler_hooks(g: Lower) -> HandlerHooks:
     if not isinstance(g.hooks, HandlerHooks):
         raise Broken("only handlers do this")
     return g.hooks
-
-
-# -- specials: handlers that are no instructions, in the subset
-
-
-def h_decode(cpu: Cpu, entry: u64) -> None:
-    predecode.predecode(cpu, entry, flow.pc_of(entry))
-    flow.resume(entry)
-
-
-def h_straddle(cpu: Cpu, entry: u64) -> None:
-    flow.perform(predecode.decode_straddling(cpu, entry, flow.pc_of(entry)), entry)
-
-
-def h_undefined(cpu: Cpu, entry: u64) -> None:
-    cpu.undefined()
-
-
-def h_cross(cpu: Cpu, entry: u64) -> None:
-    pc = flow.pc_of(entry)
-    cpu.target = pc
-    flow.enter(find_slow(cpu, pc), pc)
-
-
-def h_jump(cpu: Cpu, entry: u64) -> None:
-    pc = cpu.target
-    flow.enter(find_slow(cpu, pc), pc)
-
-
-def h_pause(cpu: Cpu, entry: u64) -> None:
-    """The slice is used up: begin another, or return when somebody wants it."""
-    used = cpu.slice - flow.get_budget()
-    cpu.instructions += u64(used)
-    cpu.slice = i64(0)
-    flow.set_budget(i64(0))
-    if cpu.kick | cpu.single != 0:
-        flow.leave(KICK, flow.pc_of(entry))
-    cpu.slice = cpu.quantum
-    flow.set_budget(cpu.quantum)
-    flow.resume(entry)
-
-
-def h_stop(cpu: Cpu, entry: u64) -> None:
-    """Behind a single step's private entry."""
-    cpu.instructions += u64(cpu.slice - flow.get_budget())
-    flow.leave(KICK, flow.pc_of(entry))
-
-
-def h_trap(cpu: Cpu, entry: u64) -> None:
-    """An instruction raised: it does not count as executed."""
-    cpu.instructions += u64(cpu.slice - flow.get_budget() - 1)
-    flow.leave(TRAP, flow.pc_of(entry))
-
-
-def h_trap_fetch(cpu: Cpu, entry: u64) -> None:
-    cpu.instructions += u64(cpu.slice - flow.get_budget())
-    flow.leave(TRAP, cpu.target)
-
-
-def h_start(cpu: Cpu, entry: u64) -> None:
-    """Begin at cpu.target."""
-    pc = cpu.target
-    flow.enter(find_slow(cpu, pc), pc)
-
-
-def h_step(cpu: Cpu, entry: u64) -> None:
-    """Decode the instruction at cpu.target into a private entry, with one that stops behind it, and run it."""
-    pc = cpu.target
-    host = predecode.code_address(cpu, pc)
-    word = u32(memory.peek(u16, host))
-    size = predecode.length(word)
-    if size > 2:
-        word |= u32(memory.peek(u16, predecode.code_address(cpu, pc + 2))) << 16
-    private = u64(cpu.address) + Cpu.fields["scratch"].offset
-    number = predecode.decode(cpu, private, word, pc & 4095, u64(0))
-    memory.poke(u64, private + (size << predecode.shift()), predecode.symbol("h_stop"))
-    cpu.bias = pc - (private >> predecode.shift())
-    flow.perform(predecode.handler_of(number), private)
-
-
-def find_slow(cpu: Cpu, target: u64) -> u64:
-    """Stands for the memory model's function."""
-    raise TypeError("the memory model supplies it")
-
-
-SPECIALS: list[tuple[Callable[..., None], bool]] = [
-    (h_decode, False), (h_straddle, False), (h_undefined, False), (h_cross, True), (h_jump, True), (h_pause, False), (h_stop, False),
-    (h_trap, False), (h_trap_fetch, False), (h_start, True), (h_step, True),
-]  # fmt: skip
 
 
 @exported
@@ -308,6 +222,7 @@ class Functions:
         self.writable, self.writable_slow = module.writable, module.writable_slow
         self.find, self.find_slow = module.find, module.find_slow
         self.code_address = module.code_address
+        self.specials: list[tuple[Callable[..., None], str]] = [*specials.COMMON, *module.SPECIALS]
 
 
 class Builder:
@@ -332,8 +247,8 @@ class Builder:
             names.append(self.handler(f, near=False, slow=False))
             if f.relative:
                 names.append(self.handler(f, near=True, slow=False))
-        for special, fetch in SPECIALS:
-            self.special(special, FetchHooks(self) if fetch else HandlerHooks(self))
+        for special, on_trap in self.model.specials:
+            self.special(special, on_trap)
         sizes = [0]
         for f in self.forms:
             info = f.insn.size | (0x80 if f.ends else 0)
@@ -398,8 +313,10 @@ class Builder:
         index = g.value(f"zext i8 {number} to i64")
         return g.value(f"getelementptr inbounds [{item.size} x i8], ptr {base}, i64 {index}"), item
 
-    def special(self, function: Callable[..., None], hooks: HandlerHooks) -> None:
+    def special(self, function: Callable[..., None], on_trap: str) -> None:
         name = function.__name__
+        hooks = HandlerHooks(self)
+        hooks.on_trap = on_trap
         self.unit.names.add(name)
         g = Lower(self.unit, hooks, name)
         entry = V(u64, g.value("ptrtoint ptr %e to i64"))
@@ -485,6 +402,15 @@ class Builder:
             handler_hooks(g).jump(g, target)
             return Const(None)
 
+        def do_switch(g: Lower, cpu: Value, target: Value) -> Value:
+            handler_hooks(g).switch(g, target)
+            return Const(None)
+
+        def reload(g: Lower) -> Value:
+            h = handler_hooks(g)
+            h.memory = g.value(f"load ptr, ptr {field_pointer(g, h.cpu, 'memory')}")
+            return Const(None)
+
         def address_of(g: Lower, name: Value) -> Value:
             assert isinstance(name, Const)
             return V(u64, g.value(f"ptrtoint ptr @{name.value} to i64"))
@@ -548,7 +474,7 @@ class Builder:
             return Const(None)
 
         def memory_base(g: Lower) -> Value:
-            return V(u64, g.value("ptrtoint ptr %mem to i64"))
+            return V(u64, g.value(f"ptrtoint ptr {handler_hooks(g).memory} to i64"))
 
         def pc_of(g: Lower, entry: Value) -> Value:
             h = handler_hooks(g)
@@ -584,7 +510,7 @@ class Builder:
         table_of: dict[Any, Callable[..., Value]] = {
             Cpu.load: do_load, Cpu.store: do_store, Cpu.atomic: do_atomic, Cpu.compare_swap: do_compare_swap,
             Cpu.fence: lambda g, cpu: g.call_function(memory.fence, [], {}),
-            cpu_module._jump: do_jump, find_slow: as_function(model.find_slow),
+            cpu_module._jump: do_jump, Cpu.switch: do_switch, flow.reload: reload, predecode.find_slow: as_function(model.find_slow),
             predecode.symbol: address_of, predecode.handler_of: handler_of, predecode.length_of: length_of,
             predecode.ends_of: ends_of, predecode.decode: as_function(self.decode), predecode.length: as_function(arch.length),
             predecode.shift: lambda g: Const(arch.shift), predecode.entry_offset: entry_offset,

@@ -55,13 +55,14 @@ class Form:
     operands: list[tuple[Operand, Slot | None]]
     relative: str | None  # the operand of its only jump, h.jump(ux(h.pc) + imm), if it has one
     jumps: bool
+    switches: bool  # one of its jumps changes what memory or privilege the next instruction has
     ends: bool  # control never goes on to the next instruction
     number: int = 0
     near: int = 0  # number of the form for targets in the same page
 
 
 def form_of(insn: Insn) -> Form:
-    relative, jumps, ends = _control(insn)
+    relative, jumps, switches, ends = _control(insn)
     wanted: list[tuple[int, str, Operand, type[Word]]] = []
     for role, ops in (("result", insn.results), ("operand", insn.operands)):
         for k, op in enumerate(ops):
@@ -81,6 +82,7 @@ def form_of(insn: Insn) -> Form:
         [(op, placed.get(f"operand{k}")) for k, op in enumerate(insn.operands)],
         relative,
         jumps,
+        switches,
         ends,
     )
 
@@ -95,12 +97,15 @@ def _slot_type(insn: Insn, op: Operand) -> type[Word]:
     raise EncodingError(f"{insn.name}: {op.name} has more than 32 bits")
 
 
-def _control(insn: Insn) -> tuple[str | None, bool, bool]:
+def _control(insn: Insn) -> tuple[str | None, bool, bool, bool]:
     """What the function's text says of its jumps: the relative operand, whether it jumps, whether it always leaves."""
     src = source_of(insn.function)
-    jumps = [n for n in ast.walk(src.tree) if isinstance(n, ast.Call) and isinstance(n.func, ast.Attribute) and n.func.attr == "jump"]
+    jumps = [
+        n for n in ast.walk(src.tree) if isinstance(n, ast.Call) and isinstance(n.func, ast.Attribute) and n.func.attr in ("jump", "switch")
+    ]
+    switches = any(isinstance(n.func, ast.Attribute) and n.func.attr == "switch" for n in jumps)
     relative = None
-    if len(jumps) == 1:
+    if len(jumps) == 1 and not switches:
         target = jumps[0].args[0]
         if isinstance(target, ast.BinOp) and isinstance(target.op, ast.Add) and isinstance(target.right, ast.Name):
             name = target.right.id
@@ -110,7 +115,7 @@ def _control(insn: Insn) -> tuple[str | None, bool, bool]:
                 relative = name
     top = [s for s in src.tree.body if isinstance(s, (ast.Expr, ast.Raise))]
     ends = any(isinstance(s, ast.Raise) or (isinstance(s, ast.Expr) and s.value in jumps) for s in top)
-    return relative, bool(jumps), ends
+    return relative, bool(jumps), switches, ends
 
 
 # -- the decoder, generated as source in the subset
@@ -278,6 +283,12 @@ def shift() -> int:
 def entry_offset(address: u64) -> u64:
     """Offset of an address's entry from the first one of its page; whatever the address, it is that of an entry."""
     raise TypeError("only compiled code has a decoder")
+
+
+@intrinsic
+def find_slow(cpu: Cpu, target: u64) -> u64:
+    """The entry of the instruction at target, whose page gets entries if it has none; raises the fetch fault."""
+    raise TypeError("the memory model supplies it")
 
 
 @intrinsic

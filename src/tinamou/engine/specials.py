@@ -1,0 +1,95 @@
+"""Handlers that are no instructions, in the subset: decoding, page crossing, far jumps, single steps.
+
+Each comes with the special that a raise in it ends in:
+    h_trap        an instruction raised; it was counted, but not executed
+    h_trap_here   the instruction at the entry raised before it was counted
+    h_trap_fetch  the instruction at cpu.target could not be fetched
+The memory models have their own (`SPECIALS`), and those that begin and end slices.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+from tinamou.native import memory
+from tinamou.native.types import i64, u16, u32, u64
+
+from . import flow, predecode
+from .cpu import Cpu
+from .interpreter import KICK
+from .predecode import find_slow
+
+
+def h_decode(cpu: Cpu, entry: u64) -> None:
+    predecode.predecode(cpu, entry, flow.pc_of(entry))
+    flow.resume(entry)
+
+
+def h_straddle(cpu: Cpu, entry: u64) -> None:
+    flow.perform(predecode.decode_straddling(cpu, entry, flow.pc_of(entry)), entry)
+
+
+def h_undefined(cpu: Cpu, entry: u64) -> None:
+    cpu.undefined()
+
+
+def h_cross(cpu: Cpu, entry: u64) -> None:
+    pc = flow.pc_of(entry)
+    cpu.target = pc
+    flow.enter(find_slow(cpu, pc), pc)
+
+
+def h_jump(cpu: Cpu, entry: u64) -> None:
+    pc = cpu.target
+    flow.enter(find_slow(cpu, pc), pc)
+
+
+def h_start(cpu: Cpu, entry: u64) -> None:
+    """Begin at cpu.target."""
+    pc = cpu.target
+    flow.enter(find_slow(cpu, pc), pc)
+
+
+def h_stop(cpu: Cpu, entry: u64) -> None:
+    """Behind a single step's private entry."""
+    end_slice(cpu, i64(0))
+    flow.leave(KICK, flow.pc_of(entry))
+
+
+def h_step(cpu: Cpu, entry: u64) -> None:
+    """Decode the instruction at cpu.target into a private entry, with one that stops behind it, and run it."""
+    pc = cpu.target
+    host = predecode.code_address(cpu, pc)
+    word = u32(memory.peek(u16, host))
+    size = predecode.length(word)
+    if size > 2:
+        word |= u32(memory.peek(u16, predecode.code_address(cpu, pc + 2))) << 16
+    private = u64(cpu.address) + Cpu.fields["scratch"].offset
+    number = predecode.decode(cpu, private, word, pc & 4095, u64(0))
+    memory.poke(u64, private + (size << predecode.shift()), predecode.symbol("h_stop"))
+    cpu.bias = pc - (private >> predecode.shift())
+    flow.perform(predecode.handler_of(number), private)
+
+
+def end_slice(cpu: Cpu, undone: i64) -> None:
+    """Account for what the slice has executed."""
+    cpu.instructions += u64(cpu.slice - flow.get_budget() - undone)
+    cpu.slice = i64(0)
+    flow.set_budget(i64(0))
+
+
+def begin_slice(cpu: Cpu) -> None:
+    cpu.slice = cpu.quantum
+    flow.set_budget(cpu.quantum)
+
+
+COMMON: list[tuple[Callable[..., None], str]] = [
+    (h_decode, "h_trap_here"),
+    (h_straddle, "h_trap_here"),
+    (h_undefined, "h_trap_here"),
+    (h_cross, "h_trap_fetch"),
+    (h_jump, "h_trap_fetch"),
+    (h_start, "h_trap_fetch"),
+    (h_step, "h_trap_fetch"),
+    (h_stop, ""),
+]
