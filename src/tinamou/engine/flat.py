@@ -16,7 +16,7 @@ from tinamou.native.types import Word, i64, u8, u64
 from .cpu import EXECUTE, READ, WRITE, Cpu
 from .flow import enter, guarded_peek, guarded_poke, leave, memory_base, pc_of, resume, slow
 from .interpreter import KICK, TRAP
-from .predecode import entry_offset, new_page
+from .predecode import entry_offset, find_slow, new_page
 from .specials import begin_slice, end_slice
 
 W = TypeVar("W", bound=Word)
@@ -92,7 +92,7 @@ def writable_slow(cpu: Cpu, address: u64) -> u64:
 
 
 @outlined
-def find_slow(cpu: Cpu, target: u64) -> u64:
+def find_code(cpu: Cpu, target: u64) -> u64:
     """The entry of a jump's target; makes its page's entries."""
     if not may(cpu, EXECUTE, target):
         cpu.fault(EXECUTE, target)
@@ -141,4 +141,9 @@ def h_switch(cpu: Cpu, entry: u64) -> None:
     enter(find_slow(cpu, cpu.target), cpu.target)
 
 
-SPECIALS = [(h_pause, ""), (h_trap, ""), (h_trap_here, ""), (h_trap_fetch, ""), (h_switch, "h_trap_fetch")]
+def h_begin(cpu: Cpu, entry: u64) -> None:
+    """run() begins here."""
+    enter(find_slow(cpu, cpu.target), cpu.target)
+
+
+SPECIALS = [(h_begin, "h_trap_fetch"), (h_pause, ""), (h_trap, ""), (h_trap_here, ""), (h_trap_fetch, ""), (h_switch, "h_trap_fetch")]

@@ -92,10 +92,13 @@ class HandlerHooks(EngineHooks):
         super().__init__(builder)
         self.form, self.near, self.slow = form, near, slow
         self.entry, self.budget, self.memory = "%e", "%budget", "%mem"
+        self.slot = ""  # in specials the budget is a variable
         self.jumped = self.target = ""
         self.delta = ""
 
     def tail(self, g: Lower, function: str, entry: str | None = None) -> None:
+        if self.slot:
+            self.budget = g.value(f"load i64, ptr {self.slot}")
         args = f"ptr %cpu, ptr {entry or self.entry}, ptr {self.memory}, i64 {self.budget}"
         g.emit(f"musttail call {CONVENTION} void {function}({args})")
         g.stop("ret void")
@@ -105,6 +108,8 @@ class HandlerHooks(EngineHooks):
 
     def dispatch_counted(self, g: Lower, entry: str) -> None:
         """Dispatch after a taken jump: here the slice may end."""
+        if self.slot:
+            self.budget = g.value(f"load i64, ptr {self.slot}")
         over, go = g.label(), g.label()
         g.branch_if(V(bool, g.value(f"icmp slt i64 {self.budget}, 0"), weight=-1), over, go)
         g.place(over)
@@ -220,7 +225,7 @@ class Functions:
         self.load, self.load_slow = module.load, module.load_slow
         self.store, self.store_slow = module.store, module.store_slow
         self.writable, self.writable_slow = module.writable, module.writable_slow
-        self.find, self.find_slow = module.find, module.find_slow
+        self.find, self.find_code = module.find, module.find_code
         self.code_address = module.code_address
         self.specials: list[tuple[Callable[..., None], str]] = [*specials.COMMON, *module.SPECIALS]
 
@@ -319,6 +324,8 @@ class Builder:
         hooks.on_trap = on_trap
         self.unit.names.add(name)
         g = Lower(self.unit, hooks, name)
+        hooks.slot = "%slot"
+        g.entry += ["  %slot = alloca i64", "  store i64 %budget, ptr %slot"]
         entry = V(u64, g.value("ptrtoint ptr %e to i64"))
         g.expand(source_of(function), [hooks.cpu, entry])
         g.emit("unreachable")
@@ -326,7 +333,7 @@ class Builder:
 
     def run(self) -> None:
         """`run(cpu)`: from cpu.pc until something needs the caller; `step(cpu)`: one instruction."""
-        self.entry_point("run", "h_start", single=0)
+        self.entry_point("run", "h_begin", single=0)
         self.entry_point("step", "h_step", single=1)
 
     def entry_point(self, name: str, special: str, single: int) -> None:
@@ -501,16 +508,16 @@ class Builder:
             return Const(None)
 
         def get_budget(g: Lower) -> Value:
-            return V(i64, handler_hooks(g).budget)
+            return V(i64, g.value(f"load i64, ptr {handler_hooks(g).slot}"))
 
         def set_budget(g: Lower, budget: Value) -> Value:
-            handler_hooks(g).budget = g.ref(budget, i64)
+            g.emit(f"store i64 {g.ref(budget, i64)}, ptr {handler_hooks(g).slot}")
             return Const(None)
 
         table_of: dict[Any, Callable[..., Value]] = {
             Cpu.load: do_load, Cpu.store: do_store, Cpu.atomic: do_atomic, Cpu.compare_swap: do_compare_swap,
             Cpu.fence: lambda g, cpu: g.call_function(memory.fence, [], {}),
-            cpu_module._jump: do_jump, Cpu.switch: do_switch, flow.reload: reload, predecode.find_slow: as_function(model.find_slow),
+            cpu_module._jump: do_jump, Cpu.switch: do_switch, flow.reload: reload, predecode.find_slow: as_function(model.find_code),
             predecode.symbol: address_of, predecode.handler_of: handler_of, predecode.length_of: length_of,
             predecode.ends_of: ends_of, predecode.decode: as_function(self.decode), predecode.length: as_function(arch.length),
             predecode.shift: lambda g: Const(arch.shift), predecode.entry_offset: entry_offset,

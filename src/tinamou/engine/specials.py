@@ -44,12 +44,6 @@ def h_jump(cpu: Cpu, entry: u64) -> None:
     flow.enter(find_slow(cpu, pc), pc)
 
 
-def h_start(cpu: Cpu, entry: u64) -> None:
-    """Begin at cpu.target."""
-    pc = cpu.target
-    flow.enter(find_slow(cpu, pc), pc)
-
-
 def h_stop(cpu: Cpu, entry: u64) -> None:
     """Behind a single step's private entry."""
     end_slice(cpu, i64(0))
@@ -89,7 +83,6 @@ COMMON: list[tuple[Callable[..., None], str]] = [
     (h_undefined, "h_trap_here"),
     (h_cross, "h_trap_fetch"),
     (h_jump, "h_trap_fetch"),
-    (h_start, "h_trap_fetch"),
     (h_step, "h_trap_fetch"),
     (h_stop, ""),
 ]

@@ -5,7 +5,8 @@ from __future__ import annotations
 import time
 from typing import Annotated
 
-from tinamou.engine.cpu import EXECUTE, READ, Cpu, Trap
+from tinamou.engine.cpu import EXECUTE, READ, Trap
+from tinamou.engine.softmmu import SystemCpu
 from tinamou.native.ops import intrinsic
 from tinamou.native.types import Array, u32, u64
 
@@ -15,7 +16,7 @@ MISA_F = 1 << 5
 UNRESERVED = 0xFFFF_FFFF_FFFF_FFFF  # no LR address: those are aligned
 
 
-class Hart(Cpu):
+class Hart(SystemCpu):
     """One hardware thread.  RV32 keeps its registers zero-extended."""
 
     x: Annotated[Array[u64], 33]  # x[0] stays 0; x[32] swallows the writes to it

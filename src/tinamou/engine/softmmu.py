@@ -1,0 +1,383 @@
+"""The soft MMU: guest addresses are translated by the architecture, and a TLB in the CPU remembers the translations.
+
+For whole machines.  A TLB is three tables (reads, writes, fetches) of 256 pairs:
+
+    tag      the page's address; ~0 when the pair is unused
+    addend   host address - guest address; in the fetch table the address of the page's entries
+
+`cpu.memory` points at the TLB in use; an architecture with several translation regimes (privilege levels, MPRV ...) has one of the
+CPU's TLBS for each and changes by `use_tlb` and `switch`.  An access compares the tag with the address, in which the bits of a misaligned
+or page-crossing access stay and so miss.  The slow path translates (the architecture's `translate`, which raises), looks the physical
+address up in the machine's regions, fills the TLB for RAM, and calls the machine (`cpu.mmio`) for everything else.
+
+Pages with predecoded code are never in the write table: a store there takes the slow path, which undoes the entries it hits.
+"""
+
+from __future__ import annotations
+
+from typing import Annotated, TypeVar
+
+from tinamou.native.memory import call_host, peek, peek_acquire, poke, poke_release
+from tinamou.native.ops import outlined, unlikely
+from tinamou.native.types import Array, Struct, Word, i64, u8, u64
+
+from .cpu import EXECUTE, PAGE, READ, WRITE, Cpu
+from .flow import enter, get_budget, leave, memory_base, pc_of, reload, resume, set_budget, slow
+from .interpreter import KICK
+from .predecode import DECODE, entry_offset, find_slow, new_page, symbol
+from .specials import begin_slice, end_slice
+
+W = TypeVar("W", bound=Word)
+
+TLBS = 8
+SLOTS = 256
+KIND = SLOTS * 16  # bytes of one table
+READS, WRITES, FETCHES = 0, KIND, 2 * KIND
+TLB = 3 * KIND
+UNUSED = 0xFFFF_FFFF_FFFF_FFFF
+LONGEST = 8  # bytes of the longest instruction that a store could change from behind
+
+
+class Region(Struct):
+    """Guest-physical memory that is host memory."""
+
+    base: u64  # guest-physical
+    length: u64
+    host: u64
+    readonly: u64  # not 0: stores go to cpu.mmio
+    pagemap: u64  # host address of one word a page: its entries, or 0
+
+
+class Mmu(Struct):
+    """What the CPUs of one machine know of its memory; `Cpu.mmu` points at it."""
+
+    count: u64
+    regions: Annotated[Array[Region], 64]
+
+
+class SystemCpu(Cpu):
+    """A CPU of a whole machine.  The architecture gives translate, exception and interrupt."""
+
+    mmu: u64
+    mmio: u64  # host function (address, bytes | write << 8, value, CPU's address) -> value; sets bus_error when nothing answers
+    bus_error: u64
+    attention: u64  # not 0: something that interrupt() looks at has changed
+    halted: u64  # not 0: waits for an interrupt
+    partial: u64  # translate: the translation holds for less than the page: it is not remembered
+    tlbs: u64  # host address of TLBS tables of TLB bytes
+
+    def translate(self, access: int, address: u64) -> u64:
+        """The physical address, for READ, WRITE or EXECUTE; raises the architecture's fault."""
+        return address
+
+    def physical_fault(self, access: int, address: u64) -> None:
+        """Raise the exception for an access to a (virtual) address behind which no device answers."""
+        self.fault(access, address)
+
+    def exception(self, cause: u64, value: u64) -> None:
+        """Take the exception that the instruction at pc raised: set target to its handler."""
+
+    def interrupt(self) -> None:
+        """Take a pending enabled interrupt before the instruction at target, if there is one: set target to its handler."""
+
+    def use_tlb(self, number: u64) -> None:
+        """Translate through this TLB from the next `switch` on."""
+        self.memory = self.tlbs + (number & (TLBS - 1)) * TLB
+
+    def flush_tlb(self) -> None:
+        """Forget all translations."""
+        at = self.tlbs
+        end = at + TLBS * TLB
+        while at < end:
+            poke(u64, at, u64(UNUSED))
+            at += 16
+
+    def load_physical(self, kind: type[W], address: u64) -> tuple[W, bool]:
+        """Read RAM by physical address, for page walks: the word, and whether there is RAM."""
+        host = host_address(self, address)
+        if host == 0:
+            return kind(0), False
+        return peek(kind, host), True
+
+
+def region_of(cpu: Cpu, address: u64) -> u64:
+    """Host address of the Region that has this physical address, or 0."""
+    mmu = Mmu.at(system(cpu).mmu)
+    at = u64(mmu.address) + Mmu.fields["regions"].offset
+    end = at + mmu.count * Region.size
+    while at < end:
+        r = Region.at(at)
+        if address - r.base < r.length:
+            return at
+        at += Region.size
+    return u64(0)
+
+
+def system(cpu: Cpu) -> SystemCpu:
+    return cpu  # type: ignore[return-value]
+
+
+def host_address(cpu: Cpu, address: u64) -> u64:
+    """Host address of a physical address in RAM, or 0."""
+    at = region_of(cpu, address)
+    if at == 0:
+        return u64(0)
+    r = Region.at(at)
+    return r.host + (address - r.base)
+
+
+# -- fast paths
+
+
+def load(cpu: Cpu, kind: type[W], address: u64) -> W:
+    at = memory_base() + (address >> 8 & 0xFF0)
+    if unlikely(peek(u64, at + READS) != address & (-PAGE | (kind.size - 1))):
+        slow()
+    return peek(kind, address + peek(u64, at + (READS + 8)))
+
+
+def store(cpu: Cpu, kind: type[W], address: u64, value: W) -> None:
+    at = memory_base() + (address >> 8 & 0xFF0)
+    if unlikely(peek(u64, at + WRITES) != address & (-PAGE | (kind.size - 1))):
+        slow()
+    poke(kind, address + peek(u64, at + (WRITES + 8)), value)
+
+
+def writable(cpu: Cpu, address: u64) -> u64:
+    at = memory_base() + (address >> 8 & 0xFF0)
+    if unlikely(peek(u64, at + WRITES) != address & -PAGE):
+        slow()
+    return address + peek(u64, at + (WRITES + 8))
+
+
+def find(cpu: Cpu, target: u64) -> u64:
+    at = memory_base() + (target >> 8 & 0xFF0)
+    if unlikely(peek(u64, at + FETCHES) != target & -PAGE):
+        return u64(0)
+    return peek(u64, at + (FETCHES + 8)) + entry_offset(target)
+
+
+# -- slow paths
+
+
+def fill(cpu: Cpu, table: int, address: u64, addend: u64) -> None:
+    if system(cpu).partial == 0:
+        at = cpu.memory + (address >> 8 & 0xFF0) + table
+        poke(u64, at, address & -PAGE)
+        poke(u64, at + 8, addend)
+
+
+@outlined
+def load_slow(cpu: Cpu, kind: type[W], address: u64) -> W:
+    if kind.size > 1:
+        if (address & (PAGE - 1)) + kind.size > PAGE:
+            return load_across(cpu, kind, address)
+    physical = system(cpu).translate(READ, address)
+    at = region_of(cpu, physical)
+    if at == 0:
+        return load_device(cpu, kind, address, physical)
+    r = Region.at(at)
+    host = r.host + (physical - r.base)
+    fill(cpu, READS, address, host - address)
+    return peek(kind, host)
+
+
+def load_across(cpu: Cpu, kind: type[W], address: u64) -> W:
+    """A word that goes on in the next page, byte by byte."""
+    value = kind(0)
+    for k in range(kind.size):
+        value |= kind(load_slow(cpu, u8, address + k)) << (8 * k)
+    return value
+
+
+def load_device(cpu: Cpu, kind: type[W], address: u64, physical: u64) -> W:
+    if kind.size > 8:
+        cpu.fault(READ, address)
+    c = system(cpu)
+    value = call_host(c.mmio, physical, u64(kind.size), u64(0), u64(cpu.address))
+    if c.bus_error != 0:
+        c.bus_error = u64(0)
+        c.physical_fault(READ, address)
+    return kind(value)
+
+
+@outlined
+def store_slow(cpu: Cpu, kind: type[W], address: u64, value: W) -> None:
+    if kind.size > 1:
+        if (address & (PAGE - 1)) + kind.size > PAGE:
+            system(cpu).translate(WRITE, address)  # both pages before anything is written
+            system(cpu).translate(WRITE, address + (kind.size - 1) & -PAGE)
+            for k in range(kind.size):
+                store_slow(cpu, u8, address + k, u8(value >> (8 * k)))
+            return
+    physical = system(cpu).translate(WRITE, address)
+    at = region_of(cpu, physical)
+    if at == 0:
+        store_device(cpu, kind, address, physical, value)
+        return
+    r = Region.at(at)
+    if r.readonly != 0:
+        store_device(cpu, kind, address, physical, value)
+        return
+    host = r.host + (physical - r.base)
+    entries = peek_acquire(u64, r.pagemap + (physical - r.base >> 12 << 3))
+    poke(kind, host, value)
+    if entries != 0:
+        forget_bytes(entries, physical & (PAGE - 1), u64(kind.size))
+    else:
+        fill(cpu, WRITES, address, host - address)
+
+
+def store_device(cpu: Cpu, kind: type[W], address: u64, physical: u64, value: W) -> None:
+    if kind.size > 8:
+        cpu.fault(WRITE, address)
+    c = system(cpu)
+    call_host(c.mmio, physical, u64(kind.size | 256), u64(value), u64(cpu.address))
+    if c.bus_error != 0:
+        c.bus_error = u64(0)
+        c.physical_fault(WRITE, address)
+
+
+def forget_bytes(entries: u64, offset: u64, size: u64) -> None:
+    """Undo the entries of instructions that may contain these bytes of a page."""
+    at = entries + entry_offset(offset - LONGEST if offset > LONGEST else u64(0))
+    end = entries + entry_offset(offset + size - 1) + 16
+    while at < end:
+        poke_release(u64, at, symbol(DECODE))
+        at += 16
+
+
+@outlined
+def writable_slow(cpu: Cpu, address: u64) -> u64:
+    physical = system(cpu).translate(WRITE, address)
+    at = region_of(cpu, physical)
+    if at == 0:
+        system(cpu).physical_fault(WRITE, address)
+    r = Region.at(at)
+    if r.readonly != 0:
+        system(cpu).physical_fault(WRITE, address)
+    host = r.host + (physical - r.base)
+    entries = peek_acquire(u64, r.pagemap + (physical - r.base >> 12 << 3))
+    if entries != 0:
+        forget_bytes(entries, physical & (PAGE - 1), u64(16))
+    else:
+        fill(cpu, WRITES, address, host - address)
+    return host
+
+
+@outlined
+def find_code(cpu: Cpu, target: u64) -> u64:
+    """The entry of a jump's target; makes its page's entries, and takes the page out of the write table."""
+    physical = system(cpu).translate(EXECUTE, target)
+    at = region_of(cpu, physical)
+    if at == 0:
+        system(cpu).physical_fault(EXECUTE, target)
+    r = Region.at(at)
+    slot = r.pagemap + (physical - r.base >> 12 << 3)
+    base = peek_acquire(u64, slot)
+    if base == 0:
+        base = new_page(cpu, slot)
+        drop_writes(cpu)
+    fill(cpu, FETCHES, target, base)
+    return base + entry_offset(target)
+
+
+def drop_writes(cpu: Cpu) -> None:
+    """Empty the write tables: a page has become code."""
+    for n in range(TLBS):
+        at = system(cpu).tlbs + (n * TLB + WRITES)
+        end = at + KIND
+        while at < end:
+            poke(u64, at, u64(UNUSED))
+            at += 16
+
+
+@outlined
+def code_address(cpu: Cpu, pc: u64) -> u64:
+    physical = system(cpu).translate(EXECUTE, pc)
+    host = host_address(cpu, physical)
+    if host == 0:
+        system(cpu).physical_fault(EXECUTE, pc)
+    return host
+
+
+# -- the ends of slices, exceptions and interrupts: without leaving native code
+
+
+def go_on(cpu: Cpu) -> None:
+    """Continue at cpu.target, in whatever regime the CPU is now."""
+    if cpu.single != 0:
+        end_slice(cpu, i64(0))
+        leave(KICK, cpu.target)
+    reload()
+    enter(find_slow(cpu, cpu.target), cpu.target)
+
+
+def attend(cpu: Cpu) -> None:
+    c = system(cpu)
+    if c.attention != 0:
+        c.attention = u64(0)
+        c.interrupt()
+
+
+def h_pause(cpu: Cpu, entry: u64) -> None:
+    end_slice(cpu, i64(0))
+    if cpu.kick | cpu.single | system(cpu).halted != 0:
+        leave(KICK, pc_of(entry))
+    begin_slice(cpu)
+    if system(cpu).attention == 0:
+        resume(entry)
+    cpu.target = pc_of(entry)
+    attend(cpu)
+    go_on(cpu)
+
+
+def h_switch(cpu: Cpu, entry: u64) -> None:
+    attend(cpu)
+    go_on(cpu)
+
+
+def h_begin(cpu: Cpu, entry: u64) -> None:
+    """run() of a whole machine begins here: an interrupt may have come while the CPU did not run."""
+    attend(cpu)
+    go_on(cpu)
+
+
+def h_trap(cpu: Cpu, entry: u64) -> None:
+    """The instruction at pc raised: its handler is next."""
+    cpu.pc = pc_of(entry)
+    set_budget(get_budget() + 1)
+    cpu.trapped = u64(0)
+    system(cpu).exception(cpu.cause, cpu.value)
+    go_on(cpu)
+
+
+def h_trap_here(cpu: Cpu, entry: u64) -> None:
+    cpu.pc = pc_of(entry)
+    cpu.trapped = u64(0)
+    system(cpu).exception(cpu.cause, cpu.value)
+    go_on(cpu)
+
+
+def h_trap_fetch(cpu: Cpu, entry: u64) -> None:
+    """An exception whose handler cannot be fetched either must not keep the CPU from pausing: each costs an instruction."""
+    cpu.pc = cpu.target
+    cpu.trapped = u64(0)
+    set_budget(get_budget() - 1)
+    system(cpu).exception(cpu.cause, cpu.value)
+    if get_budget() < 0:
+        end_slice(cpu, i64(0))
+        if cpu.kick | cpu.single != 0:
+            leave(KICK, cpu.target)
+        begin_slice(cpu)
+    go_on(cpu)
+
+
+SPECIALS = [
+    (h_pause, "h_trap_fetch"),
+    (h_switch, "h_trap_fetch"),
+    (h_begin, "h_trap_fetch"),
+    (h_trap, "h_trap_fetch"),
+    (h_trap_here, "h_trap_fetch"),
+    (h_trap_fetch, "h_trap_fetch"),
+]
