@@ -5,9 +5,14 @@ Most facts of asm-generic are the defaults; an architecture gives what differs: 
 
 from __future__ import annotations
 
-from typing import Any, ClassVar
+from typing import TYPE_CHECKING, Any, ClassVar
 
 from .layout import Layout, Struct
+
+if TYPE_CHECKING:
+    from .process import Process
+    from .signals import Action, SigInfo
+    from .thread import Thread
 
 __all__ = ["FLAGS", "Abi", "Flags"]
 
@@ -32,6 +37,8 @@ FLAGS: dict[str, Flags] = {
         "MAP_NONBLOCK": 0x10000, "MAP_STACK": 0x20000, "MAP_HUGETLB": 0x40000, "MAP_SYNC": 0x80000,
         "MAP_FIXED_NOREPLACE": 0x100000,
     },
+    "mremap": {"MREMAP_MAYMOVE": 1, "MREMAP_FIXED": 2, "MREMAP_DONTUNMAP": 4},
+    "msync": {"MS_ASYNC": 1, "MS_INVALIDATE": 2, "MS_SYNC": 4},
     "clone": {
         "CLONE_VM": 0x100, "CLONE_FS": 0x200, "CLONE_FILES": 0x400, "CLONE_SIGHAND": 0x800, "CLONE_PIDFD": 0x1000,
         "CLONE_PTRACE": 0x2000, "CLONE_VFORK": 0x4000, "CLONE_PARENT": 0x8000, "CLONE_THREAD": 0x10000, "CLONE_NEWNS": 0x20000,
@@ -74,6 +81,65 @@ class Abi:
     def __init__(self) -> None:
         self.layouts: dict[Any, Layout[Any]] = {}
         self.mask = (1 << self.bits) - 1
+
+    # ---- of guests only
+
+    limit: int = 1 << 38  # user address space
+    dumps_core: bool = False  # the original announces core dumps on this architecture
+    platform: str = ""  # AT_PLATFORM
+    clone_tls_first: bool = True  # clone(flags, stack, parent_tid, tls, child_tid); else tls is last
+    trampoline: bytes = b""  # code that calls rt_sigreturn
+
+    def vcpu(self, process: Process) -> Any:
+        """A new virtual CPU: `cpu`, `run()`, `kick()`, `invalidate(address, length)`."""
+        raise NotImplementedError
+
+    def hwcap(self, process: Process) -> int:
+        """AT_HWCAP of the CPU model."""
+        return 0
+
+    def start(self, cpu: Any, entry: int, sp: int) -> None:
+        """Registers at the start of a program."""
+        raise NotImplementedError
+
+    def trap(self, t: Thread, cause: int, value: int) -> None:
+        """An exception of the guest: a system call or a synchronous signal."""
+        raise NotImplementedError
+
+    def set_result(self, cpu: Any, result: int) -> None:
+        """Store what a system call gave: a value or -errno."""
+        raise NotImplementedError
+
+    def restart_call(self, cpu: Any, state: Any) -> None:
+        """Go back to the system call instruction, with its registers as they were."""
+        raise NotImplementedError
+
+    def copy_registers(self, new: Any, old: Any) -> None:
+        """The registers of a thread made by clone or fork."""
+        raise NotImplementedError
+
+    def set_thread_pointer(self, cpu: Any, value: int) -> None:
+        raise NotImplementedError
+
+    def stack_pointer(self, cpu: Any) -> int:
+        raise NotImplementedError
+
+    def set_stack_pointer(self, cpu: Any, value: int) -> None:
+        raise NotImplementedError
+
+    def push_frame(self, t: Thread, sp: int, info: SigInfo, action: Action) -> None:
+        """Enter a signal handler with a frame below `sp`.  Raises GuestFault with registers unchanged."""
+        raise NotImplementedError
+
+    def pop_frame(self, t: Thread) -> int:
+        """Restore the registers from the frame a handler returns to and t.stack: the mask to set.  Raises GuestFault."""
+        raise NotImplementedError
+
+    def cpu_models(self) -> list[str]:
+        """Names for -cpu."""
+        return []
+
+    # ----
 
     def align(self, size: int) -> int:
         """Alignment in bytes of a scalar of that size in a structure."""

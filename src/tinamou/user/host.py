@@ -5,6 +5,7 @@ from __future__ import annotations
 import ctypes
 import importlib
 import os
+import struct
 import sys
 from collections.abc import Callable
 from typing import Any
@@ -12,7 +13,7 @@ from typing import Any
 from .abi import Abi
 from .layout import Struct, long, u32, u64, ulong
 
-__all__ = ["HOST", "raw_syscall"]
+__all__ = ["HOST", "native", "raw_syscall"]
 
 
 class StatX86(Struct):
@@ -72,7 +73,107 @@ _libc.syscall.restype = ctypes.c_long
 _word = ctypes.c_long
 
 
-def raw_syscall(number: int, *args: int) -> int:
+KICK = 64  # the host signal with which threads interrupt each other's system calls
+KICK_VALUE = 0x74696E616D6F75  # sival of such a kick; a guest's own signal 64 carries another
+
+
+def raw_syscall(number: int, *args: int | bytes) -> int:
     """A host system call with the interpreter lock released: its result, or -errno.  Arguments are words (or bytes, for strings)."""
     result = _syscall(_word(number), *[a if isinstance(a, bytes) else _word(a) for a in args])
     return -ctypes.get_errno() if result == -1 else int(result)
+
+
+_KernelAction = struct.Struct("QQQQ")  # struct sigaction of the kernel on x86-64; without sa_restorer elsewhere
+
+
+def _kernel_action(number: int, new: bytes | None = None) -> bytes:
+    old = ctypes.create_string_buffer(32)
+    given = ctypes.create_string_buffer(new, 32) if new else None
+    raw_syscall(HOST.numbers["rt_sigaction"], number, ctypes.addressof(given) if given else 0, ctypes.addressof(old), 8)
+    return old.raw
+
+
+def is_ignored(number: int) -> bool:
+    """Whether the process ignores that host signal."""
+    return int.from_bytes(_kernel_action(number)[:8], sys.byteorder) == 1
+
+
+def add_action_flags(number: int, flags: int) -> None:
+    """Add SA_... flags to a host action, whoever installed it."""
+    words = list(_KernelAction.unpack(_kernel_action(number)))
+    words[1] |= flags
+    _kernel_action(number, _KernelAction.pack(*words))
+
+
+def set_thread_mask(mask: int) -> None:
+    """Block exactly these host signals in the calling thread; the C library's own filter is passed by."""
+    words = ctypes.c_uint64(mask & (1 << 64) - 1)
+    raw_syscall(HOST.numbers["rt_sigprocmask"], 2, ctypes.addressof(words), 0, 8)
+
+
+class Native:
+    """Signals and system calls of threads that run guest code, as the rest of user mode uses them."""
+
+    raw_syscall = staticmethod(raw_syscall)
+    is_ignored = staticmethod(is_ignored)
+    set_mask = staticmethod(set_thread_mask)
+
+    def __init__(self) -> None:
+        self._faults: dict[Any, Any] = {}
+
+    def attach(self, vcpu: Any) -> Any:
+        """Make the calling host thread one that runs guest code on that vCPU: its record."""
+        from tinamou.native.host import FaultMap, ThreadRecord
+
+        engine = getattr(vcpu, "engine", None)
+        if engine not in self._faults:
+            self._faults[engine] = FaultMap(engine.image) if engine else FaultMap()
+        return ThreadRecord(vcpu.kick_address, self._faults[engine])
+
+    def detach(self, record: Any) -> None:
+        """Undo attach, in the same thread, which keeps all signals blocked from now on."""
+        set_thread_mask(-1)
+        record.close()
+
+    def forked(self, record: Any) -> None:
+        """In the child: what arrived for the parent is not the child's."""
+        record.take()
+
+    def host_syscall(self, record: Any, number: int, *args: int) -> int:
+        """A host system call: its result or -errno; EINTR at once when a signal waits."""
+        result: int = record.call(number, *args)
+        return -4 if result == -512 else result
+
+    def pending(self, record: Any) -> list[bytes]:
+        """siginfo of what arrived for the thread; each is masked on the host until the mask is set again."""
+        if not record.pending:
+            return []
+        taken: list[bytes] = record.take()
+        return taken
+
+    def catch(self, number: int, flags: int = 0) -> None:
+        """Record the signal from now on.  `flags`: SA_NOCLDSTOP, SA_NOCLDWAIT."""
+        from tinamou.native import host
+
+        host.catch(number)
+        if flags:
+            add_action_flags(number, flags)
+
+    def default(self, number: int, flags: int = 0) -> None:
+        _kernel_action(number, _KernelAction.pack(0, flags, 0, 0))
+
+    def ignore(self, number: int) -> None:
+        _kernel_action(number, _KernelAction.pack(1, 0, 0, 0))
+
+    def set_name(self, name: bytes) -> None:
+        """The thread's name, as prctl(PR_SET_NAME)."""
+        raw_syscall(HOST.numbers["prctl"], 15, name)
+
+    def interrupt(self, pid: int, tid: int) -> None:
+        """Interrupt what that thread of ours waits for."""
+        info = struct.pack("iii4xiiQ", KICK, 0, -1, pid, os.getuid(), KICK_VALUE).ljust(128, b"\0")
+        room = ctypes.create_string_buffer(info)
+        raw_syscall(HOST.numbers["rt_tgsigqueueinfo"], pid, tid, KICK, ctypes.addressof(room))
+
+
+native = Native()

@@ -14,7 +14,7 @@ from __future__ import annotations
 import struct
 import sys
 from collections.abc import Callable
-from typing import TYPE_CHECKING, Annotated, Any, ClassVar, Generic, TypeVar, cast, dataclass_transform, get_args
+from typing import TYPE_CHECKING, Annotated, Any, ClassVar, Generic, TypeVar, cast, get_args
 
 if TYPE_CHECKING:
     from .abi import Abi
@@ -43,7 +43,6 @@ sigset = Annotated[int, "sigset"]  # 64 signals, bit n-1 = signal n; an array of
 S = TypeVar("S")
 
 
-@dataclass_transform(kw_only_default=True)
 class Struct:
     """A C structure.  Fields not given at construction are zero (or empty)."""
 

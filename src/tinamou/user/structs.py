@@ -38,3 +38,24 @@ class Stat(Struct):
     st_ctime_nsec: ulong
     unused4: u32
     unused5: u32
+
+
+class Rusage(Struct):
+    """struct rusage, getrusage(2)."""
+
+    ru_utime: Timeval
+    ru_stime: Timeval
+    ru_maxrss: long
+    ru_ixrss: long
+    ru_idrss: long
+    ru_isrss: long
+    ru_minflt: long
+    ru_majflt: long
+    ru_nswap: long
+    ru_inblock: long
+    ru_oublock: long
+    ru_msgsnd: long
+    ru_msgrcv: long
+    ru_nsignals: long
+    ru_nvcsw: long
+    ru_nivcsw: long

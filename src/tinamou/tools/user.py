@@ -1,0 +1,366 @@
+"""tinamou-riscv64 PROGRAM [ARGUMENTS]: run one foreign Linux program.
+
+The name chooses the guest: tinamou-riscv64, a link qemu-riscv64, or `tinamou user riscv64`.  Options, environment variables and messages
+are those of the original's user-mode emulators; each QEMU_NAME may also be called TINAMOU_NAME.
+"""
+
+from __future__ import annotations
+
+import importlib
+import os
+import re
+import sys
+from collections.abc import Callable
+from typing import TYPE_CHECKING, Any, NoReturn
+
+from tinamou import __version__
+
+if TYPE_CHECKING:
+    from tinamou.user.abi import Abi
+    from tinamou.user.process import Options
+
+__all__ = ["main"]
+
+ABIS = {"riscv64": "riscv", "riscv32": "riscv"}  # guest -> folder of its architecture
+
+LOG_ITEMS = {
+    "out_asm": "show generated host assembly code for each compiled TB",
+    "in_asm": "show target assembly code for each compiled TB",
+    "op": "show micro ops for each compiled TB",
+    "op_opt": "show micro ops after optimization",
+    "op_ind": "show micro ops before indirect lowering",
+    "int": "show interrupts/exceptions in short format",
+    "exec": "show trace before each executed TB (lots of logs)",
+    "cpu": "show CPU registers before entering a TB (lots of logs)",
+    "fpu": "include FPU registers in the 'cpu' logging",
+    "mmu": "log MMU-related activities",
+    "pcall": "x86 only: show protected mode far calls/returns/exceptions",
+    "cpu_reset": "show CPU state before CPU resets",
+    "unimp": "log unimplemented functionality",
+    "guest_errors": "log when the guest OS does something invalid (eg accessing a\nnon-existent register)",
+    "page": "dump pages at beginning of user mode emulation",
+    "nochain": 'do not chain compiled TBs so that "exec" and "cpu" show\ncomplete traces',
+    "plugin": "output from TCG plugins\n",
+    "strace": "log every user-mode syscall, its input, and its result",
+}
+"""The original's items and their descriptions; those that describe its own compiler are accepted and show nothing."""
+
+
+class Usage(Exception):
+    """A mistake on the command line: the line to print, and the exit status."""
+
+    def __init__(self, text: str, status: int = 1) -> None:
+        super().__init__(text)
+        self.status = status
+
+
+class CommandLine:
+    """What the options and variables say; `program` and `arguments` are what follows them."""
+
+    def __init__(self, abi: Abi, name: str) -> None:
+        from tinamou.user.process import Options
+
+        self.abi, self.name = abi, name
+        self.options: Options = Options()
+        self.options.program_name = name
+        self.options.sysroot = b"/etc/qemu-binfmt/" + abi.name.encode()
+        self.environment = dict(os.environb)
+        self.argv0: bytes | None = None
+        self.log_file = ""
+        self.gdb = ""
+        self.program = b""
+        self.arguments: list[bytes] = []
+
+    # ---- one method per option
+
+    def help(self, value: str) -> NoReturn:
+        print(usage(self.abi, self.name), end="")
+        sys.exit(0)
+
+    def version(self, value: str) -> NoReturn:
+        print(f"{self.name} version 5.1.0 (tinamou {__version__})")
+        print("Copyright (c) 2026 the Tinamou authors")
+        sys.exit(0)
+
+    def set_gdb(self, value: str) -> None:
+        self.gdb = value
+
+    def sysroot(self, value: str) -> None:
+        self.options.sysroot = os.fsencode(value).rstrip(b"/")
+
+    def stack(self, value: str) -> None:
+        match = re.fullmatch(r"(0[xX][0-9a-fA-F]+|\d+)([kKmM]?).*", value)
+        size = int(match[1], 0) * {"": 1, "k": 1 << 10, "m": 1 << 20}[match[2].lower()] if match and int(match[1], 0) else 0
+        if not 0 < size <= 1 << 40:
+            raise Usage(usage(self.abi, self.name))
+        self.options.stack_size = max(size, 64 << 10)
+
+    def cpu(self, value: str) -> None:
+        if value in ("help", "?"):
+            print("\n".join(self.abi.cpu_models()))
+            sys.exit(1)
+        if value not in self.abi.cpu_models():
+            raise Usage(f"{self.name}: unable to find CPU model '{value}'" + nearest(value, self.abi.cpu_models()))
+        self.options.cpu = value
+
+    def set_variables(self, value: str) -> None:
+        for item in value.split(","):
+            key, equals, content = os.fsencode(item).partition(b"=")
+            if not equals:
+                raise Usage(usage(self.abi, self.name))
+            self.environment[key] = content
+
+    def unset_variables(self, value: str) -> None:
+        for item in value.split(","):
+            if "=" in item:
+                raise Usage(usage(self.abi, self.name))
+            self.environment.pop(os.fsencode(item), None)
+
+    def set_argv0(self, value: str) -> None:
+        self.argv0 = os.fsencode(value)
+
+    def release(self, value: str) -> None:
+        self.options.release = value
+
+    def base(self, value: str) -> None:
+        number = re.match(r"0[xX][0-9a-fA-F]+|\d*", value)
+        self.options.base = int(number[0] or "0", 0) & -4096 if number else 0
+
+    def reserve(self, value: str) -> None:
+        match = re.match(r"(0[xX][0-9a-fA-F]+|\d*)(.*)", value, re.DOTALL)
+        assert match
+        unit = {"": 1, "k": 1 << 10, "K": 1 << 10, "M": 1 << 20, "G": 1 << 30}.get(match[2])
+        if unit is None:
+            raise Usage(f"Unrecognised -R size suffix '{match[2]}'")
+        size = int(match[1] or "0", 0) * unit & -4096
+        if size > self.abi.limit:
+            raise Usage(f"Reserved virtual address too big: the guest has {self.abi.limit:#x} bytes")
+        self.options.reserve = size
+
+    def log(self, value: str) -> None:
+        found = set()
+        for item in value.split(","):
+            if item == "all":
+                found |= set(LOG_ITEMS)
+            elif item in LOG_ITEMS or item == "tid" or item.startswith("trace:"):
+                found.add(item)
+            else:
+                print("Log items (comma separated):")
+                print("\n".join(f"{name:<15} {text}" for name, text in LOG_ITEMS.items()))
+                print("tid             open a separate log file per thread; filename must contain '%d'")
+                print("trace:PATTERN   enable trace events\n\nUse \"-d trace:help\" to get a list of trace events.\n")
+                sys.exit(1)
+        self.options.log_items |= found
+        self.options.strace |= "strace" in found
+
+    def set_log_file(self, value: str) -> None:
+        self.log_file = value
+
+    def strace(self, value: str) -> None:
+        self.options.strace = True
+
+    def page_size(self, value: str) -> None:
+        if not value.isdigit() or not int(value) or int(value) & (int(value) - 1):
+            raise Usage("page size must be a power of two")
+
+    def seed(self, value: str) -> None:
+        try:
+            self.options.seed = int(value, 0)
+        except ValueError:
+            raise Usage(f"{self.name}: cannot initialize crypto: Invalid seed number: {value}") from None
+
+    def ignored(self, value: str) -> None:
+        """An option about the original's own machinery."""
+
+    def engine(self, value: str) -> None:
+        if value not in ("compiled", "golden"):
+            raise Usage(f"{self.name}: -engine {value}: compiled or golden")
+        self.options.engine = value
+
+
+class Option:
+    """One option: spelling, variable without its prefix, argument's name, what it does, and the line of -help."""
+
+    def __init__(self, name: str, variable: str, argument: str, action: Callable[[CommandLine, str], Any], text: str) -> None:
+        self.name, self.variable, self.argument, self.action, self.text = name, variable, argument, action, text
+
+
+OPTIONS = [
+    Option("h", "", "", CommandLine.help, "print this help"),
+    Option("help", "", "", CommandLine.help, ""),
+    Option("g", "GDB", "port", CommandLine.set_gdb, "wait gdb connection to 'port'"),
+    Option("L", "LD_PREFIX", "path", CommandLine.sysroot, "set the elf interpreter prefix to 'path'"),
+    Option("s", "STACK_SIZE", "size", CommandLine.stack, "set the stack size to 'size' bytes"),
+    Option("cpu", "CPU", "model", CommandLine.cpu, "select CPU (-cpu help for list)"),
+    Option("E", "SET_ENV", "var=value", CommandLine.set_variables, "sets targets environment variable (see below)"),
+    Option("U", "UNSET_ENV", "var", CommandLine.unset_variables, "unsets targets environment variable (see below)"),
+    Option("0", "ARGV0", "argv0", CommandLine.set_argv0, "forces target process argv[0] to be 'argv0'"),
+    Option("r", "UNAME", "uname", CommandLine.release, "set qemu uname release string to 'uname'"),
+    Option("B", "GUEST_BASE", "address", CommandLine.base, "set guest_base address to 'address'"),
+    Option("R", "RESERVED_VA", "size", CommandLine.reserve, "reserve 'size' bytes for guest virtual address space"),
+    Option("d", "LOG", "item[,...]", CommandLine.log, "enable logging of specified items (use '-d help' for a list of items)"),
+    Option("dfilter", "DFILTER", "range[,...]", CommandLine.ignored, "filter logging based on address range"),
+    Option("D", "LOG_FILENAME", "logfile", CommandLine.set_log_file, "write logs to 'logfile' (default stderr)"),
+    Option("p", "PAGESIZE", "pagesize", CommandLine.page_size, "set the host page size to 'pagesize'"),
+    Option("singlestep", "SINGLESTEP", "", CommandLine.ignored, "run in singlestep mode"),
+    Option("strace", "STRACE", "", CommandLine.strace, "log system calls"),
+    Option("seed", "RAND_SEED", "", CommandLine.seed, "Seed for pseudo-random number generator"),
+    Option("trace", "TRACE", "", CommandLine.ignored, "[[enable=]<pattern>][,events=<file>][,file=<file>]"),
+    Option("engine", "ENGINE", "name", CommandLine.engine, "run guest code 'compiled' or on the 'golden' model"),
+    Option("version", "VERSION", "", CommandLine.version, "display version information and exit"),
+]
+TAKES = {o.name for o in OPTIONS if o.argument} | {"seed", "trace"}
+
+
+def usage(abi: Abi, name: str) -> str:
+    """The text of -help."""
+    rows = [f"{'-' + o.name + (' ' + o.argument if o.argument else ''):<20} {('QEMU_' + o.variable) if o.variable else '':<17} {o.text}"
+            for o in OPTIONS]  # fmt: skip
+    return f"""\
+usage: {name} [options] program [arguments...]
+Linux CPU emulator (compiled for {abi.name} emulation)
+
+Options and associated environment variables:
+
+{"Argument":<20} {"Env-variable":<17} Description
+""" + "".join(row + "\n" for row in rows) + f"""
+Defaults:
+QEMU_LD_PREFIX  = /etc/qemu-binfmt/{abi.name}
+QEMU_STACK_SIZE = 8388608 byte
+
+You can use -E and -U options or the QEMU_SET_ENV and
+QEMU_UNSET_ENV environment variables to set and unset
+environment variables for the target process.
+It is possible to provide several variables by separating them
+by commas in getsubopt(3) style. Additionally it is possible to
+provide the -E and -U options multiple times.
+The following lines are equivalent:
+    -E var1=val2 -E var2=val2 -U LD_PRELOAD -U LD_DEBUG
+    -E var1=val2,var2=val2 -U LD_PRELOAD,LD_DEBUG
+    QEMU_SET_ENV=var1=val2,var2=val2 QEMU_UNSET_ENV=LD_PRELOAD,LD_DEBUG
+Note that if you provide several changes to a single variable
+the last change will stay in effect.
+
+Each QEMU_ variable may also be called TINAMOU_.
+"""
+
+
+def nearest(word: str, known: list[str]) -> str:
+    """A second line that names what was probably meant."""
+    import difflib
+
+    close = difflib.get_close_matches(word, known, 1)
+    return f"\nDid you mean '{close[0]}'?" if close else ""
+
+
+def parse(abi: Abi, name: str, words: list[str]) -> CommandLine:
+    """Variables, then options up to the program.  Raises Usage."""
+    line = CommandLine(abi, name)
+    for option in OPTIONS:
+        if option.variable:
+            for prefix in ("QEMU_", "TINAMOU_"):
+                value = os.environ.get(prefix + option.variable)
+                if value is not None:
+                    option.action(line, value)
+    by_name = {o.name: o for o in OPTIONS}
+    at = 0
+    while at < len(words) and words[at].startswith("-") and words[at] != "-":
+        spelled = words[at].removeprefix("-").removeprefix("-") if words[at] != "--" else ""
+        at += 1
+        if spelled == "":
+            break
+        found = by_name.get(spelled)
+        if found is None:
+            raise Usage(f"qemu: unknown option '{spelled}'" + nearest(spelled, list(by_name)))
+        value = ""
+        if spelled in TAKES:
+            if at >= len(words):
+                raise Usage(f"qemu: missing argument for option '{spelled}'")
+            value = words[at]
+            at += 1
+        found.action(line, value)
+    if at >= len(words):
+        raise Usage("qemu: no user program specified")
+    line.program = os.fsencode(words[at])
+    line.arguments = [os.fsencode(w) for w in words[at:]]
+    if line.argv0 is not None:
+        line.arguments[0] = line.argv0
+    return line
+
+
+def open_log(line: CommandLine) -> None:
+    """Send the log to the file of -D, at a descriptor that the guest does not meet."""
+    import fcntl
+
+    path = line.log_file.replace("%d", str(os.getpid()))
+    if not path or not (line.options.log_items or line.options.strace):
+        return
+    try:
+        fd = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_TRUNC | os.O_APPEND | os.O_CLOEXEC, 0o666)
+    except OSError as error:
+        raise Usage(f"{line.name}: Error opening logfile {path}: {error.strerror}") from None
+    for lowest in (1000, 200, 20):
+        try:
+            line.options.log_fd = fcntl.fcntl(fd, fcntl.F_DUPFD_CLOEXEC, lowest)
+            break
+        except OSError:
+            continue
+    else:
+        line.options.log_fd = fd
+        return
+    os.close(fd)
+
+
+def run(abi_name: str, name: str, words: list[str]) -> int:
+    """Run a program for that guest: an exit status, if the program does not end the process itself."""
+    from tinamou.user.errors import LoadError
+
+    abi: Abi = importlib.import_module(f"tinamou.isa.{ABIS[abi_name]}.linux").abi(abi_name)
+    try:
+        line = parse(abi, name, words)
+        open_log(line)
+    except Usage as mistake:
+        print(str(mistake).rstrip("\n"), file=sys.stderr)
+        return mistake.status
+    from tinamou.user import exec
+    from tinamou.user.process import Process
+
+    try:
+        process = Process(abi, line.options)
+    except OSError as error:
+        print(f"{name}: Unable to reserve {abi.limit:#x} bytes of virtual address space: {error.strerror}", file=sys.stderr)
+        return 1
+    environment = [key + b"=" + value for key, value in line.environment.items()]
+    try:
+        thread = exec.start(process, line.program, line.arguments, environment)
+    except LoadError as error:
+        text = str(error)
+        if error.errno < 0 or text.startswith("Error while loading"):  # before the file was looked at
+            print(text, file=sys.stderr)
+            return 1
+        print(f"{name}: {text}", file=sys.stderr)
+        return 255
+    sys.stdout.flush()
+    process.main(thread)
+
+
+def guest_of(name: str) -> str:
+    """The guest that a command's name stands for, or nothing."""
+    found = re.fullmatch(r"(?:tinamou|qemu)-(\w+?)(?:-static)?", name)
+    return found[1] if found and found[1] in ABIS else ""
+
+
+def main(words: list[str] | None = None) -> int:
+    """The command named in argv[0], or `user GUEST ...` when words are given."""
+    if words is None:
+        name = os.path.basename(sys.argv[0])
+        return run(guest_of(name) or "riscv64", name, sys.argv[1:])
+    if not words or words[0] not in ABIS:
+        given = f"unknown guest '{words[0]}'" if words else "which guest?"
+        print(f"tinamou user: {given}; one of {', '.join(sorted(ABIS))}", file=sys.stderr)
+        return 1
+    return run(words[0], f"tinamou-{words[0]}", words[1:])
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,163 @@
+"""Memory: brk, mmap and what belongs to it."""
+
+from __future__ import annotations
+
+import errno
+import os
+from typing import TYPE_CHECKING, Annotated
+
+from ..syscall import Addr, Bits, Buf, Fd, Hex, Int, MapFlags, Named, Prot, Result, Size, UInt, ULong, syscall
+
+if TYPE_CHECKING:
+    from ..thread import Thread
+
+PAGE = 4096
+SUPPORTED_MAP = 0x1FFFFF | 0x3F << 26  # the flags above, and MAP_HUGE_SHIFT's bits
+MCL_CURRENT, MCL_FUTURE, MCL_ONFAULT = 1, 2, 4
+NEVER_ADVISED = frozenset({100, 101})  # MADV_HWPOISON, MADV_SOFT_OFFLINE: the host's business
+ADVICE = {
+    0: "MADV_NORMAL", 1: "MADV_RANDOM", 2: "MADV_SEQUENTIAL", 3: "MADV_WILLNEED", 4: "MADV_DONTNEED", 8: "MADV_FREE", 9: "MADV_REMOVE",
+    10: "MADV_DONTFORK", 11: "MADV_DOFORK", 12: "MADV_MERGEABLE", 13: "MADV_UNMERGEABLE", 14: "MADV_HUGEPAGE", 15: "MADV_NOHUGEPAGE",
+    16: "MADV_DONTDUMP", 17: "MADV_DODUMP", 18: "MADV_WIPEONFORK", 19: "MADV_KEEPONFORK", 20: "MADV_COLD", 21: "MADV_PAGEOUT",
+    22: "MADV_POPULATE_READ", 23: "MADV_POPULATE_WRITE",
+}  # fmt: skip
+Advice = Annotated[int, Named(ADVICE)]
+RemapFlags = Annotated[int, Bits("mremap")]
+SyncFlags = Annotated[int, Bits("msync")]
+
+
+@syscall
+def brk(t: Thread, address: Addr) -> int:
+    return t.memory.brk(address)
+
+
+@syscall
+def mmap(t: Thread, address: Addr, length: Size, prot: Prot, flags: MapFlags, fd: Fd, offset: Hex) -> int:
+    return t.memory.map(address, length, prot, flags, fd, offset)
+
+
+@syscall
+def mmap2(t: Thread, address: Addr, length: Size, prot: Prot, flags: MapFlags, fd: Fd, pages: Hex) -> int:
+    """The offset counts units of 4096 bytes."""
+    return t.memory.map(address, length, prot, flags, fd, pages * 4096)
+
+
+@syscall
+def munmap(t: Thread, address: Addr, length: Size) -> None:
+    t.memory.unmap(address, length)
+
+
+@syscall
+def mprotect(t: Thread, address: Addr, length: Size, prot: Prot) -> None:
+    if prot & ~0x0300_000F:
+        raise OSError(errno.EINVAL, "protection")
+    t.memory.protect(address, length, prot)
+
+
+@syscall
+def pkey_mprotect(t: Thread, address: Addr, length: Size, prot: Prot, key: Int) -> None:
+    if key != -1:
+        raise OSError(errno.EINVAL, "no protection keys")
+    mprotect(t, address, length, prot)
+
+
+@syscall
+def mremap(t: Thread, old: Addr, old_length: Size, new_length: Size, flags: RemapFlags, new: Addr) -> int:
+    return t.memory.remap(old, old_length, new_length, flags, new)
+
+
+@syscall
+def madvise(t: Thread, address: Addr, length: Size, advice: Advice) -> None:
+    if advice in NEVER_ADVISED:
+        raise OSError(errno.EPERM, "advice")
+    t.memory.advise(address, length, advice)
+
+
+@syscall
+def msync(t: Thread, address: Addr, length: Size, flags: SyncFlags) -> int:
+    return t.host("msync", t.memory.mapped(address, length), length, flags)
+
+
+@syscall
+def mincore(t: Thread, address: Addr, length: Size, vector: Buf) -> int:
+    pages = -(-length // PAGE)
+    return t.host("mincore", t.memory.mapped(address, length), length, vector.host(pages))
+
+
+@syscall
+def mlock(t: Thread, address: Addr, length: Size) -> int:
+    start = address & -PAGE
+    return t.host("mlock", t.memory.mapped(start, address - start + length), address - start + length)
+
+
+@syscall
+def mlock2(t: Thread, address: Addr, length: Size, flags: UInt) -> int:
+    start = address & -PAGE
+    return t.host("mlock2", t.memory.mapped(start, address - start + length), address - start + length, flags)
+
+
+@syscall
+def munlock(t: Thread, address: Addr, length: Size) -> int:
+    start = address & -PAGE
+    return t.host("munlock", t.memory.mapped(start, address - start + length), address - start + length)
+
+
+@syscall
+def mlockall(t: Thread, flags: UInt) -> None:
+    """Lock what the guest has mapped; the rest of the host process is not the guest's.  MCL_FUTURE has no effect."""
+    if not flags & (MCL_CURRENT | MCL_FUTURE) or flags & ~(MCL_CURRENT | MCL_FUTURE | MCL_ONFAULT):
+        raise OSError(errno.EINVAL, "flags")
+    if flags & MCL_CURRENT:
+        for region in t.memory.regions():
+            if region.prot:
+                t.host("mlock2", t.memory.base + region.start, region.end - region.start, int(bool(flags & MCL_ONFAULT)))
+
+
+@syscall
+def munlockall(t: Thread) -> None:
+    for region in t.memory.regions():
+        t.host("munlock", t.memory.base + region.start, region.end - region.start)
+
+
+@syscall
+def membarrier(t: Thread, command: Int, flags: UInt, cpu: Int) -> int:
+    """Each guest thread is a host thread: the host's barrier is the guest's."""
+    return t.host("membarrier", command, flags, cpu)
+
+
+@syscall
+def memfd_secret(flags: UInt) -> Result: ...
+
+
+@syscall
+def process_vm_readv(t: Thread, pid: Int, local: Buf, local_count: ULong, remote: Buf, remote_count: ULong, flags: ULong) -> int:
+    return _process_vm(t, pid, local, local_count, remote, remote_count, flags, read=True)
+
+
+@syscall
+def process_vm_writev(t: Thread, pid: Int, local: Buf, local_count: ULong, remote: Buf, remote_count: ULong, flags: ULong) -> int:
+    return _process_vm(t, pid, local, local_count, remote, remote_count, flags, read=False)
+
+
+def _process_vm(
+    t: Thread, pid: int, local: Buf, local_count: int, remote: Buf, remote_count: int, flags: int, read: bool
+) -> int:
+    """Copy between guest addresses of this process; another process's memory is not laid out like ours."""
+    from ..layout import layout_of
+    from ..syscall import Iovec, Ptr, gather
+
+    if flags:
+        raise OSError(errno.EINVAL, "flags")
+    if pid != os.getpid() and pid not in t.process.threads:
+        raise OSError(errno.ESRCH if not os.path.exists(f"/proc/{pid}") else errno.EPERM, "another process")
+    layout = layout_of(Iovec, t.abi)
+    mine = gather(t, Ptr(t.memory, local.addr, layout), local_count)
+    theirs = gather(t, Ptr(t.memory, remote.addr, layout), remote_count)
+    sources, targets = (theirs, mine) if read else (mine, theirs)
+    data = b"".join(t.memory.read(at, size) for at, size in sources)
+    done = 0
+    for at, size in targets:
+        piece = data[done : done + size]
+        t.memory.write(at, piece)
+        done += len(piece)
+    return done

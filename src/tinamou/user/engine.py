@@ -1,0 +1,101 @@
+"""Virtual CPUs for guest threads: compiled, or the golden model (`Options.engine`)."""
+
+from __future__ import annotations
+
+import ctypes
+from typing import TYPE_CHECKING, Any
+
+from .errors import GuestFault
+from .memory import EXEC
+
+if TYPE_CHECKING:
+    from tinamou.engine.architecture import Architecture
+    from tinamou.engine.cpu import Cpu
+
+    from .memory import AddressSpace
+    from .process import Process
+
+__all__ = ["new_vcpu"]
+
+QUANTUM = 1000  # instructions of the golden model between looks at kick
+
+
+def new_vcpu(process: Process, arch: Architecture, cpu: Cpu, extensions: frozenset[str]) -> Any:
+    """A virtual CPU with that state on the process's memory."""
+    if process.options.engine == "golden":
+        return GoldenVcpu(arch, cpu, extensions, process.memory, process.abi.bits)
+    if process.engine is None:
+        from tinamou.engine.vcpu import Engine
+
+        memory = process.memory
+        process.engine = Engine(arch, memory.base, memory.limit, memory.flags, extensions)
+    return process.engine.vcpu(cpu)
+
+
+class _Memory:
+    """Guest memory as the golden model asks for it."""
+
+    def __init__(self, space: AddressSpace) -> None:
+        from tinamou.engine.cpu import EXECUTE, READ, WRITE
+        from tinamou.engine.golden import Fault
+
+        self.space, self.fault = space, Fault
+        self.read_access, self.write_access, self.execute_access = READ, WRITE, EXECUTE
+
+    def fetch(self, address: int, size: int) -> bytes:
+        region = self.space.find(address)
+        if region is None or not region.prot & EXEC:
+            raise self.fault(self.execute_access, address)
+        return self._read(address, size, self.execute_access)
+
+    def read(self, address: int, size: int) -> bytes:
+        return self._read(address, size, self.read_access)
+
+    def _read(self, address: int, size: int, access: int) -> bytes:
+        try:
+            return self.space.read(address, size)
+        except GuestFault as fault:
+            raise self.fault(access, fault.address) from None
+
+    def write(self, address: int, data: bytes) -> None:
+        try:
+            self.space.write(address, data)
+        except GuestFault as fault:
+            raise self.fault(self.write_access, fault.address) from None
+
+
+class _Exit:
+    """Why run() returned."""
+
+    def __init__(self, trap: bool, cause: int = 0, value: int = 0) -> None:
+        self.trap, self.cause, self.value = trap, cause, value
+
+
+class GoldenVcpu:
+    """A virtual CPU on the golden model: some 10,000 instructions a second."""
+
+    def __init__(self, arch: Architecture, cpu: Cpu, extensions: frozenset[str], space: AddressSpace, bits: int) -> None:
+        from tinamou.engine.golden import Golden
+
+        self.cpu = cpu
+        self._golden = Golden(arch.isa, cpu, _Memory(space), enabled=extensions, address_bits=bits)
+        self._kick = ctypes.c_uint64(0)
+        self.kick_address = ctypes.addressof(self._kick)
+
+    def run(self) -> _Exit:
+        from tinamou.engine.cpu import Trap
+
+        try:
+            for _ in range(QUANTUM):
+                if self._kick.value:
+                    break
+                self._golden.step(1)
+        except Trap as trap:
+            return _Exit(True, trap.cause, trap.value)
+        self._kick.value = 0
+        return _Exit(False)
+
+    def kick(self) -> None:
+        self._kick.value = 1
+
+    def invalidate(self, address: int, length: int) -> None: ...

@@ -1,0 +1,135 @@
+"""Kinds of parameters that several topics of system calls share; the basic ones are in tinamou.user.syscall."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Iterator
+from contextlib import contextmanager
+from typing import TYPE_CHECKING, Annotated, Any
+
+from .abi import FLAGS
+from .errors import GuestFault
+from .host import HOST
+from .layout import layout_of, sigset
+from .room import Room
+from .syscall import Bits, Kind, Named, _Path, address_text
+
+if TYPE_CHECKING:
+    from .abi import Abi
+    from .thread import Thread
+
+__all__ = [
+    "Advice", "HighHalf", "LowHalf", "NewPathAt", "OptNewPath", "OptText", "Resource", "SigMask", "Text", "flag_set", "numbers_of",
+    "renumber", "waiting",
+]  # fmt: skip
+
+
+def flag_set(name: str, **bits: int) -> Bits:
+    """Declare the asm-generic numbering of a set of flags; an architecture that differs names its own values in Abi.flags[name]."""
+    FLAGS.setdefault(name, bits)
+    return Bits(name)
+
+
+def numbers_of(name: str, **numbers: int) -> str:
+    """Declare the asm-generic numbering of an enumeration (commands, options): its name, for `renumber`."""
+    FLAGS.setdefault(name, numbers)
+    return name
+
+
+def renumber(name: str, number: int, guest: Abi, host: Abi = HOST) -> int:
+    """The host's number of what the guest's ABI numbers so; unknown ones stay."""
+    own = guest.flags.get(name)
+    theirs = host.flags.get(name)
+    if own is theirs:  # both asm-generic
+        return number
+    for key, value in guest.flag_set(name).items():
+        if value == number:
+            return host.flag_set(name).get(key, number)
+    return number
+
+
+@contextmanager
+def waiting(t: Thread, mask: int | None) -> Iterator[Any]:
+    """A call during which `mask` (the guest's) replaces the thread's signal mask: gives the host's set in memory, 0 for None.
+
+    A signal that ends the call is delivered before the old mask returns.
+    """
+    if mask is None:
+        yield 0
+        return
+    t.waiting_mask = mask
+    yield Room(sigset, t.process.host_mask(mask)).memory
+
+
+class _Text(_Path):
+    """A string that names no file: not looked up in the -L folder."""
+
+    def __init__(self, null: bool = False) -> None:
+        super().__init__(look_up=False, null=null)
+
+
+class _LowHalf(Kind):
+    """The low word of a file position whose high word is the next parameter (preadv): not an aligned pair."""
+
+    bits = 64
+
+    def bind(self, abi: Abi, host: Abi, wide: bool) -> Kind:
+        new = _LowHalf()
+        new.bits = abi.bits
+        return new
+
+    def pass_on(self, t: Thread, raw: int, following: int, keep: list[Any]) -> int:
+        return raw if self.bits == 64 else raw | following << 32
+
+
+class _HighHalf(Kind):
+    """The high word that a _LowHalf takes along; a 64-bit host ignores it."""
+
+    def pass_on(self, t: Thread, raw: int, following: int, keep: list[Any]) -> int:
+        return 0
+
+
+class _SigMask(Kind):
+    """Pointer to a signal set, the guest's numbering."""
+
+    layout: Any = None
+
+    def bind(self, abi: Abi, host: Abi, wide: bool) -> Kind:
+        new = _SigMask()
+        new.layout = layout_of(sigset, abi)
+        return new
+
+    def value(self, t: Thread, raw: int) -> int | None:
+        """The set, or None for NULL.  Raises GuestFault."""
+        return self.layout.load(t.memory.read(raw, 8)) if raw else None
+
+    def show(self, t: Thread, raw: int) -> str:
+        try:
+            mask = self.layout.load(t.memory.read(raw, 8)) if raw else 0
+        except GuestFault:
+            return address_text(t, raw)
+        if not raw:
+            return "NULL"
+        return "[" + " ".join(name for name, n in t.abi.signals.items() if mask >> (n - 1) & 1) + "]"
+
+
+class _Device(Kind):
+    """A device number in mknod."""
+
+    def show(self, t: Thread, raw: int) -> str:
+        return f"makedev({os.major(raw)},{os.minor(raw)})"
+
+
+Text = Annotated[bytes, _Text()]
+OptText = Annotated["bytes | None", _Text(null=True)]
+OptNewPath = OptText
+NewPathAt = Annotated[bytes, _Text()]
+LowHalf = Annotated[int, _LowHalf()]
+HighHalf = Annotated[int, _HighHalf()]
+SigMask = Annotated["int | None", _SigMask()]
+Device = Annotated[int, _Device()]
+Advice = Annotated[int, Named("POSIX_FADV_NORMAL POSIX_FADV_RANDOM POSIX_FADV_SEQUENTIAL POSIX_FADV_WILLNEED POSIX_FADV_DONTNEED "
+                              "POSIX_FADV_NOREUSE")]  # fmt: skip
+Resource = Annotated[int, Named("RLIMIT_CPU RLIMIT_FSIZE RLIMIT_DATA RLIMIT_STACK RLIMIT_CORE RLIMIT_RSS RLIMIT_NPROC RLIMIT_NOFILE "
+                                "RLIMIT_MEMLOCK RLIMIT_AS RLIMIT_LOCKS RLIMIT_SIGPENDING RLIMIT_MSGQUEUE RLIMIT_NICE RLIMIT_RTPRIO "
+                                "RLIMIT_RTTIME")]  # fmt: skip
