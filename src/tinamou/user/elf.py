@@ -161,7 +161,7 @@ def _map_segment(memory: AddressSpace, header: Header, s: Segment, address: int)
     if memory_end > zero_from:
         memory.map(zero_from, _up(memory_end) - zero_from, prot, MAP_PRIVATE | MAP_ANONYMOUS | MAP_FIXED)
     if s.memsz > s.filesz and file_end % PAGE and s.filesz and prot & WRITE:
-        memory.write(file_end, bytes(min(_up(file_end), memory_end) - file_end))
+        memory.write(file_end, bytes(-file_end % PAGE))  # the whole page: dynamic loaders use what follows .bss
 
 
 def open_program(path: bytes) -> int:

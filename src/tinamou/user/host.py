@@ -111,12 +111,20 @@ def set_thread_mask(mask: int) -> None:
     raw_syscall(HOST.numbers["rt_sigprocmask"], 2, ctypes.addressof(words), 0, 8)
 
 
+def thread_mask() -> int:
+    """The host signals that the calling thread blocks."""
+    words = ctypes.c_uint64()
+    raw_syscall(HOST.numbers["rt_sigprocmask"], 0, 0, ctypes.addressof(words), 8)
+    return words.value
+
+
 class Native:
     """Signals and system calls of threads that run guest code, as the rest of user mode uses them."""
 
     raw_syscall = staticmethod(raw_syscall)
     is_ignored = staticmethod(is_ignored)
     set_mask = staticmethod(set_thread_mask)
+    thread_mask = staticmethod(thread_mask)
 
     def __init__(self) -> None:
         self._faults: dict[Any, Any] = {}

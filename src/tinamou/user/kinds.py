@@ -12,15 +12,15 @@ from .errors import GuestFault
 from .host import HOST
 from .layout import layout_of, sigset
 from .room import Room
-from .syscall import Bits, Kind, Named, _Path, address_text
+from .syscall import Bits, Kind, Named, _Path, address_text, kind_of
 
 if TYPE_CHECKING:
     from .abi import Abi
     from .thread import Thread
 
 __all__ = [
-    "Advice", "HighHalf", "LowHalf", "NewPathAt", "OptNewPath", "OptText", "Resource", "SigMask", "Text", "flag_set", "numbers_of",
-    "renumber", "waiting",
+    "Advice", "HighHalf", "LowHalf", "OptNewPath", "OptText", "Resource", "SigMask", "Text", "flag_set", "numbers_of",
+    "pass_operation", "renumber", "waiting",
 ]  # fmt: skip
 
 
@@ -46,6 +46,27 @@ def renumber(name: str, number: int, guest: Abi, host: Abi = HOST) -> int:
         if value == number:
             return host.flag_set(name).get(key, number)
     return number
+
+
+_bound: dict[tuple[int, Any], list[Kind]] = {}
+
+
+def pass_operation(t: Thread, name: str, leading: tuple[int, ...], kinds: tuple[Any, ...], raws: tuple[int, ...]) -> int:
+    """The host's call of that name with `leading` words and then `raws` as these kinds pass them on: for calls that are many in one.
+
+    Raises OSError, GuestFault.
+    """
+    key = (id(t.abi), kinds)
+    bound = _bound.get(key)
+    if bound is None:
+        bound = _bound[key] = [kind_of(kind).bind(t.abi, HOST, False) for kind in kinds]
+    keep: list[Any] = []
+    words = [kind.pass_on(t, raw, following, keep) for kind, raw, following in zip(bound, raws, (*raws[1:], 0), strict=False)]
+    result = t.host(name, *leading, *words)
+    for item in keep:
+        if callable(item):
+            item()
+    return result
 
 
 @contextmanager
@@ -123,7 +144,6 @@ class _Device(Kind):
 Text = Annotated[bytes, _Text()]
 OptText = Annotated["bytes | None", _Text(null=True)]
 OptNewPath = OptText
-NewPathAt = Annotated[bytes, _Text()]
 LowHalf = Annotated[int, _LowHalf()]
 HighHalf = Annotated[int, _HighHalf()]
 SigMask = Annotated["int | None", _SigMask()]

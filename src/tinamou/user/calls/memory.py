@@ -3,10 +3,9 @@
 from __future__ import annotations
 
 import errno
-import os
 from typing import TYPE_CHECKING, Annotated
 
-from ..syscall import Addr, Bits, Buf, Fd, Hex, Int, MapFlags, Named, Prot, Result, Size, UInt, ULong, syscall
+from ..syscall import Addr, Bits, Buf, Fd, Hex, Int, MapFlags, Named, Prot, Result, Size, UInt, syscall
 
 if TYPE_CHECKING:
     from ..thread import Thread
@@ -120,44 +119,4 @@ def munlockall(t: Thread) -> None:
 
 
 @syscall
-def membarrier(t: Thread, command: Int, flags: UInt, cpu: Int) -> int:
-    """Each guest thread is a host thread: the host's barrier is the guest's."""
-    return t.host("membarrier", command, flags, cpu)
-
-
-@syscall
 def memfd_secret(flags: UInt) -> Result: ...
-
-
-@syscall
-def process_vm_readv(t: Thread, pid: Int, local: Buf, local_count: ULong, remote: Buf, remote_count: ULong, flags: ULong) -> int:
-    return _process_vm(t, pid, local, local_count, remote, remote_count, flags, read=True)
-
-
-@syscall
-def process_vm_writev(t: Thread, pid: Int, local: Buf, local_count: ULong, remote: Buf, remote_count: ULong, flags: ULong) -> int:
-    return _process_vm(t, pid, local, local_count, remote, remote_count, flags, read=False)
-
-
-def _process_vm(
-    t: Thread, pid: int, local: Buf, local_count: int, remote: Buf, remote_count: int, flags: int, read: bool
-) -> int:
-    """Copy between guest addresses of this process; another process's memory is not laid out like ours."""
-    from ..layout import layout_of
-    from ..syscall import Iovec, Ptr, gather
-
-    if flags:
-        raise OSError(errno.EINVAL, "flags")
-    if pid != os.getpid() and pid not in t.process.threads:
-        raise OSError(errno.ESRCH if not os.path.exists(f"/proc/{pid}") else errno.EPERM, "another process")
-    layout = layout_of(Iovec, t.abi)
-    mine = gather(t, Ptr(t.memory, local.addr, layout), local_count)
-    theirs = gather(t, Ptr(t.memory, remote.addr, layout), remote_count)
-    sources, targets = (theirs, mine) if read else (mine, theirs)
-    data = b"".join(t.memory.read(at, size) for at, size in sources)
-    done = 0
-    for at, size in targets:
-        piece = data[done : done + size]
-        t.memory.write(at, piece)
-        done += len(piece)
-    return done
