@@ -35,6 +35,7 @@ class Shared(Struct):
 
     arena: u64  # next free byte for entries
     arena_end: u64
+    arena_start: u64
 
 
 class Cpu(Struct):
@@ -116,6 +117,10 @@ class Cpu(Struct):
         if old == expected:
             self.store(kind, address, value)
         return old
+
+    @intrinsic
+    def fence_code(self) -> None:
+        """Instructions that this CPU stored are what it fetches from now on."""
 
     @intrinsic
     def fence(self) -> None:

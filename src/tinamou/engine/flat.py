@@ -16,7 +16,7 @@ from tinamou.native.types import Word, i64, u8, u64
 from .cpu import EXECUTE, READ, WRITE, Cpu
 from .flow import enter, guarded_peek, guarded_poke, leave, memory_base, pc_of, resume, slow
 from .interpreter import KICK, TRAP
-from .predecode import entry_offset, find_slow, new_page
+from .predecode import entry_offset, find_slow, forget_all, new_page
 from .specials import begin_slice, end_slice
 
 W = TypeVar("W", bound=Word)
@@ -107,6 +107,11 @@ def code_address(cpu: Cpu, pc: u64) -> u64:
     if not may(cpu, EXECUTE, pc):
         cpu.fault(EXECUTE, pc)
     return cpu.memory + pc
+
+
+def fence_code(cpu: Cpu) -> None:
+    """Stores are not watched: nothing decoded is valid any more."""
+    forget_all(cpu)
 
 
 # -- the ends of slices: exceptions are for the caller of run()

@@ -226,7 +226,7 @@ class Functions:
         self.store, self.store_slow = module.store, module.store_slow
         self.writable, self.writable_slow = module.writable, module.writable_slow
         self.find, self.find_code = module.find, module.find_code
-        self.code_address = module.code_address
+        self.code_address, self.fence_code = module.code_address, module.fence_code
         self.specials: list[tuple[Callable[..., None], str]] = [*specials.COMMON, *module.SPECIALS]
 
 
@@ -516,7 +516,7 @@ class Builder:
 
         table_of: dict[Any, Callable[..., Value]] = {
             Cpu.load: do_load, Cpu.store: do_store, Cpu.atomic: do_atomic, Cpu.compare_swap: do_compare_swap,
-            Cpu.fence: lambda g, cpu: g.call_function(memory.fence, [], {}),
+            Cpu.fence_code: as_function(model.fence_code), Cpu.fence: lambda g, cpu: g.call_function(memory.fence, [], {}),
             cpu_module._jump: do_jump, Cpu.switch: do_switch, flow.reload: reload, predecode.find_slow: as_function(model.find_code),
             predecode.symbol: address_of, predecode.handler_of: handler_of, predecode.length_of: length_of,
             predecode.ends_of: ends_of, predecode.decode: as_function(self.decode), predecode.length: as_function(arch.length),

@@ -355,6 +355,19 @@ def decode_straddling(cpu: Cpu, entry: u64, pc: u64) -> u64:
     return handler_of(decode(cpu, entry, u32(low) | u32(high) << 16, pc & (PAGE - 1), u64(0)))
 
 
+@outlined
+def forget_all(cpu: Cpu) -> None:
+    """Undo everything that was decoded."""
+    base = peek(u64, cpu.shared + 16)
+    end = peek_acquire(u64, cpu.shared)
+    while base < end:
+        at = base
+        while at < base + (PAGE << shift()):
+            poke_release(u64, at, symbol(DECODE))
+            at += ENTRY
+        base += stride()
+
+
 def forget(pagemap: u64, first: u64, last: u64) -> None:
     """Undo what was decoded in the pages from `first` to `last` (page numbers, last one excluded)."""
     page = first

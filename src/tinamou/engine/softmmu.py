@@ -301,6 +301,10 @@ def code_address(cpu: Cpu, pc: u64) -> u64:
     return host
 
 
+def fence_code(cpu: Cpu) -> None:
+    """Stores to decoded pages are watched."""
+
+
 # -- the ends of slices, exceptions and interrupts: without leaving native code
 
 

@@ -52,6 +52,7 @@ class Engine:
         self.pagemap = allocate((self.limit >> 12) * 8)
         self.arena = allocate(ARENA)
         self.shared.arena, self.shared.arena_end = u64(self.arena), u64(self.arena + ARENA)
+        self.shared.arena_start = u64(self.arena)
 
     def close(self) -> None:
         if self.pagemap:

@@ -16,10 +16,12 @@ from typing import Protocol
 import unicorn
 from unicorn import riscv_const as uc
 
-from tinamou.engine.cpu import Trap
+from support.flat_guest import FlatGuest
+from tinamou.engine.cpu import EXECUTE, READ, WRITE, Trap
 from tinamou.engine.golden import Golden, Ram
 from tinamou.engine.patterns import Imm, Insn, Reg
 from tinamou.isa.riscv import isa, traps
+from tinamou.isa.riscv.architecture import RV32, RV64
 from tinamou.isa.riscv.models import MODELS
 from tinamou.isa.riscv.state import UNRESERVED, Hart
 from tinamou.native.types import u32, u64
@@ -109,7 +111,30 @@ def get(hart: Hart, data: bytes) -> State:
     return State(int(hart.pc), x, f, int(hart.fflags), int(hart.frm), data)
 
 
-ENGINES: list[type[Engine]] = [GoldenEngine]
+class InterpreterEngine:
+    """The compiled interpreter."""
+
+    name = "interpreter"
+
+    def __init__(self, xlen: int) -> None:
+        self.xlen = xlen
+        model = MODELS[xlen, "max"]
+        self.guest = FlatGuest(RV64 if xlen == 64 else RV32, 1 << 32, model.extensions)
+        self.guest.map(CODE, 2 * PAGE, READ | WRITE | EXECUTE)
+        self.vcpu = self.guest.vcpu()
+        self.vcpu.cpu.misa = u64(model.misa)
+        self.thread = self.guest.thread(self.vcpu)
+
+    def run(self, state: State, code: bytes, count: int) -> Outcome:
+        hart = self.vcpu.cpu
+        put(hart, state)
+        self.guest.write(CODE, code)
+        self.guest.write(DATA, state.data)
+        end = self.vcpu.step(count)
+        return Outcome(get(hart, self.guest.read(DATA, PAGE)), end.cause if end.trap else None)
+
+
+ENGINES: list[type[Engine]] = [GoldenEngine, InterpreterEngine]
 
 
 CAUSES = {

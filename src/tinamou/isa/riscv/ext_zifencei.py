@@ -10,5 +10,5 @@ rv_zifencei = rv.extension("zifencei")
 
 @rv_zifencei("imm[11:0] rs1 001 rd 0001111", "fence.i")
 def fence_i(h: Hart) -> None:
-    """Stores to code are seen by the fetches of all harts without it; what remains is their order."""
     h.fence()
+    h.fence_code()

@@ -8,8 +8,21 @@ from __future__ import annotations
 from typing import TypeVar
 
 from tinamou.engine.cpu import Trap
-from tinamou.native.types import Word, u32, u64
-from tinamou.softfloat import arith, compare, convert, fma
+from tinamou.native.floats import (
+    host_add,
+    host_convert,
+    host_div,
+    host_equal,
+    host_fma,
+    host_from_int,
+    host_less,
+    host_mul,
+    host_sqrt,
+    host_sub,
+    host_to_int,
+)
+from tinamou.native.types import Word, i64, u32, u64
+from tinamou.softfloat import arith, compare, convert, fast, fma
 from tinamou.softfloat.behaviour import RISCV
 from tinamou.softfloat.format import Format
 
@@ -52,62 +65,102 @@ def accrue(h: Hart, flags: u32) -> None:
 
 
 def add(h: Hart, f: Format[W], a: W, b: W, rm: u32) -> W:
-    result, flags = arith.add(f, RISCV, a, b, rounding(h, rm))
+    mode = rounding(h, rm)
+    if fast.may_round(f, mode, h.fflags) and fast.plain(f, a) and fast.plain(f, b):
+        result = host_add(a, b)
+        if fast.normal(f, result):
+            return result
+    result, flags = arith.add(f, RISCV, a, b, mode)
     accrue(h, flags)
     return result
 
 
 def sub(h: Hart, f: Format[W], a: W, b: W, rm: u32) -> W:
-    result, flags = arith.sub(f, RISCV, a, b, rounding(h, rm))
+    mode = rounding(h, rm)
+    if fast.may_round(f, mode, h.fflags) and fast.plain(f, a) and fast.plain(f, b):
+        result = host_sub(a, b)
+        if fast.normal(f, result):
+            return result
+    result, flags = arith.sub(f, RISCV, a, b, mode)
     accrue(h, flags)
     return result
 
 
 def mul(h: Hart, f: Format[W], a: W, b: W, rm: u32) -> W:
-    result, flags = arith.mul(f, RISCV, a, b, rounding(h, rm))
+    mode = rounding(h, rm)
+    if fast.may_round(f, mode, h.fflags) and fast.plain(f, a) and fast.plain(f, b):
+        result = host_mul(a, b)
+        if fast.normal(f, result):
+            return result
+    result, flags = arith.mul(f, RISCV, a, b, mode)
     accrue(h, flags)
     return result
 
 
 def div(h: Hart, f: Format[W], a: W, b: W, rm: u32) -> W:
-    result, flags = arith.div(f, RISCV, a, b, rounding(h, rm))
+    mode = rounding(h, rm)
+    if fast.may_round(f, mode, h.fflags) and fast.plain(f, a) and fast.plain(f, b) and b & f.magnitude != 0:
+        result = host_div(a, b)
+        if fast.normal(f, result):
+            return result
+    result, flags = arith.div(f, RISCV, a, b, mode)
     accrue(h, flags)
     return result
 
 
 def sqrt(h: Hart, f: Format[W], a: W, rm: u32) -> W:
-    result, flags = arith.sqrt(f, RISCV, a, rounding(h, rm))
+    mode = rounding(h, rm)
+    if fast.may_round(f, mode, h.fflags) and fast.plain(f, a) and a & f.sign == 0:
+        result = host_sqrt(a)
+        if fast.normal(f, result):
+            return result
+    result, flags = arith.sqrt(f, RISCV, a, mode)
     accrue(h, flags)
     return result
 
 
 def muladd(h: Hart, f: Format[W], a: W, b: W, c: W, variant: int, rm: u32) -> W:
     """±(a * b) ± c, rounded once."""
-    result, flags = fma.fma(f, RISCV, a, b, c, u32(variant), rounding(h, rm))
+    product_sign = f.word(f.sign if variant & NEGATE_PRODUCT else 0)
+    addend_sign = f.word(f.sign if variant & NEGATE_ADDEND else 0)
+    mode = rounding(h, rm)
+    if fast.may_round(f, mode, h.fflags) and fast.plain(f, a) and fast.plain(f, b) and fast.plain(f, c):
+        result = host_fma(a ^ product_sign, b, c ^ addend_sign)
+        if fast.normal(f, result):
+            return result
+    result, flags = fma.fma(f, RISCV, a, b, c, u32(variant), mode)
     accrue(h, flags)
     return result
 
 
 def minmax(h: Hart, f: Format[W], a: W, b: W, maximum: bool) -> W:
     """IEEE 754-2019 minimumNumber and maximumNumber."""
+    if fast.is_number(f, a) and fast.is_number(f, b) and (a | b) & f.magnitude != 0:
+        return a if host_less(b, a) == maximum else b
     result, flags = compare.minmax(f, RISCV, "number", maximum, False, a, b, u32(0))
     accrue(h, flags)
     return result
 
 
 def eq(h: Hart, f: Format[W], a: W, b: W) -> u32:
+    if fast.is_number(f, a) and fast.is_number(f, b):
+        return u32(host_equal(a, b))
     result, flags = compare.eq(f, RISCV, a, b, u32(0))
     accrue(h, flags)
     return result
 
 
 def lt(h: Hart, f: Format[W], a: W, b: W) -> u32:
+    if fast.is_number(f, a) and fast.is_number(f, b):
+        return u32(host_less(a, b))
     result, flags = compare.lt(f, RISCV, a, b, u32(0))
     accrue(h, flags)
     return result
 
 
 def le(h: Hart, f: Format[W], a: W, b: W) -> u32:
+    if fast.is_number(f, a) and fast.is_number(f, b):
+        return u32(not host_less(b, a))
     result, flags = compare.le(f, RISCV, a, b, u32(0))
     accrue(h, flags)
     return result
@@ -124,19 +177,30 @@ def sign_injected(f: Format[W], a: W, sign: W) -> W:
 
 
 def to_int(h: Hart, f: Format[W], t: type[V], a: W, rm: u32) -> V:
-    result, flags = convert.to_int(f, RISCV, t, a, rounding(h, rm))
+    mode = rounding(h, rm)
+    if mode == fast.TOWARD_ZERO and fast.fits(f, t, a) and (h.fflags & fast.INEXACT != 0 or fast.cut_exactly(f, a)):
+        return t(host_to_int(i64, a))
+    result, flags = convert.to_int(f, RISCV, t, a, mode)
     accrue(h, flags)
     return result
 
 
 def from_int(h: Hart, f: Format[W], t: type[V], a: V, rm: u32) -> W:
-    result, flags = convert.from_int(f, RISCV, t, a, rounding(h, rm))
+    mode = rounding(h, rm)
+    if fast.exact_integer(f, a) or fast.may_round(f, mode, h.fflags):
+        return host_from_int(f.word, a)
+    result, flags = convert.from_int(f, RISCV, t, a, mode)
     accrue(h, flags)
     return result
 
 
 def converted(h: Hart, f: Format[W], g: Format[V], a: W, rm: u32) -> V:
     """A number of format f in format g."""
-    result, flags = convert.convert(f, g, RISCV, a, rounding(h, rm))
+    mode = rounding(h, rm)
+    if fast.plain(f, a) and (g.fraction > f.fraction or fast.may_round(g, mode, h.fflags)):
+        result = host_convert(g.word, a)
+        if g.fraction > f.fraction or fast.normal(g, result):
+            return result
+    result, flags = convert.convert(f, g, RISCV, a, mode)
     accrue(h, flags)
     return result
