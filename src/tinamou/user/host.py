@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import ctypes
+import functools
 import importlib
 import os
 import struct
@@ -118,6 +119,30 @@ def thread_mask() -> int:
     return words.value
 
 
+@functools.cache
+def _record() -> Any:
+    """The class of thread records."""
+    from tinamou.native.host import RING, SIGINFO, ThreadRecord, ThreadState
+
+    ring = ThreadState.fields["ring"].offset
+
+    class Record(ThreadRecord):
+        def take(self) -> list[bytes]:
+            """The siginfo of the signals that wait; the mask goes to the kernel directly, with the signals that libc keeps to itself."""
+            old = thread_mask()
+            set_thread_mask(-1)
+            state, found = self.state, []
+            taken, head = int(state.taken), int(state.head)
+            for n in range(taken, head):
+                found.append(ctypes.string_at(state.address + ring + n % RING * SIGINFO, SIGINFO))
+            state.taken = state.head
+            self._pending.value = 0
+            set_thread_mask(old)
+            return found
+
+    return Record
+
+
 class Native:
     """Signals and system calls of threads that run guest code, as the rest of user mode uses them."""
 
@@ -131,12 +156,12 @@ class Native:
 
     def attach(self, vcpu: Any) -> Any:
         """Make the calling host thread one that runs guest code on that vCPU: its record."""
-        from tinamou.native.host import FaultMap, ThreadRecord
+        from tinamou.native.host import FaultMap
 
         engine = getattr(vcpu, "engine", None)
         if engine not in self._faults:
             self._faults[engine] = FaultMap(engine.image) if engine else FaultMap()
-        return ThreadRecord(vcpu.kick_address, self._faults[engine])
+        return _record()(vcpu.kick_address, self._faults[engine])
 
     def detach(self, record: Any) -> None:
         """Undo attach, in the same thread, which keeps all signals blocked from now on."""

@@ -1,0 +1,54 @@
+"""Programs for other architectures out of wheels on the package index: `pip download` by name and platform.
+
+python tests/support/wheels.py ruff riscv64     prints the path of the program
+"""
+
+from __future__ import annotations
+
+import fcntl
+import shutil
+import subprocess
+import sys
+import zipfile
+from pathlib import Path
+
+from .debian import CACHE
+
+PLATFORMS = ("manylinux_2_31_{0}", "manylinux_2_35_{0}", "manylinux_2_38_{0}", "manylinux_2_39_{0}", "musllinux_1_2_{0}")
+
+
+class WheelError(Exception):
+    """A wheel that cannot be had, in words for the user."""
+
+
+def program(package: str, arch: str, name: str = "") -> Path:
+    """The executable `name` (the package's own name if not given) of that package; fetched once.  Raises WheelError."""
+    folder = CACHE / "wheels" / arch / package
+    folder.mkdir(parents=True, exist_ok=True)
+    target = folder / (name or package)
+    with open(folder / "lock", "w") as lock:
+        fcntl.flock(lock, fcntl.LOCK_EX)
+        if not target.exists():
+            fetch = folder / "fetch"
+            shutil.rmtree(fetch, ignore_errors=True)
+            tags = [word for p in PLATFORMS for word in ("--platform", p.format(arch))]
+            command = [sys.executable, "-m", "pip", "download", "-q", "--no-deps", "--only-binary", ":all:", "-d", str(fetch), *tags, package]
+            done = subprocess.run(command, capture_output=True, text=True)
+            if done.returncode:
+                raise WheelError(f"{package} for {arch}: {done.stderr.strip()}")
+            (wheel,) = fetch.glob("*.whl")
+            with zipfile.ZipFile(wheel) as archive:
+                found = [n for n in archive.namelist() if n.endswith(f"/bin/{target.name}") or n.endswith(f"scripts/{target.name}")]
+                if not found:
+                    raise WheelError(f"{wheel.name} holds no program {target.name}")
+                data = archive.read(found[0])
+            fresh = target.with_suffix(".new")
+            fresh.write_bytes(data)
+            fresh.chmod(0o755)
+            fresh.rename(target)
+            shutil.rmtree(fetch)
+    return target
+
+
+if __name__ == "__main__":
+    print(program(*sys.argv[1:]))
