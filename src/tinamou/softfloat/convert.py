@@ -135,7 +135,7 @@ def to_fixed(f: Format[W], rules: Behaviour, t: type[V], a: W, scale: i32, contr
         if rules.int_overflow != "wrap":
             return _out_of_range(rules, t, rules.int_overflow, sign), flags
     result = u(magnitude)
-    return t(u(0) - result if sign == 1 else result), flags | inexact
+    return t(u(0) - result if sign == 1 else result), flags | inexact & rules.reports
 
 
 @outlined
@@ -151,7 +151,7 @@ def round_to_integral(f: Format[W], rules: Behaviour, a: W, control: u32) -> tup
     n = u32(-exponent)
     y, inexact = shift_round(f.work, x, n if n < f.work.bits else u32(f.work.bits), sign, control & MODE)
     result, _ = round_pack(f, rules, sign, i32(0), y, control & MODE)
-    return result, flags | inexact
+    return result, flags | inexact & rules.reports
 
 
 @outlined

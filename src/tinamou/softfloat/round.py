@@ -89,7 +89,7 @@ def narrow(f: Format[W], t: type[Word], exponent: i32, x: Word) -> tuple[i32, Wo
 
 
 def shift_round(t: type[W], x: W, n: u32, sign: u32, mode: u32) -> tuple[W, u32]:
-    """x / 2^n rounded to an integer, and INEXACT.  n is t.bits at most, and then x less than half of 2^n."""
+    """x / 2^n rounded to an integer; INEXACT and ROUNDED_UP.  n is t.bits at most, and then x less than half of 2^n."""
     q = x >> n
     mask = ~(t(-1) << n)
     rest = x & mask
@@ -107,7 +107,7 @@ def shift_round(t: type[W], x: W, n: u32, sign: u32, mode: u32) -> tuple[W, u32]
         up = t(sign ^ 1)
     elif mode == TO_ODD:
         up = (q & 1) ^ 1
-    return q + up, u32(INEXACT)
+    return q + up, INEXACT | u32(up) * ROUNDED_UP
 
 
 def overflow(f: Format[W], rules: Behaviour, sign: u32, mode: u32) -> tuple[W, u32]:
@@ -143,7 +143,7 @@ def round_pack(f: Format[W], rules: Behaviour, sign: u32, exponent: i32, signifi
     n = clz(significand)
     x = significand << n
     e = exponent - i32(n) + (f.work.bits - 1 + f.bias)  # exponent field
-    flags = u32(0)
+    flags = u32(0)  # UNDERFLOW if tiny, for what turns out inexact
     if e < f.lowest:
         # Tiny before rounding; after rounding it is not if the carry reaches the smallest normal number.
         tiny = u32(UNDERFLOW)
@@ -157,14 +157,17 @@ def round_pack(f: Format[W], rules: Behaviour, sign: u32, exponent: i32, signifi
         e = i32(f.lowest)
         flags = tiny
     q, inexact = shift_round(f.work, x, drop + bits, sign, mode)
-    flags = flags | INEXACT if inexact != 0 else u32(0)
-    if rules.reports & ROUNDED_UP:
-        if q > x >> (drop + bits):
-            flags |= ROUNDED_UP
+    if inexact != 0:
+        flags = (flags | inexact) & rules.reports
+    else:
+        flags = u32(0)
     q = f.work(q << drop)
     if q >> f.precision != 0:
         q = q >> 1
         e += 1
     if e >= f.top + (not f.specials):
-        return overflow(f, rules, sign, mode)
+        result, flags = overflow(f, rules, sign, mode)
+        if f.explicit:
+            result = result >> drop << drop
+        return result, flags
     return pack(f, sign, e, q), flags
