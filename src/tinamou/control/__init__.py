@@ -1,0 +1,1 @@
+"""How people and tools steer a machine: option grammar, QMP, HMP, qtest, gdb."""

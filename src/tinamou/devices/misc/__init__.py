@@ -1,0 +1,1 @@
+"""System controllers and other small parts."""

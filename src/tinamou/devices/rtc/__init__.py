@@ -1,0 +1,1 @@
+"""Clocks that know the date."""
