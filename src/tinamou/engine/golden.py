@@ -16,6 +16,8 @@ from tinamou.native.types import u64
 from .cpu import EXECUTE, READ, WRITE, Cpu, Trap
 from .patterns import BoundIsa, Insn
 
+_ATOMIC = {"atomic", "compare_swap"}  # they are refused as stores, though they load first
+
 
 class Fault(Exception):
     """Memory refuses an access (READ, WRITE or EXECUTE); `address` is the first byte refused."""
@@ -104,6 +106,7 @@ class Golden:
         """Execute `count` instructions.  Trap of the first that raises one."""
         cpu = self.cpu
         for _ in range(count):
+            insn: Insn | None = None
             try:
                 insn, word = self._fetch()
                 if insn is None:
@@ -112,7 +115,8 @@ class Golden:
                 cpu.target = u64(int(cpu.pc) + insn.size & self.address_mask)
                 insn.execute(cpu, word)
             except Fault as fault:
-                cpu.fault(fault.access, u64(fault.address))
+                refused = WRITE if insn and _ATOMIC & set(insn.function.__code__.co_names) else fault.access
+                cpu.fault(refused, u64(fault.address))
                 raise
             cpu.pc = cpu.target
             self.executed += 1

@@ -11,7 +11,7 @@ import dataclasses
 import random
 import struct
 from dataclasses import dataclass, field
-from typing import Protocol
+from typing import ClassVar, Protocol
 
 import unicorn
 from unicorn import riscv_const as uc
@@ -24,6 +24,7 @@ from tinamou.isa.riscv import isa, traps
 from tinamou.isa.riscv.architecture import RV32, RV64
 from tinamou.isa.riscv.models import MODELS
 from tinamou.isa.riscv.state import UNRESERVED, Hart
+from tinamou.native.host import ThreadRecord
 from tinamou.native.types import u32, u64
 
 CODE = 0x8000_0000  # one page of code, then one page of data; nothing else is memory
@@ -73,7 +74,7 @@ class Engine(Protocol):
     def __init__(self, xlen: int) -> None: ...
 
     def run(self, state: State, code: bytes, count: int) -> Outcome:
-        """Put `code` at CODE and execute `count` instructions from state.pc, or up to an exception."""
+        """Put `code` and zeros into the page at CODE and execute `count` instructions from state.pc, or up to an exception."""
 
 
 class GoldenEngine:
@@ -90,7 +91,7 @@ class GoldenEngine:
 
     def run(self, state: State, code: bytes, count: int) -> Outcome:
         put(self.hart, state)
-        self.ram.data[: len(code)] = code
+        self.ram.data[:PAGE] = code.ljust(PAGE, b"\0")
         self.ram.data[PAGE:] = state.data
         cause = None
         try:
@@ -115,6 +116,7 @@ class InterpreterEngine:
     """The compiled interpreter."""
 
     name = "interpreter"
+    thread: ClassVar[ThreadRecord | None] = None  # a thread has one, whatever it runs
 
     def __init__(self, xlen: int) -> None:
         self.xlen = xlen
@@ -123,13 +125,16 @@ class InterpreterEngine:
         self.guest.map(CODE, 2 * PAGE, READ | WRITE | EXECUTE)
         self.vcpu = self.guest.vcpu()
         self.vcpu.cpu.misa = u64(model.misa)
-        self.thread = self.guest.thread(self.vcpu)
+        if InterpreterEngine.thread is None:
+            InterpreterEngine.thread = self.guest.thread(self.vcpu)
 
     def run(self, state: State, code: bytes, count: int) -> Outcome:
         hart = self.vcpu.cpu
         put(hart, state)
-        self.guest.write(CODE, code)
+        self.guest.write(CODE, code.ljust(PAGE, b"\0"))
         self.guest.write(DATA, state.data)
+        assert self.thread
+        self.thread.watch(self.guest.faults)
         end = self.vcpu.step(count)
         return Outcome(get(hart, self.guest.read(DATA, PAGE)), end.cause if end.trap else None)
 
@@ -168,7 +173,7 @@ class Unicorn:
     def run(self, state: State, code: bytes, count: int) -> Outcome:
         """Where a run ended by an exception stopped is not known: pc is then that of the initial state."""
         u = self.uc
-        u.mem_write(CODE, code)
+        u.mem_write(CODE, code.ljust(PAGE, b"\0"))
         u.mem_write(DATA, state.data)
         u.emu_start(FORGET, 0, 0, 1)  # no reservation is left of the last run
         u.ctl_remove_cache(CODE, CODE + PAGE)
@@ -296,7 +301,8 @@ def aim(r: random.Random, insn: Insn, word: int, state: State, xlen: int) -> Non
 
 # What Unicorn does otherwise than the manual.  Each entry corrects the outcome of one instruction, given the state before it.
 
-BOX = 0xFFFF_FFFF << 32
+ALL32, ALL64 = (1 << 32) - 1, (1 << 64) - 1
+BOX = ALL32 << 32
 CANONICAL_NAN = BOX | 0x7FC0_0000
 
 
@@ -308,7 +314,7 @@ def expected(oracle: Unicorn, insn: Insn, word: int, state: State) -> Outcome:
     for n in range(32):
         if given.f[n] != state.f[n] and (outcome.cause is not None or n not in written(insn, word)):
             after.f[n] = state.f[n]
-    for correct in (write_singles_boxed, minimum_number, amo_misaligned, sc_misaligned, store_over_the_end):
+    for correct in (write_singles_boxed, minimum_number, infinity_times_zero, amo_exceptions, sc_misaligned, store_over_the_end):
         correct(insn, word, state, outcome)
     return outcome
 
@@ -335,22 +341,40 @@ def write_singles_boxed(insn: Insn, word: int, state: State, outcome: Outcome) -
             outcome.state.f[n] |= BOX
 
 
+def operand(insn: Insn, word: int, state: State, name: str) -> int:
+    """A floating-point operand as its row reads it, without box."""
+    value = state.f[insn.field(word, name)]
+    if insn.extension != "f":
+        return value
+    return (value if value & BOX == BOX else CANONICAL_NAN) & 0xFFFF_FFFF
+
+
 def minimum_number(insn: Insn, word: int, state: State, outcome: Outcome) -> None:
     """20.6: FMIN and FMAX of a number and a NaN, even a signalling one, give the number.  Unicorn is of version 2.0: a NaN."""
     if insn.name[:4] in ("fmin", "fmax"):
-        quiet, infinity, box = (1 << 22, 0xFF << 23, BOX) if insn.extension == "f" else (1 << 51, 0x7FF << 52, 0)
-        a, b = (state.f[insn.field(word, n)] for n in ("rs1", "rs2"))
-        if insn.extension == "f":
-            a, b = ((v if v & BOX == BOX else CANONICAL_NAN) & 0xFFFF_FFFF for v in (a, b))
-        nan_a, nan_b = (v & (infinity | (quiet << 1) - 1) > infinity for v in (a, b))
+        magnitude, infinity, box = (ALL32 >> 1, 0xFF << 23, BOX) if insn.extension == "f" else (ALL64 >> 1, 0x7FF << 52, 0)
+        a, b = (operand(insn, word, state, n) for n in ("rs1", "rs2"))
+        nan_a, nan_b = (v & magnitude > infinity for v in (a, b))
         if nan_a != nan_b:
             outcome.state.f[insn.field(word, "rd")] = (b if nan_a else a) | box
 
 
-def amo_misaligned(insn: Insn, word: int, state: State, outcome: Outcome) -> None:
-    """Volume II, table of mcause: a misaligned AMO is a store/AMO exception.  Unicorn says load."""
-    if insn.name.startswith("amo") and outcome.cause == traps.LOAD_ADDRESS_MISALIGNED:
-        outcome.cause = traps.STORE_ADDRESS_MISALIGNED
+def infinity_times_zero(insn: Insn, word: int, state: State, outcome: Outcome) -> None:
+    """20.6: infinity * 0 + NaN is invalid, even if the NaN is quiet.  Unicorn does not say so."""
+    if "rs3" in insn.fields and outcome.cause is None:
+        magnitude, infinity = (ALL32 >> 1, 0xFF << 23) if insn.extension == "f" else (ALL64 >> 1, 0x7FF << 52)
+        a, b = (operand(insn, word, state, n) & magnitude for n in ("rs1", "rs2"))
+        if sorted((a, b)) == [0, infinity]:
+            outcome.state.fflags |= 16
+
+
+def amo_exceptions(insn: Insn, word: int, state: State, outcome: Outcome) -> None:
+    """Volume II, table of mcause: AMOs raise store/AMO exceptions.  Unicorn raises those of loads."""
+    if insn.name.startswith("amo"):
+        outcome.cause = {
+            traps.LOAD_ADDRESS_MISALIGNED: traps.STORE_ADDRESS_MISALIGNED,
+            traps.LOAD_PAGE_FAULT: traps.STORE_PAGE_FAULT,
+        }.get(outcome.cause or 0, outcome.cause)
 
 
 def sc_misaligned(insn: Insn, word: int, state: State, outcome: Outcome) -> None:
