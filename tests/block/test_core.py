@@ -26,7 +26,7 @@ def test_struct_packs_declared_layout() -> None:
     sample = Sample(size_in_bytes=5)
     assert sample.pack() == b"\x12\x34" + (5).to_bytes(8, "big")
     assert Sample.unpack(sample.pack()) == sample
-    assert (Sample.size, Sample.offsets["size_in_bytes"]) == (10, 2)
+    assert (Sample.packed_size, Sample.offsets["size_in_bytes"]) == (10, 2)
     assert Sample.unpack(b"\x12").magic == 0x1200
 
 

@@ -5,7 +5,7 @@ class Header(Struct, endian=">"):
     version: u32 = 3
     uuid: Bytes16 = bytes(16)
 
-header = Header.unpack(file.read(0, Header.size))
+header = Header.unpack(file.read(0, Header.packed_size))
 file.write(0, header.pack())
 """
 
@@ -33,10 +33,10 @@ class Struct:
     """A packed structure of integers and byte strings, little (`<`) or big (`>`) endian, without padding.
 
     A field's type is `Annotated[int or bytes, code]` with a code of the `struct` module (`Annotated[bytes, "64s"]`). The
-    class knows its `size` in bytes and the byte offset of each field (`offsets`).
+    class knows its `packed_size` in bytes and the byte offset of each field (`offsets`).
     """
 
-    size: ClassVar[int] = 0
+    packed_size: ClassVar[int] = 0
     offsets: ClassVar[dict[str, int]] = {}
     _code: ClassVar[struct.Struct] = struct.Struct("")
     _names: ClassVar[tuple[str, ...]] = ()
@@ -57,7 +57,7 @@ class Struct:
         cls._code = struct.Struct(endian + "".join(codes))
         cls._names = tuple(names)
         cls.offsets = offsets
-        cls.size = cls._code.size
+        cls.packed_size = cls._code.size
 
     def __init__(self, **values: Any) -> None:
         for name in self._names:
@@ -68,9 +68,9 @@ class Struct:
     @classmethod
     def unpack(cls: type[S], data: bytes | bytearray | memoryview, at: int = 0) -> S:
         """Read the structure at byte `at`; data that ends too early reads as zeroes."""
-        piece = bytes(data[at : at + cls.size])
+        piece = bytes(data[at : at + cls.packed_size])
         self = cls.__new__(cls)
-        self.__dict__.update(zip(cls._names, cls._code.unpack(piece.ljust(cls.size, b"\0")), strict=True))
+        self.__dict__.update(zip(cls._names, cls._code.unpack(piece.ljust(cls.packed_size, b"\0")), strict=True))
         return self
 
     def pack(self) -> bytes:

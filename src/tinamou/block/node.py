@@ -484,6 +484,10 @@ class Format(Node):
     def cluster_extent_size(self) -> int:
         return self.cluster_size or 512
 
+    def write_unit(self, pos: int, extent: Extent) -> int:
+        """Bytes that must be written together where `extent` is now: the cluster, or less."""
+        return self.cluster_extent_size()
+
     def unpacked_length(self, pos: int) -> int:
         """Bytes of the unpacked cluster at `pos`."""
         return self.cluster_size
@@ -591,7 +595,7 @@ class Format(Node):
 
     def _write_new(self, pos: int, data: memoryview, old: Extent) -> int:
         """Write the first bytes of `data` to new clusters, with what surrounds them in their clusters; bytes taken."""
-        unit = self.cluster_extent_size()
+        unit = self.write_unit(pos, old)
         start = pos // unit * unit
         n = min(len(data), max(old.length, unit - (pos - start)))
         if old.kind not in ("hole", "zero", "data", "crypt"):
@@ -726,7 +730,9 @@ def _host_status(layer: Node, extent: Extent, n: int, depth: int) -> Status:
     offset = extent.offset
     if isinstance(layer, Format) and layer.look_below and file is not None and file is not layer:
         inner = status(file, offset, n)
-        return inner._replace(present=inner.data or layer.present_when_zero, depth=depth)
+        if layer.present_when_zero:
+            return inner._replace(present=True, depth=depth)
+        return Status(inner.length, True, inner.zero, True, depth, -1 if extent.kind == "crypt" else offset, file)
     if extent.kind == "crypt" or (isinstance(layer, Format) and layer.encrypted):
         offset = -1
     return Status(n, True, False, True, depth, offset, file)

@@ -207,8 +207,8 @@ class Options:
         """Check the choices that `lenient` let pass (`create` prints what it is asked to do before it looks closer)."""
         for option in self.declared():
             value = getattr(self, option.attribute)
-            if option.kind == "choice" and value is not None:
-                option.parse(value)
+            if option.kind == "choice" and value is not None and value not in option.values:
+                raise BlockError(f"Parameter '{option.key.replace('_', '-')}' does not accept value '{value}'")
 
     @classmethod
     def declared(cls) -> list[Option[Any]]:

@@ -51,8 +51,8 @@ class File(Protocol, name="file"):
 
     class Create(Options):
         size = opt.size("Virtual disk size")
-        extent_size_hint = opt.size("Extent size hint for the image file, 0 to disable")
         nocow = opt.flag("Turn off copy-on-write (valid only on btrfs)")
+        extent_size_hint = opt.size("Extent size hint for the image file, 0 to disable")
         preallocation = opt.choice("Preallocation mode (allowed values: off, falloc, full)", ("off", "falloc", "full"))
 
     opts: Open
