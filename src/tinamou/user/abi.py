@@ -94,6 +94,10 @@ class Abi:
         """A new virtual CPU: `cpu`, `run()`, `kick()`, `invalidate(address, length)`."""
         raise NotImplementedError
 
+    def extensions(self, process: Process) -> frozenset[str]:
+        """Names of the extensions that the CPU model has."""
+        return frozenset()
+
     def hwcap(self, process: Process) -> int:
         """AT_HWCAP of the CPU model."""
         return 0

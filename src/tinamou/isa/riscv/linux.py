@@ -83,8 +83,11 @@ class Riscv(Abi):
     def model(self, process: Process) -> Model:
         return MODELS[self.bits, process.options.cpu or "any"]
 
+    def extensions(self, process: Process) -> frozenset[str]:
+        return self.model(process).extensions
+
     def hwcap(self, process: Process) -> int:
-        return sum(1 << ord(e) - ord("a") for e in self.model(process).extensions if e in "imafdcv")
+        return sum(1 << ord(e) - ord("a") for e in self.extensions(process) if e in "imafdcv")
 
     def vcpu(self, process: Process) -> Any:
         from tinamou.user.engine import new_vcpu

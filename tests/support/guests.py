@@ -1,0 +1,44 @@
+"""Guest programs: C sources of tests/guests/programs, compiled by ziglang into a cache folder, and running them.
+
+The first program of an architecture takes half a minute: zig builds its C library then.
+"""
+
+from __future__ import annotations
+
+import fcntl
+import hashlib
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+from .debian import CACHE
+
+PROGRAMS = Path(__file__).resolve().parents[1] / "guests" / "programs"
+TARGETS = {"riscv64": "riscv64-linux-musl", "riscv32": "riscv32-linux-musl"}
+
+
+def program(name: str, arch: str = "riscv64", *flags: str) -> Path:
+    """The static executable of tests/guests/programs/<name>.c for that guest."""
+    source = PROGRAMS / f"{name}.c"
+    command = [sys.executable, "-m", "ziglang", "cc", "-target", TARGETS[arch], "-static", "-O1", "-fno-sanitize=all", "-w", *flags]
+    digest = hashlib.sha256(source.read_bytes() + b"".join(h.read_bytes() for h in sorted(PROGRAMS.glob("*.h"))))
+    digest.update(" ".join(command[1:]).encode())
+    folder = CACHE / "programs"
+    folder.mkdir(parents=True, exist_ok=True)
+    target = folder / f"{name}-{arch}-{digest.hexdigest()[:16]}"
+    with open(folder / "lock", "w") as lock:
+        fcntl.flock(lock, fcntl.LOCK_EX)
+        if not target.exists():
+            fresh = target.with_suffix(f".{os.getpid()}")
+            subprocess.run([*command, "-o", str(fresh), str(source)], check=True)
+            fresh.rename(target)
+    return target
+
+
+def run(
+    *words: str | Path, arch: str = "riscv64", options: list[str] | None = None, timeout: float = 120, **more: object
+) -> subprocess.CompletedProcess[str]:
+    """Run a guest program with the tinamou command: status, output and messages as text."""
+    command = [sys.executable, "-m", "tinamou.tools.main", "user", arch, *(options or []), *map(str, words)]
+    return subprocess.run(command, capture_output=True, text=True, errors="surrogateescape", timeout=timeout, **more)  # type: ignore[call-overload, no-any-return]

@@ -1,0 +1,14 @@
+"""Guest programs that check themselves: what fails is printed with its line."""
+
+from __future__ import annotations
+
+import pytest
+from support.guests import program, run
+
+
+@pytest.mark.parametrize("name", ["signals", "threads", "memory", "processes"])
+def test_program(name: str) -> None:
+    done = run(program(name))
+    assert done.stderr == ""
+    assert done.stdout.splitlines()[-1] == "0 failures"
+    assert done.returncode == 0
