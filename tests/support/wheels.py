@@ -32,8 +32,8 @@ def program(package: str, arch: str, name: str = "") -> Path:
             fetch = folder / "fetch"
             shutil.rmtree(fetch, ignore_errors=True)
             tags = [word for p in PLATFORMS for word in ("--platform", p.format(arch))]
-            command = [sys.executable, "-m", "pip", "download", "-q", "--no-deps", "--only-binary", ":all:", "-d", str(fetch), *tags, package]
-            done = subprocess.run(command, capture_output=True, text=True)
+            command = [sys.executable, "-m", "pip", "download", "-q", "--no-deps", "--only-binary", ":all:", *tags, "-d", str(fetch)]
+            done = subprocess.run([*command, package], capture_output=True, text=True)
             if done.returncode:
                 raise WheelError(f"{package} for {arch}: {done.stderr.strip()}")
             (wheel,) = fetch.glob("*.whl")

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import errno
+import itertools
 import os
 import tempfile
 import time
@@ -205,7 +206,7 @@ def test_model(steps: list[tuple[str, int, int, int]]) -> None:
         regions = space.regions()
         seen = {(a - origin) // PAGE: r.prot for r in regions for a in range(r.start, r.end, PAGE)}
         assert seen == model
-        assert all(a.end < b.start or a.prot != b.prot for a, b in zip(regions, regions[1:], strict=False)), "neighbours are merged"
+        assert all(a.end < b.start or a.prot != b.prot for a, b in itertools.pairwise(regions)), "neighbours are merged"
         for page, prot in model.items():
             at = origin + page * PAGE
             if prot:

@@ -41,7 +41,7 @@ def riscv_hwprobe(t: Thread, pairs: Ptr[Pair], count: Size, cpu_count: Size, cpu
     if flags or count > MAX_PAIRS:
         raise OSError(errno.EINVAL, "flags")
     extensions = t.abi.extensions(t.process)
-    values = {key: 0 for key in range(KNOWN_KEYS)}
+    values = dict.fromkeys(range(KNOWN_KEYS), 0)
     values[BASE_BEHAVIOR] = IMA if {"i", "m", "a"} <= extensions else 0
     values[IMA_EXT_0] = sum(bit for name, bit in EXTENSION_BITS.items() if name in extensions)
     values[CPUPERF_0] = MISALIGNED_FAST
