@@ -9,7 +9,6 @@ import time
 from pathlib import Path
 
 from support.guest_calls import Guest
-
 from tinamou.user.calls.notify import Itimerspec
 from tinamou.user.calls.polling import EpollEvent, MaskAndSize, Pollfd, Timespec64
 from tinamou.user.layout import i32, layout_of, sigset

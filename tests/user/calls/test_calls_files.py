@@ -6,8 +6,8 @@ import stat
 from pathlib import Path
 
 import pytest
-from support.guest_calls import ABIS, Guest
 
+from support.guest_calls import ABIS, Guest
 from tinamou.user.calls.attributes import Stat64, Statfs, Statfs64, Statx, TwoTimespecs, TwoTimevals, Utimbuf
 from tinamou.user.calls.descriptors import Flock, Flock64, OwnerEx
 from tinamou.user.calls.directories import Dirent, Dirent64

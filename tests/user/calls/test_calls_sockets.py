@@ -10,8 +10,8 @@ from pathlib import Path
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
-from support.guest_calls import ABIS, Guest
 
+from support.guest_calls import ABIS, Guest
 from tinamou.user.calls.sockets import (
     CONTROL,
     Cmsghdr,

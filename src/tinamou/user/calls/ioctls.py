@@ -11,7 +11,7 @@ from ..host import HOST
 from ..layout import Struct, i16, i32, i64, layout_of, long, pointer, u8, u16, u32, u64, ulong
 from ..room import Room
 from ..structs import Timespec, Timeval
-from ..syscall import Bits, Fd, Kind, Ptr, ULong, syscall
+from ..syscall import Bits, Fd, Kind, Ptr, address_text, syscall
 from .sockets import WideTimespec, WideTimeval, convert_address
 
 if TYPE_CHECKING:
@@ -582,11 +582,17 @@ class _Request(Kind):
         return request.name if request else f"{raw & 0xFFFF_FFFF:#x}"
 
 
+class _Argument(Kind):
+    def show(self, t: Thread, raw: int) -> str:
+        return str(raw) if raw < 4096 else address_text(t, raw)
+
+
 RequestNumber = Annotated[int, _Request()]
+Argument = Annotated[int, _Argument()]
 
 
 @syscall
-def ioctl(t: Thread, fd: Fd, number: RequestNumber, argument: ULong) -> int:
+def ioctl(t: Thread, fd: Fd, number: RequestNumber, argument: Argument) -> int:
     request = requests(t.abi).get(number & 0xFFFF_FFFF)
     if request is None:
         t.process.log("unimp", f"Unsupported ioctl: cmd=0x{number & 0xFFFF_FFFF:04x}")

@@ -7,6 +7,7 @@ import errno
 import struct
 from typing import TYPE_CHECKING, Annotated, Any
 
+from ..errors import GuestFault
 from ..host import HOST
 from ..kinds import flag_set, numbers_of, renumber
 from ..layout import Struct, i32, layout_of, pointer, u8, u16, u32, u64, ulong
@@ -158,23 +159,21 @@ class AddressRoom:
             self.length.store(self.size.value)
 
 
-def address_show(t: Thread, raw: int, size: int) -> str:
+def address_show(t: Thread, raw: int) -> str:
     """A socket address as strace prints it."""
-    from ..errors import GuestFault
-
     try:
-        data = convert_address(t.memory.read(raw, min(size, ADDRESS_MAX)), t.abi, HOST)
+        data = convert_address(t.memory.read(raw, 16), t.abi, HOST)
+        family = layout_of(u16, HOST).load(data[:2])
+        if family == AF_UNIX and data[2:3] != b"\0":
+            name = t.memory.read_string(raw + 2, 108)
+            return f'{{sun_family=AF_UNIX,sun_path="{(name or b"?").decode(errors="backslashreplace")}"}}'
     except GuestFault:
         return address_text(t, raw)
-    if len(data) < 2:
-        return address_text(t, raw)
-    family = layout_of(u16, HOST).load(data[:2])
-    if family == AF_INET and len(data) >= 8:
+    if family == AF_UNIX:
+        return '{sun_family=AF_UNIX,sun_path="@..."}'
+    if family == AF_INET:
         host = ".".join(str(b) for b in data[4:8])
         return f'{{sin_family=AF_INET,sin_port=htons({int.from_bytes(data[2:4], "big")}),sin_addr=inet_addr("{host}")}}'
-    if family == AF_UNIX:
-        name = data[2:].split(b"\0")[0] if data[2:3] != b"\0" else b"@" + data[3:]
-        return f'{{sun_family=AF_UNIX,sun_path="{name.decode(errors="backslashreplace")}"}}'
     return f"{{sa_family={family},{data[2:].hex()}}}"
 
 
@@ -183,7 +182,7 @@ class _AddressIn(Kind):
         return Buf(t.memory, raw)
 
     def show(self, t: Thread, raw: int) -> str:
-        return address_show(t, raw, 16) if raw else "NULL"
+        return address_show(t, raw) if raw else "NULL"
 
 
 AddressIn = Annotated[Buf, _AddressIn()]
