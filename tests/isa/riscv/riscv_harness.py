@@ -20,6 +20,7 @@ from support.flat_guest import FlatGuest
 from tinamou.engine.cpu import EXECUTE, READ, WRITE, Trap
 from tinamou.engine.golden import Golden, Ram
 from tinamou.engine.patterns import Imm, Insn, Reg
+from tinamou.engine.vcpu import Vcpu
 from tinamou.isa.riscv import isa, traps
 from tinamou.isa.riscv.architecture import RV32, RV64
 from tinamou.isa.riscv.models import MODELS
@@ -30,6 +31,7 @@ from tinamou.native.types import u32, u64
 CODE = 0x8000_0000  # one page of code, then one page of data; nothing else is memory
 DATA = CODE + 0x1000
 PAGE = 0x1000
+IMAGE = 0x2_0000
 
 
 @dataclass
@@ -76,6 +78,9 @@ class Engine(Protocol):
     def run(self, state: State, code: bytes, count: int) -> Outcome:
         """Put `code` and zeros into the page at CODE and execute `count` instructions from state.pc, or up to an exception."""
 
+    def run_image(self, image: bytes, limit: int) -> Outcome:
+        """Execute a program in IMAGE bytes of memory of its own from CODE on, up to an exception; `data` is of no meaning."""
+
 
 class GoldenEngine:
     """The rows in CPython."""
@@ -88,6 +93,16 @@ class GoldenEngine:
         self.hart = self.model.hart()
         self.ram = Ram(CODE, 2 * PAGE)
         self.golden = Golden(isa(xlen), self.hart, self.ram, enabled=self.model.extensions, address_bits=xlen)
+
+    def run_image(self, image: bytes, limit: int) -> Outcome:
+        hart, ram = self.model.hart(), Ram(CODE, IMAGE)
+        hart.pc = u64(CODE)
+        ram.data[: len(image)] = image
+        try:
+            Golden(isa(self.xlen), hart, ram, enabled=self.model.extensions, address_bits=self.xlen).step(limit)
+        except Trap as trap:
+            return Outcome(get(hart, b""), trap.cause)
+        return Outcome(get(hart, b""))
 
     def run(self, state: State, code: bytes, count: int) -> Outcome:
         put(self.hart, state)
@@ -120,13 +135,29 @@ class InterpreterEngine:
 
     def __init__(self, xlen: int) -> None:
         self.xlen = xlen
-        model = MODELS[xlen, "max"]
-        self.guest = FlatGuest(RV64 if xlen == 64 else RV32, 1 << 32, model.extensions)
-        self.guest.map(CODE, 2 * PAGE, READ | WRITE | EXECUTE)
-        self.vcpu = self.guest.vcpu()
-        self.vcpu.cpu.misa = u64(model.misa)
+        self.model = MODELS[xlen, "max"]
+        self.guest, self.vcpu = self.memory(2 * PAGE)
         if InterpreterEngine.thread is None:
             InterpreterEngine.thread = self.guest.thread(self.vcpu)
+
+    def memory(self, size: int) -> tuple[FlatGuest, Vcpu]:
+        guest = FlatGuest(RV64 if self.xlen == 64 else RV32, 1 << 32, self.model.extensions)
+        guest.map(CODE, size, READ | WRITE | EXECUTE)
+        vcpu = guest.vcpu()
+        vcpu.cpu.misa = u64(self.model.misa)
+        return guest, vcpu
+
+    def run_image(self, image: bytes, limit: int) -> Outcome:
+        guest, vcpu = self.memory(IMAGE)
+        try:
+            put(vcpu.cpu, State())
+            guest.write(CODE, image)
+            assert self.thread
+            self.thread.watch(guest.faults)
+            end = vcpu.step(limit)
+            return Outcome(get(vcpu.cpu, b""), end.cause if end.trap else None)
+        finally:
+            guest.close()
 
     def run(self, state: State, code: bytes, count: int) -> Outcome:
         hart = self.vcpu.cpu
