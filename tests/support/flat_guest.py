@@ -34,7 +34,6 @@ class FlatGuest:
         self.base = allocate(limit + 2 * PAGE, 0)
         self.flags = allocate(max(limit >> 12, PAGE))
         self.engine = Engine(arch, self.base, limit, self.flags, extensions)
-        self.faults = host.FaultMap(self.engine.image)
         _catch_faults()
 
     def map(self, address: int, length: int, access: int) -> None:
@@ -57,7 +56,7 @@ class FlatGuest:
 
     def thread(self, vcpu: Vcpu) -> host.ThreadRecord:
         """What the calling thread needs before it runs this CPU; close it afterwards."""
-        return host.ThreadRecord(vcpu.kick_address, self.faults)
+        return host.ThreadRecord(vcpu.kick_address, self.engine.faults)
 
     def close(self) -> None:
         self.engine.close()

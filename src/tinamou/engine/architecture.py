@@ -12,7 +12,7 @@ from tinamou.native.types import u32, u64
 from .cpu import Cpu
 
 if TYPE_CHECKING:
-    from .patterns import BoundIsa
+    from .patterns import BoundIsa, Insn
 
 
 @dataclass(frozen=True)
@@ -26,6 +26,8 @@ class Architecture:
     unit: int  # bytes: the smallest instruction
     length: Callable[[u32], u64]  # subset function: bytes of the instruction that starts with these bits
     sources: tuple[str, ...]  # packages below tinamou whose text the compiled interpreter depends on
+    pair_target: Callable[[int, Insn, int, Insn, int], int | None] = lambda pc, first, word, second, next_word: None
+    """Where the second of two instructions in a row jumps, if the first one says so: (pc, first, its word, second, its word)."""
     intrinsics: Callable[[], dict[Any, Any]] = dict  # the architecture's own intrinsics -> subset functions
 
     @cached_property

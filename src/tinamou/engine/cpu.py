@@ -59,6 +59,9 @@ class Cpu(Struct):
     slice: i64
     instructions: u64  # executed before the current slice
     quantum: i64  # size of a slice
+    samples: Annotated[Array[u64], 256]  # where the last slices ended
+    sampled: u64  # slices that ended so far
+    retries: u64  # instructions that regions left to tier 0
     kick: u64  # not 0: return from run() at the end of the slice
     single: u64  # not 0: one instruction only (Vcpu.step)
     scratch: Annotated[Array[u128], 16]  # entries of a single step

@@ -17,7 +17,7 @@ from .cpu import EXECUTE, READ, WRITE, Cpu
 from .flow import enter, guarded_peek, guarded_poke, leave, memory_base, pc_of, resume, slow
 from .interpreter import KICK, TRAP
 from .predecode import entry_offset, find_slow, forget_all, new_page
-from .specials import begin_slice, end_slice
+from .specials import begin_slice, end_slice, sample
 
 W = TypeVar("W", bound=Word)
 
@@ -122,6 +122,7 @@ def h_pause(cpu: Cpu, entry: u64) -> None:
     end_slice(cpu, i64(0))
     if cpu.kick | cpu.single != 0:
         leave(KICK, pc_of(entry))
+    sample(cpu, pc_of(entry))
     begin_slice(cpu)
     resume(entry)
 

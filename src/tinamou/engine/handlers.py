@@ -16,7 +16,7 @@ from types import ModuleType
 from typing import Any
 
 from tinamou.native import intrinsics, memory
-from tinamou.native.lower import Broken, Const, Hooks, Lower, Unit, V, Value, llvm, source_of
+from tinamou.native.lower import Broken, Const, Hooks, Lower, Unit, V, Value, llvm, name_of, source_of
 from tinamou.native.ops import exported
 from tinamou.native.types import Field, Word, i64, u64
 
@@ -239,9 +239,17 @@ class Builder:
         self.bits = predecode.extension_bits(arch)
         self.decode = predecode.decoder(arch, self.forms, self.enabled_intrinsic)
         self.intrinsics = self.make_intrinsics()
-        self.unit = Unit(EngineHooks(self))
+        self.unit = Unit(EngineHooks(self), linkage="dso_local")
 
     enabled_intrinsic = staticmethod(lambda cpu, extension: True)
+
+    def outlined_functions(self) -> dict[str, tuple[list[str] | str | None, bool]]:
+        """What regions call in the interpreter's image: symbol -> (types of the result, whether it raises)."""
+        found: dict[str, tuple[list[str] | str | None, bool]] = {}
+        for done in self.unit.done.values():
+            r = done.result
+            found[done.name] = ([name_of(t) for t in r] if isinstance(r, tuple) else name_of(r) if r else None, done.raises)
+        return found
 
     # -- text
 
@@ -329,7 +337,7 @@ class Builder:
         entry = V(u64, g.value("ptrtoint ptr %e to i64"))
         g.expand(source_of(function), [hooks.cpu, entry])
         g.emit("unreachable")
-        self.unit.add(g.function(f"define internal {CONVENTION} void @{name}({SIGNATURE}) nounwind noinline cold"))
+        self.unit.add(g.function(f"define dso_local {CONVENTION} void @{name}({SIGNATURE}) nounwind noinline cold"))
 
     def run(self) -> None:
         """`run(cpu)`: from cpu.pc until something needs the caller; `step(cpu)`: one instruction."""

@@ -26,7 +26,8 @@ def load(arch: Architecture, model: str) -> image.Loaded:
         from .handlers import Builder
 
         builder = Builder(arch, importlib.import_module(f"tinamou.engine.{model}"))
-        return compile_object(builder.text(triple())), {"extensions": builder.bits}
+        obj = compile_object(builder.text(triple()))
+        return obj, {"extensions": builder.bits, "functions": builder.outlined_functions()}
 
     return image.load(f"{arch.name}-{model}", ("native", "engine", *arch.sources), build)
 

@@ -25,7 +25,7 @@ from .cpu import EXECUTE, PAGE, READ, WRITE, Cpu
 from .flow import enter, get_budget, leave, memory_base, pc_of, reload, resume, set_budget, slow
 from .interpreter import KICK
 from .predecode import DECODE, entry_offset, find_slow, new_page, symbol
-from .specials import begin_slice, end_slice
+from .specials import begin_slice, end_slice, sample
 
 W = TypeVar("W", bound=Word)
 
@@ -328,6 +328,7 @@ def h_pause(cpu: Cpu, entry: u64) -> None:
     end_slice(cpu, i64(0))
     if cpu.kick | cpu.single | system(cpu).halted != 0:
         leave(KICK, pc_of(entry))
+    sample(cpu, pc_of(entry))
     begin_slice(cpu)
     if system(cpu).attention == 0:
         resume(entry)

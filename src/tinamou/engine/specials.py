@@ -50,8 +50,8 @@ def h_stop(cpu: Cpu, entry: u64) -> None:
     flow.leave(KICK, flow.pc_of(entry))
 
 
-def h_step(cpu: Cpu, entry: u64) -> None:
-    """Decode the instruction at cpu.target into a private entry, with one that stops behind it, and run it."""
+def alone(cpu: Cpu, after: str) -> None:
+    """Decode the instruction at cpu.target into a private entry, with the special `after` behind it, and run it."""
     pc = cpu.target
     host = predecode.code_address(cpu, pc)
     word = u32(memory.peek(u16, host))
@@ -60,9 +60,20 @@ def h_step(cpu: Cpu, entry: u64) -> None:
         word |= u32(memory.peek(u16, predecode.code_address(cpu, pc + 2))) << 16
     private = u64(cpu.address) + Cpu.fields["scratch"].offset
     number = predecode.decode(cpu, private, word, pc & 4095, u64(0))
-    memory.poke(u64, private + (size << predecode.shift()), predecode.symbol("h_stop"))
+    memory.poke(u64, private + (size << predecode.shift()), predecode.symbol(after))
     cpu.bias = pc - (private >> predecode.shift())
     flow.perform(predecode.handler_of(number), private)
+
+
+def h_step(cpu: Cpu, entry: u64) -> None:
+    """A single step."""
+    alone(cpu, "h_stop")
+
+
+def h_retry(cpu: Cpu, entry: u64) -> None:
+    """A region leaves one instruction to tier 0."""
+    cpu.retries += 1
+    alone(cpu, "h_cross")
 
 
 def end_slice(cpu: Cpu, undone: i64) -> None:
@@ -77,6 +88,12 @@ def begin_slice(cpu: Cpu) -> None:
     flow.set_budget(cpu.quantum)
 
 
+def sample(cpu: Cpu, pc: u64) -> None:
+    """Note where a slice ended: at a loop's head or a function's entry, as often as it is hot."""
+    cpu.samples[cpu.sampled & 255] = pc
+    cpu.sampled += 1
+
+
 COMMON: list[tuple[Callable[..., None], str]] = [
     (h_decode, "h_trap_here"),
     (h_straddle, "h_trap_here"),
@@ -84,5 +101,6 @@ COMMON: list[tuple[Callable[..., None], str]] = [
     (h_cross, "h_trap_fetch"),
     (h_jump, "h_trap_fetch"),
     (h_step, "h_trap_fetch"),
+    (h_retry, "h_trap_fetch"),
     (h_stop, ""),
 ]

@@ -11,14 +11,18 @@ from __future__ import annotations
 import ctypes
 from collections.abc import Callable
 from dataclasses import dataclass
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
+from tinamou.native.host import FaultMap
 from tinamou.native.image import allocate, release
 from tinamou.native.types import i64, u64
 
 from . import interpreter
 from .architecture import Architecture
 from .cpu import PAGE, Cpu, Shared
+
+if TYPE_CHECKING:
+    from .jit import Jit
 
 ARENA = 16 << 30  # bytes of address space for predecoded code; not memory before it is used
 QUANTUM = 20_000  # instructions between looks at Cpu.kick: some 50 us
@@ -36,19 +40,38 @@ class Exit:
 class Engine:
     """What the CPUs of one guest share: its memory's place, compiled handlers, predecoded code."""
 
-    def __init__(self, arch: Architecture, memory: int, limit: int, page_flags: int, extensions: frozenset[str] | None = None) -> None:
+    model = "flat"
+
+    def __init__(
+        self,
+        arch: Architecture,
+        memory: int,
+        limit: int,
+        page_flags: int,
+        extensions: frozenset[str] | None = None,
+        jit: bool = False,
+    ) -> None:
         self.arch, self.memory, self.limit, self.page_flags = arch, memory, limit, page_flags
-        self.image = interpreter.load(arch, "flat")
+        self.image = interpreter.load(arch, self.model)
+        self.faults = FaultMap(self.image)
+        self.decode_handler = self.image["h_decode"]
+        self.jit: Jit | None = None
         self.run_native, self.step_native, self.forget_native = interpreter.functions(self.image)
         bits: dict[str, int] = self.image.notes["extensions"]
         self.extensions = sum(1 << k for name, k in bits.items() if extensions is None or name in extensions)
         self.shared = Shared()
         self.pagemap = self.arena = 0
         self.reset()
+        if jit:
+            from .jit import Jit
+
+            self.jit = Jit(self)
 
     def reset(self) -> None:
-        """Forget all predecoded code.  No CPU may be running."""
+        """Forget all predecoded and compiled code.  No CPU may be running."""
         self.close()
+        if self.jit:
+            self.jit.forget_all()
         self.pagemap = allocate((self.limit >> 12) * 8)
         self.arena = allocate(ARENA)
         self.shared.arena, self.shared.arena_end = u64(self.arena), u64(self.arena + ARENA)
@@ -68,7 +91,10 @@ class Engine:
         """Code in this range changed, or may not be executed any more.  CPUs may be running."""
         first, last = address >> 12, (min(address + length, self.limit) + 4095) >> 12
         if first < last:
-            self.forget_native(self.pagemap, max(first - 1, 0), last)  # an instruction may begin on the page before
+            first = max(first - 1, 0)  # an instruction may begin on the page before
+            if self.jit:
+                self.jit.invalidate(first, last)
+            self.forget_native(self.pagemap, first, last)
 
 
 class Vcpu:
@@ -79,7 +105,14 @@ class Vcpu:
         self._run: Callable[[int], Any] = engine.run_native
         self._kick = ctypes.c_uint64.from_address(cpu.address + _offset(cpu, "kick"))
         self._reason = ctypes.c_uint64.from_address(cpu.address + _offset(cpu, "reason"))
+        self._known = False  # to the JIT
         self.attach()
+
+    def close(self) -> None:
+        """The CPU is not used any more."""
+        if self.engine.jit:
+            self.engine.jit.remove(self)
+            self._known = False
 
     def attach(self) -> None:
         """Point the CPU at the engine's memory and code (again, after Engine.reset)."""
@@ -93,6 +126,9 @@ class Vcpu:
         if self._kick.value:
             self._kick.value = 0
             return Exit(False)
+        if self.engine.jit and not self._known:
+            self.engine.jit.add(self)
+            self._known = True
         self._run(self.cpu.address)
         if self._reason.value == interpreter.KICK:
             self._kick.value = 0

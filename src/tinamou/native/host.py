@@ -28,6 +28,7 @@ from .types import Array, Struct, i32, u8, u64
 STACK = 0x10000  # bytes of an alternate stack, and its alignment
 RING = 32  # signals that wait; each is masked while it waits, so this many different ones
 SIGINFO = 128
+MORE_FAULTS = 1 << 22  # pairs of a FaultMap's second table; not memory before they are used
 NOT_ENTERED = -512  # a call that a signal in the ring kept from entering the kernel (the kernel's ERESTARTSYS)
 
 SA_SIGINFO, SA_ONSTACK, SA_RESTORER = 4, 0x0800_0000, 0x0400_0000
@@ -111,8 +112,8 @@ class ThreadState(Struct):
     kick: u64  # host address of the CPU's kick word
     head: u64  # signals put in so far
     taken: u64  # signals taken out so far
-    faults: u64  # host address of pairs (address, where to continue), sorted
-    fault_count: u64
+    faults: u64  # host address of a table: the number of its pairs (address, where to continue), 8 bytes unused, the pairs sorted
+    more_faults: u64  # host address of another one
     call_begin: u64
     call_end: u64
     call_abort: u64
@@ -126,14 +127,14 @@ def stack_pointer() -> u64:
     raise TypeError("only compiled code has one")
 
 
-def continue_at(state: ThreadState, pc: u64) -> u64:
-    """Where the fault map continues after a fault at pc; 0 if it does not list pc."""
-    low, high = u64(0), state.fault_count
+def continue_at(table: u64, pc: u64) -> u64:
+    """Where a fault map continues after a fault at pc; 0 if it does not list pc."""
+    low, high = u64(0), peek(u64, table)
     while low < high:
         middle = (low + high) >> 1
-        at = peek(u64, state.faults + (middle << 4))
+        at = peek(u64, table + (middle << 4) + 16)
         if at == pc:
-            return peek(u64, state.faults + (middle << 4) + 8)
+            return peek(u64, table + (middle << 4) + 24)
         if at < pc:
             low = middle + 1
         else:
@@ -148,7 +149,9 @@ def tinamou_signal(number: i32, info: u64, context: u64) -> None:
     pc = peek(u64, context + PLACE.pc)
     code = peek(i32, info + 8)
     if (number == SIGSEGV or number == SIGBUS) and code > 0:  # the kernel's own: a fault of this thread
-        target = continue_at(state, pc)
+        target = continue_at(state.faults, pc)
+        if target == 0:
+            target = continue_at(state.more_faults, pc)
         if target != 0:
             poke(u64, context + PLACE.pc, target)
         else:  # a defect of the host program: die of it
@@ -229,13 +232,32 @@ def ignore(number: int) -> None:
 
 
 class FaultMap:
-    """The loads and stores of some images that may fault, as the handler reads them."""
+    """The loads and stores of an image that may fault, and of code that is added later, as the handler reads them."""
 
-    def __init__(self, *images: image.Loaded) -> None:
-        pairs = sorted(p for i in images for p in i.faults)
-        self.count = len(pairs)
-        self._table = ctypes.create_string_buffer(b"".join(struct.pack("<QQ", *p) for p in pairs) or bytes(16))
-        self.address = ctypes.addressof(self._table)
+    def __init__(self, loaded: image.Loaded | None = None) -> None:
+        faults = loaded.faults if loaded else []
+        self._fixed = ctypes.create_string_buffer(self._pairs(faults, len(faults)))
+        self.address = ctypes.addressof(self._fixed)
+        self.more = image.allocate(MORE_FAULTS * 16 + 16)
+        self._count = ctypes.c_uint64.from_address(self.more)
+
+    @staticmethod
+    def _pairs(pairs: list[tuple[int, int]], count: int) -> bytes:
+        return struct.pack("<QQ", count, 0) + b"".join(struct.pack("<QQ", *p) for p in sorted(pairs))
+
+    def append(self, pairs: list[tuple[int, int]]) -> bool:
+        """Add code that lies above all added before; False when there is no room."""
+        count = self._count.value
+        if count + len(pairs) > MORE_FAULTS:
+            return False
+        data = self._pairs(pairs, 0)[16:]
+        ctypes.memmove(self.more + 16 + count * 16, data, len(data))
+        self._count.value = count + len(pairs)
+        return True
+
+    def clear(self) -> None:
+        """Forget what was added.  None of it is running."""
+        self._count.value = 0
 
 
 class ThreadRecord:
@@ -264,8 +286,7 @@ class ThreadRecord:
     def watch(self, faults: FaultMap) -> None:
         """Use another fault map (the thread is not running compiled code)."""
         self._faults = faults
-        self.state.fault_count = u64(0)
-        self.state.faults, self.state.fault_count = u64(faults.address), u64(faults.count)
+        self.state.faults, self.state.more_faults = u64(faults.address), u64(faults.more)
 
     def call(self, number: int, *args: int) -> int:
         """A host system call with the interpreter lock released: its result or -errno, NOT_ENTERED when a signal waits in the ring."""

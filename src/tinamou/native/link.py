@@ -50,8 +50,8 @@ class _Section:
     at: int = -1
 
 
-def link(obj: bytes) -> Image:
-    """Lay out and relocate one object file."""
+def link(obj: bytes, page: int = PAGE) -> Image:
+    """Lay out and relocate one object file; code and data parts are multiples of `page` bytes."""
     if obj[:6] != b"\x7fELF\x02\x01":
         raise LinkError("not a little-endian ELF64 object")
     machine = struct.unpack_from("<H", obj, 18)[0]
@@ -84,7 +84,7 @@ def link(obj: bytes) -> Image:
     for n in undefined:
         stubs[n] = len(out)
         out += bytes(16)
-    image.code_size = align_up(len(out), PAGE)
+    image.code_size = align_up(len(out), page)
     out += bytes(image.code_size - len(out))
     for s in keep:
         if s.flags & SHF_WRITE:
@@ -134,7 +134,7 @@ def link(obj: bytes) -> Image:
     maps = next((s for s in keep if s.name == ".llvm_faultmaps"), None)
     if maps:
         image.faults = _fault_maps(image, out, maps)
-    out += bytes(align_up(len(out), PAGE) - len(out))
+    out += bytes(align_up(len(out), page) - len(out))
     image.content = bytes(out)
     return image
 

@@ -184,17 +184,11 @@ class Unit:
     exports: list[str] = field(default_factory=list)
     done: dict[Any, Outlined] = field(default_factory=dict)
     names: set[str] = field(default_factory=set)
+    linkage: str = "internal"  # of outlined functions
+    external: Callable[[str], Outlined | None] = lambda symbol: None  # functions that another image has
 
     def declare(self, name: str, text: str) -> None:
         self.declarations.setdefault(name, text)
-
-    def fresh(self, name: str) -> str:
-        n, k = name, 1
-        while n in self.names:
-            k += 1
-            n = f"{name}.{k}"
-        self.names.add(n)
-        return n
 
     def add(self, text: str) -> None:
         self.parts.append(text)
@@ -258,9 +252,15 @@ def outline(unit: Unit, src: Source, args: list[Value | None], symbol: str, conv
     else:
         ret, tail = "void", "ret void"
     g.emit(tail)
-    linkage = "internal " + convention if convention else "dso_local"
+    linkage = f"{unit.linkage} {convention}" if convention else "dso_local"
     unit.add(g.function(f"define {linkage} {ret} @{quoted(symbol)}({', '.join(decl)}) {g.attributes}"))
     return done
+
+
+def result_text(done: Outlined) -> str:
+    if isinstance(done.result, tuple):
+        return f"{{ {', '.join(llvm(t) for t in done.result)} }}"
+    return "void" if done.result is None else llvm(done.result)
 
 
 def quoted(symbol: str) -> str:
@@ -303,6 +303,7 @@ class Lower:
     """Writes one LLVM function."""
 
     attributes = "nounwind noinline"
+    prefix = ""  # of all names in the text
 
     def __init__(self, unit: Unit, hooks: Hooks, name: str) -> None:
         self.unit, self.hooks, self.name = unit, hooks, name
@@ -321,12 +322,13 @@ class Lower:
 
     def value(self, text: str) -> str:
         self.count += 1
-        self.emit(f"%t{self.count} = {text}")
-        return f"%t{self.count}"
+        name = f"%{self.prefix}t{self.count}"
+        self.emit(f"{name} = {text}")
+        return name
 
     def label(self) -> str:
         self.count += 1
-        return f"L{self.count}"
+        return f"{self.prefix}L{self.count}"
 
     def place(self, label: str) -> None:
         if not self.ended:
@@ -349,7 +351,7 @@ class Lower:
 
     def variable(self, t: type[Word] | type[bool]) -> Variable:
         self.count += 1
-        slot = f"%v{self.count}"
+        slot = f"%{self.prefix}v{self.count}"
         self.entry.append(f"  {slot} = alloca {llvm(t)}")
         return Variable(t, slot)
 
@@ -838,8 +840,15 @@ class Lower:
         key = (src.function, static, kinds)
         done = self.unit.done.get(key)
         if done is None:
-            label = ".".join([src.tree.name.strip("_"), *(tag(s) for s in static if s is not None)])
-            done = outline(self.unit, src, list(args), self.unit.fresh(label), self.unit.convention, self.hooks.outlined())
+            module = src.function.__module__.rpartition(".")[2]
+            label = ".".join([module, src.tree.name, *(tag(s) for s in static if s is not None)])
+            label += ".".join(["", *(name_of(k) for k in kinds if k is not None and not isinstance(k, Layout))])
+            done = self.unit.external(label)
+            if done is None:
+                if label in self.unit.names:
+                    raise Broken(f"two functions are called {label}")
+                self.unit.names.add(label)
+                done = outline(self.unit, src, list(args), label, self.unit.convention, self.hooks.outlined())
             self.unit.done[key] = done
         operands = []
         for name, a in zip(src.params, args, strict=True):
@@ -849,6 +858,9 @@ class Lower:
             elif is_word(hint):
                 operands.append(f"{llvm(hint)} {self.ref(a, hint)}")  # type: ignore[arg-type]
         call = f"call {self.unit.convention} {{}} @{quoted(done.name)}({', '.join(operands)})"
+        if done.name not in self.unit.names:
+            kinds_of = ", ".join(o.split(" ")[0] for o in operands)
+            self.unit.declare(done.name, f"declare {self.unit.convention} {result_text(done)} @{quoted(done.name)}({kinds_of})")
         result: Value = Const(None)
         if isinstance(done.result, tuple):
             kinds_text = f"{{ {', '.join(llvm(t) for t in done.result)} }}"

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import ctypes
+import os
 from typing import TYPE_CHECKING, Any
 
 from .errors import GuestFault
@@ -23,12 +24,14 @@ QUANTUM = 1000  # instructions of the golden model between looks at kick
 def new_vcpu(process: Process, arch: Architecture, cpu: Cpu, extensions: frozenset[str]) -> Any:
     """A virtual CPU with that state on the process's memory."""
     if process.options.engine == "golden":
-        return GoldenVcpu(arch, cpu, extensions, process.memory, process.abi.bits)
+        if process.engine is None:
+            process.engine = _GoldenEngine()
+        return GoldenVcpu(process.engine, arch, cpu, extensions, process.memory, process.abi.bits)
     if process.engine is None:
         from tinamou.engine.vcpu import Engine
 
         memory = process.memory
-        process.engine = Engine(arch, memory.base, memory.limit, memory.flags, extensions)
+        process.engine = Engine(arch, memory.base, memory.limit, memory.flags, extensions, jit=os.environ.get("TINAMOU_JIT") != "off")
     return process.engine.vcpu(cpu)
 
 
@@ -71,13 +74,29 @@ class _Exit:
         self.trap, self.cause, self.value = trap, cause, value
 
 
+class _GoldenEngine:
+    """What the compiled engine has of interest to others: no native code, no faults in it, no regions."""
+
+    jit = None
+
+    def __init__(self) -> None:
+        from tinamou.native.host import FaultMap
+
+        self.faults = FaultMap()
+
+    def invalidate(self, address: int, length: int) -> None:
+        """The golden model decodes what is in memory, each time."""
+
+
 class GoldenVcpu:
     """A virtual CPU on the golden model: some 10,000 instructions a second."""
 
-    def __init__(self, arch: Architecture, cpu: Cpu, extensions: frozenset[str], space: AddressSpace, bits: int) -> None:
+    def __init__(
+        self, engine: _GoldenEngine, arch: Architecture, cpu: Cpu, extensions: frozenset[str], space: AddressSpace, bits: int
+    ) -> None:
         from tinamou.engine.golden import Golden
 
-        self.cpu = cpu
+        self.engine, self.cpu = engine, cpu
         self._golden = Golden(arch.isa, cpu, _Memory(space), enabled=extensions, address_bits=bits)
         self._kick = ctypes.c_uint64(0)
         self.kick_address = ctypes.addressof(self._kick)
@@ -98,4 +117,5 @@ class GoldenVcpu:
     def kick(self) -> None:
         self._kick.value = 1
 
-    def invalidate(self, address: int, length: int) -> None: ...
+    def close(self) -> None:
+        """The CPU is not used any more."""

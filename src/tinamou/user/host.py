@@ -151,17 +151,9 @@ class Native:
     set_mask = staticmethod(set_thread_mask)
     thread_mask = staticmethod(thread_mask)
 
-    def __init__(self) -> None:
-        self._faults: dict[Any, Any] = {}
-
     def attach(self, vcpu: Any) -> Any:
         """Make the calling host thread one that runs guest code on that vCPU: its record."""
-        from tinamou.native.host import FaultMap
-
-        engine = getattr(vcpu, "engine", None)
-        if engine not in self._faults:
-            self._faults[engine] = FaultMap(engine.image) if engine else FaultMap()
-        return _record()(vcpu.kick_address, self._faults[engine])
+        return _record()(vcpu.kick_address, vcpu.engine.faults)
 
     def detach(self, record: Any) -> None:
         """Undo attach, in the same thread, which keeps all signals blocked from now on."""

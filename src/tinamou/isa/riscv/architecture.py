@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from functools import partial
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from tinamou.engine.architecture import Architecture
 from tinamou.native.memory import cycle_counter
@@ -11,6 +11,9 @@ from tinamou.native.types import u32, u64
 
 from . import isa
 from .state import Hart
+
+if TYPE_CHECKING:
+    from tinamou.engine.patterns import Insn
 
 
 def length(first: u32) -> u64:
@@ -22,12 +25,22 @@ def cycles(hart: Hart) -> u64:
     return cycle_counter()
 
 
+def pair_target(pc: int, first: Insn, word: int, second: Insn, next_word: int) -> int | None:
+    """The target of auipc rd; jalr rd: how calls to anywhere are written."""
+    if first.name != "auipc" or second.name != "jalr" or first.field(word, "rd") != second.field(next_word, "rs1"):
+        return None
+    upper = next(first.number(word, op) for op in first.operands)
+    offset = next(second.number(next_word, op) for op in second.operands if op.name == "imm")
+    mask = (1 << first.operands[0].type.bits) - 1
+    return pc + upper + offset & mask & ~1
+
+
 def _intrinsics() -> dict[Any, Any]:
     return {Hart.cycles: cycles}
 
 
 def _architecture(xlen: int) -> Architecture:
-    return Architecture(f"riscv{xlen}", partial(isa, xlen), Hart, 2, 2, length, ("isa/riscv", "softfloat"), _intrinsics)
+    return Architecture(f"riscv{xlen}", partial(isa, xlen), Hart, 2, 2, length, ("isa/riscv", "softfloat"), pair_target, _intrinsics)
 
 
 RV32, RV64 = _architecture(32), _architecture(64)

@@ -1,0 +1,272 @@
+"""Which code becomes a region, when: the policy of tier 1, and the thread that compiles.
+
+Every slice of a CPU ends at a loop's head or a function's entry and notes its address there, so what is hot is sampled for nothing.  An
+address that was seen HOT times gets a region around it; compiling runs on a thread of its own, with the interpreter lock released in
+LLVM, and the region takes effect by one store into the predecoded entry.  When guest code changes or goes away, the entries of all
+regions that contain some of it go back to tier 0 (a CPU that is inside leaves at its next jump back, exception or exit).
+"""
+
+from __future__ import annotations
+
+import contextlib
+import ctypes
+import importlib
+import os
+import signal
+import threading
+import time
+from collections import Counter
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, Any
+
+from tinamou.native import types
+from tinamou.native.arena import Arena
+from tinamou.native.link import link
+
+from .cpu import EXECUTE, PAGE
+
+if TYPE_CHECKING:
+    from .regions import Region, Templates
+    from .vcpu import Engine, Vcpu
+
+HOT = 24  # samples of an address before it is compiled: half a million instructions
+ARENA = 256 << 20  # bytes of address space for regions
+POLL = 0.004  # seconds between looks at the samples while there are some
+IDLE = 0.05  # the same while there are none
+
+
+@dataclass
+class Statistics:
+    """What tier 1 has done so far."""
+
+    regions: int = 0
+    instructions: int = 0  # of the guest, in regions
+    code: int = 0  # bytes
+    seconds: float = 0.0  # spent compiling, Python and LLVM
+    dropped: int = 0  # regions invalidated
+    refused: int = 0  # addresses that gave no region
+    samples: int = 0
+    in_regions: int = 0  # samples that were in compiled code
+
+
+@dataclass
+class Installed:
+    address: int
+    region: Region
+    entries: list[int] = field(default_factory=list)
+
+
+class Jit:
+    """Tier 1 of one engine."""
+
+    def __init__(self, engine: Engine) -> None:
+        self.engine = engine
+        self.statistics = Statistics()
+        self.vcpus: dict[int, tuple[Vcpu, int]] = {}
+        self.lock = threading.RLock()
+        self.heat: Counter[int] = Counter()
+        self.refused: set[int] = set()
+        self.by_page: dict[int, list[Installed]] = {}
+        self.generation = 0
+        self.arena = Arena(ARENA)
+        self.thread: threading.Thread | None = None
+        self.stopped = threading.Event()
+        self.templates: Templates | None = None
+        self.compiler: Any = None
+        self.memory = os.open("/proc/self/mem", os.O_RDONLY | os.O_CLOEXEC)
+
+    # -- life
+
+    def add(self, vcpu: Vcpu) -> None:
+        with self.lock:
+            self.vcpus[id(vcpu)] = (vcpu, int(vcpu.cpu.sampled))
+        if self.thread is None:
+            self.start()
+
+    def remove(self, vcpu: Vcpu) -> None:
+        with self.lock:
+            self.vcpus.pop(id(vcpu), None)
+
+    def start(self) -> None:
+        self.stopped.clear()
+        self.thread = threading.Thread(target=self.work, name="tinamou-jit", daemon=True)
+        old = signal.pthread_sigmask(signal.SIG_BLOCK, signal.valid_signals())
+        try:
+            self.thread.start()  # it inherits the mask: no signal is its business
+        finally:
+            signal.pthread_sigmask(signal.SIG_SETMASK, old)
+
+    def stop(self) -> None:
+        """End the thread; regions stay."""
+        self.stopped.set()
+        if self.thread is not None and self.thread is not threading.current_thread():
+            self.thread.join()
+        self.thread = None
+
+    def after_fork(self) -> None:
+        """In the child: the thread is gone, and the parent goes on writing to the arena, which is shared."""
+        self.lock = threading.RLock()
+        self.stopped = threading.Event()
+        self.thread = None
+        self.arena = Arena(ARENA)
+        os.close(self.memory)
+        self.memory = os.open("/proc/self/mem", os.O_RDONLY | os.O_CLOEXEC)
+
+    # -- the thread
+
+    def work(self) -> None:
+        wait = IDLE
+        while not self.stopped.wait(wait):
+            wait = POLL if self.collect() else IDLE
+            while not self.stopped.is_set():
+                with self.lock:
+                    hot = self.heat.most_common(1)
+                    if not hot or hot[0][1] < HOT:
+                        break
+                    pc = hot[0][0]
+                    del self.heat[pc]
+                if pc not in self.refused and not self.compiled(pc):
+                    self.compile(pc)
+                self.collect()
+
+    def collect(self) -> int:
+        """Count the samples taken since the last time."""
+        new = 0
+        with self.lock:
+            for key, (vcpu, seen) in list(self.vcpus.items()):
+                cpu = vcpu.cpu
+                now = int(cpu.sampled)
+                if now == seen:
+                    continue
+                self.vcpus[key] = vcpu, now
+                ring = (ctypes.c_uint64 * 256).from_address(cpu.address + type(cpu).fields["samples"].offset)
+                for n in range(max(seen, now - 256), now):
+                    pc = ring[n & 255]
+                    new += 1
+                    if self.compiled(pc):
+                        self.statistics.in_regions += 1
+                    else:
+                        self.heat[pc] += 1
+        self.statistics.samples += new
+        return new
+
+    # -- entries
+
+    def entry(self, pc: int) -> int:
+        """Host address of the entry of a guest address, or 0."""
+        if pc >= self.engine.limit or not self.engine.pagemap:
+            return 0
+        base = ctypes.c_uint64.from_address(self.engine.pagemap + (pc >> 12) * 8).value
+        return base + ((pc & (PAGE - self.engine.arch.granule)) << self.engine.arch.shift) if base else 0
+
+    def handler(self, pc: int) -> int:
+        entry = self.entry(pc)
+        return ctypes.c_uint64.from_address(entry).value if entry else 0
+
+    def compiled(self, pc: int) -> bool:
+        return self.arena.holds(self.handler(pc))
+
+    def executed(self, pc: int) -> bool:
+        """The instruction has been decoded."""
+        return self.handler(pc) not in (0, self.engine.decode_handler)
+
+    # -- compiling
+
+    def prepare(self) -> tuple[Templates, Any]:
+        if self.templates is None:
+            from tinamou.native.llvm import SmallCompiler
+
+            from .regions import Templates
+
+            def word(name: str | None) -> Any:
+                return bool if name == "bool" else getattr(types, name) if name else None
+
+            known = {}
+            for symbol, (result, raises) in self.engine.image.notes["functions"].items():
+                known[symbol] = (tuple(word(r) for r in result) if isinstance(result, list) else word(result)), raises
+            self.templates = Templates(self.engine.arch, importlib.import_module(f"tinamou.engine.{self.engine.model}"), known)
+            self.compiler = SmallCompiler()
+        return self.templates, self.compiler
+
+    def compile(self, pc: int) -> bool:
+        """Make and install the region around pc."""
+        from tinamou.native.llvm import triple
+
+        from .regions import discover, region_text
+
+        start = time.thread_time()
+        templates, compiler = self.prepare()
+        generation = self.generation
+        pages: dict[int, bytes] = {}
+
+        def page(number: int) -> bytes:
+            if number not in pages:
+                flags = ctypes.c_uint8.from_address(self.engine.page_flags + number).value if number << 12 < self.engine.limit else 0
+                data = b""
+                if flags & EXECUTE:
+                    with contextlib.suppress(OSError):
+                        data = os.pread(self.memory, PAGE, self.engine.memory + (number << 12))
+                pages[number] = data
+            return pages[number]
+
+        def fetch(at: int) -> int | None:
+            data = page(at >> 12)[at & 4095 : (at & 4095) + 4]
+            if len(data) < 4 and at & 4095 > PAGE - 4:
+                data += page((at >> 12) + 1)[: 4 - len(data)]
+            return int.from_bytes(data, "little") if len(data) >= 2 else None
+
+        region = discover(templates, pc, fetch, self.executed)
+        if region is None or region.size < 2:
+            self.refused.add(pc)
+            self.statistics.refused += 1
+            return False
+        text = region_text(templates, region, triple())
+        obj = compiler.compile(text)
+        installed = self.install(region, obj, generation)
+        self.statistics.seconds += time.thread_time() - start
+        return installed
+
+    def install(self, region: Region, obj: bytes, generation: int) -> bool:
+        image = link(obj, 16)
+        with self.lock:
+            if self.generation != generation:
+                return False  # code was invalidated meanwhile; if the address is still hot it comes again
+            at = self.arena.place(image, lambda name: self.engine.image[name])
+            if at is None or not self.engine.faults.append([(at + a, at + b) for a, b in image.faults]):
+                self.stopped.set()  # no room: what is compiled stays
+                return False
+            made = Installed(at + image.symbols["region"], region)
+            for pc in region.entries:
+                entry = self.entry(pc)
+                if entry:
+                    ctypes.c_uint64.from_address(entry).value = made.address
+                    made.entries.append(entry)
+            for number in region.pages:
+                self.by_page.setdefault(number, []).append(made)
+            s = self.statistics
+            s.regions, s.instructions, s.code = s.regions + 1, s.instructions + region.size, s.code + len(image.content)
+        return True
+
+    def invalidate(self, first: int, last: int) -> None:
+        """Pages `first` up to `last` (excluded) have other code now, or none."""
+        with self.lock:
+            self.generation += 1
+            self.refused.clear()
+            numbers = [n for n in self.by_page if first <= n < last] if last - first > len(self.by_page) else range(first, last)
+            for number in numbers:
+                for made in self.by_page.pop(number, ()):
+                    self.statistics.dropped += 1
+                    for entry in made.entries:
+                        slot = ctypes.c_uint64.from_address(entry)
+                        if slot.value == made.address:
+                            slot.value = self.engine.decode_handler
+
+    def forget_all(self) -> None:
+        """The engine starts anew; no CPU is running."""
+        with self.lock:
+            self.generation += 1
+            self.by_page.clear()
+            self.heat.clear()
+            self.refused.clear()
+            self.arena.used = 0
+            self.engine.faults.clear()

@@ -1,0 +1,385 @@
+"""Tier 1: a region of hot code as one LLVM function.
+
+A region is what can be reached from a hot address through jumps, branches and calls, among instructions that have been decoded (so
+executed, or nearly).  Every row's function is lowered once, to a template of text with holes; an instruction is its template with the
+operands as constants.  Guest registers are variables of the LLVM function: loaded at its start, written back at its exits, in between
+wherever LLVM keeps them.
+
+A region has the signature of a handler and stands in for the handlers of its entry points.  It leaves
+    to another address          through that address's entry, like a far jump
+    before an instruction whose access is not the common case: `h_retry` runs that instruction alone in tier 0
+    at an exception             `h_trap`
+always with the registers written back, so every exception is precise.  It holds no addresses but guest ones: the text of a region can be
+compiled in one process and run in another.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable
+from dataclasses import dataclass, field
+from typing import Any
+
+from tinamou.native.lower import Const, Lower, Outlined, Unit, V, Value, literal, source_of
+from tinamou.native.types import Field, Word, u32, u64
+
+from .architecture import Architecture
+from .cpu import PAGE
+from .handlers import CONVENTION, SIGNATURE, Builder, HandlerHooks, field_pointer, record, trapped
+from .patterns import Fixed, Imm, Reg
+from .predecode import Form
+
+MAX_INSNS = 400
+
+
+class RegionHooks(HandlerHooks):
+    """In the instructions of a region: control leaves by labels that the region's text defines."""
+
+    def get_field(self, g: Lower, base: V, field: Field) -> Value | None:
+        return V(u64, "@PC@") if field.name == "pc" and base.ref == "%cpu" else None
+
+    def raises(self, g: Lower, exception: type, args: list[Value]) -> None:
+        record(g, exception, args)
+        g.branch("@@trap")
+
+    def after_raising_call(self, g: Lower) -> None:
+        ok = g.label()
+        g.branch_if(trapped(g), "@@trap", ok)
+        g.place(ok)
+
+    def go_slow(self, g: Lower) -> None:
+        g.branch("@@retry")
+
+    def jump(self, g: Lower, target: Value) -> None:
+        g.emit(f"store i64 {g.cast(target, u64).ref}, ptr %@@target")
+        g.emit("store i1 true, ptr %@@jumped")
+
+
+@dataclass(frozen=True)
+class Template:
+    """A row's text: `@@` prefixes its names, `@PC@` is its address, `@o<k>@` and `@r<k>@` its operands and results."""
+
+    form: Form
+    allocas: str
+    body: str
+    retries: bool
+    traps: bool
+
+
+class Templates:
+    """The templates of one architecture and memory model, made as they are needed."""
+
+    def __init__(self, arch: Architecture, model: Any, known: dict[str, Any]) -> None:
+        self.arch = arch
+        self.builder = Builder(arch, model)
+        self.unit: Unit = self.builder.unit
+        self.known = known  # outlined functions of the interpreter's image, by symbol
+        self.unit.external = self.external
+        self.forms = {f.insn.name: f for f in self.builder.forms}
+        self.made: dict[str, Template] = {}
+        self.tail = self.make_tail()
+
+    def external(self, symbol: str) -> Outlined | None:
+        """A function that the interpreter's image has already."""
+        found = self.known.get(symbol)
+        if found is None:
+            return None
+        result, raises = found
+        return Outlined(symbol, result, raises)
+
+    def get(self, name: str) -> Template:
+        if name not in self.made:
+            self.made[name] = self.make(self.forms[name])
+        return self.made[name]
+
+    def make(self, form: Form) -> Template:
+        hooks = RegionHooks(self.builder, form)
+        g = Lower(self.unit, hooks, form.insn.name)
+        g.prefix = "@@"
+        if form.jumps:
+            g.entry += ["  %@@jumped = alloca i1", "  %@@target = alloca i64"]
+            g.emit("store i1 false, ptr %@@jumped")
+        args: list[Value] = []
+        operands = iter(enumerate(form.operands))
+        src = source_of(form.insn.function)
+        for parameter in src.params:
+            if parameter == form.insn.cpu:
+                args.append(hooks.cpu)
+                continue
+            k, (op, _slot) = next(operands)
+            if isinstance(op.kind, Reg):
+                item = self.item(op.kind)
+                args.append(g.cast(V(item, g.value(f"load i{item.bits}, ptr @o{k}@")), op.type))
+            else:
+                top = None if op.kind.signed else (1 << form.insn.bits(op.name)) - 1
+                args.append(V(op.type, f"@o{k}@", top))
+        result = g.expand(src, args)
+        values = list(getattr(result, "items", [result]))
+        for k, ((op, _slot), v) in enumerate(zip(form.results, values, strict=False)):
+            assert isinstance(op.kind, Reg)
+            item = self.item(op.kind)
+            g.emit(f"store i{item.bits} {g.cast(V(op.type, g.ref(v, op.type)), item).ref}, ptr @r{k}@")
+        g.place("@@next") if not g.ended else g.lines.append("@@next:")
+        body = "\n".join(g.lines)
+        return Template(form, "\n".join(g.entry), body, "%@@retry" in body, "%@@trap" in body)
+
+    def item(self, kind: Reg) -> type[Word]:
+        found: Field = getattr(self.arch.cpu, kind.file)
+        return found.layout.item  # type: ignore[return-value]
+
+    def make_tail(self) -> str:
+        """The end of every region: go on at %exit_pc."""
+        hooks = HandlerHooks(self.builder)
+        hooks.budget = "%exit_budget"
+        g = Lower(self.unit, hooks, "exit")
+        g.prefix = "exit."
+        target = V(u64, "%exit_target")
+        found = g.call_function(self.builder.model.find, [hooks.cpu, target], {})
+        assert isinstance(found, V)
+        miss, hit = g.label(), g.label()
+        g.branch_if(V(bool, g.value(f"icmp eq i64 {found.ref}, 0"), weight=-1), miss, hit)
+        g.place(miss)
+        g.emit(f"store i64 %exit_target, ptr {field_pointer(g, hooks.cpu, 'target')}")
+        hooks.tail(g, "@h_jump")
+        g.place(hit)
+        g.ended = False
+        hooks.dispatch_counted(g, hooks.turn(g, found.ref, target.ref))
+        self.tail_allocas = "\n".join(g.entry)
+        return "\n".join(g.lines)
+
+
+@dataclass
+class Node:
+    """One instruction of a region."""
+
+    pc: int
+    word: int
+    form: Form
+    targets: list[int] = field(default_factory=list)  # where it may go, other than on
+    falls: bool = True
+    call: bool = False
+    known: bool = False  # its only target is targets[0]
+
+
+@dataclass
+class Region:
+    """The code of a region and where it is entered."""
+
+    entries: list[int]
+    nodes: dict[int, Node]
+    pages: set[int]
+
+    @property
+    def size(self) -> int:
+        return len(self.nodes)
+
+
+def discover(
+    templates: Templates, start: int, fetch: Callable[[int], int | None], executed: Callable[[int], bool], limit: int = MAX_INSNS
+) -> Region | None:
+    """The region around a hot address.  `fetch` gives the instruction word at an address that may be executed."""
+    isa, length = templates.arch.isa, templates.arch.length
+    nodes: dict[int, Node] = {}
+    entries = {start}
+    work = [start]
+    while work and len(nodes) < limit:
+        pc = work.pop(0)
+        before: Node | None = None
+        while pc not in nodes and len(nodes) < limit:
+            word = fetch(pc)
+            if word is None or not executed(pc):
+                break
+            insn = isa.decode(word)
+            if insn is None or insn.size != length(u32(word)):
+                break
+            form = templates.forms[insn.name]
+            word &= (1 << insn.width) - 1
+            if form.switches or (form.ends and not form.jumps):
+                break
+            node = nodes[pc] = Node(pc, word, form, falls=not form.ends)
+            following = pc + insn.size
+            target: int | None = None
+            if form.relative:
+                node.known = True
+                op = next(o for o, _ in form.operands if o.name == form.relative)
+                mask = 0xFFFF_FFFF if op.type.bits == 32 else 0xFFFF_FFFF_FFFF_FFFF
+                target = pc + insn.number(word, op) & mask
+            elif form.ends and before and before.pc + before.form.insn.size == pc:
+                target = templates.arch.pair_target(before.pc, before.form.insn, before.word, insn, word)
+                node.known = target is not None
+            if target is not None:
+                node.targets = [target]
+                work.append(target)
+                if target <= pc:
+                    entries.add(target)
+            before = node
+            node.call = form.ends and any(o.kind.zero != insn.number(word, o) for o, _ in form.results if isinstance(o.kind, Reg))
+            if node.call:
+                entries.add(following)
+                work.append(following)
+            if not node.falls:
+                break
+            pc = following
+    if start not in nodes:
+        return None
+    pages = {p >> 12 for n in nodes.values() for p in (n.pc, n.pc + n.form.insn.size - 1)}
+    return Region(sorted(e for e in entries if e in nodes), nodes, pages)
+
+
+def region_text(templates: Templates, region: Region, triple: str) -> str:
+    """LLVM IR of a region: one function `region`."""
+    arch = templates.arch
+    nodes = [region.nodes[pc] for pc in sorted(region.nodes)]
+    known = region.nodes
+    leaders = set(region.entries)
+    for n in nodes:
+        following = n.pc + n.form.insn.size
+        leaders.update(t for t in n.targets if t in known)
+        if n.form.jumps:
+            leaders.add(following)
+    into = {m.pc + m.form.insn.size for m in nodes if m.falls}
+    leaders.update(n.pc for n in nodes if n.pc not in into)
+    leaders &= set(known)
+    returns = sorted(n.pc + n.form.insn.size for n in nodes if n.call and n.pc + n.form.insn.size in known)
+
+    used: dict[tuple[str, int], type[Word]] = {}
+    dirty: set[tuple[str, int]] = set()
+
+    def register(kind: Reg, number: int, write: bool) -> str:
+        if write and kind.zero == number:
+            number = array_length(arch, kind) - 1
+        key = (kind.file, number)
+        used[key] = templates.item(kind)
+        if write:
+            dirty.add(key)
+        return f"%{kind.file}{number}"
+
+    allocas: list[str] = []
+    body: list[str] = []
+    cold: list[str] = []  # the exits, after everything else
+
+    def leave(pc: str, kind: int) -> list[str]:
+        return [f"  store i64 {pc}, ptr %exit_pc", f"  store i8 {kind}, ptr %exit_kind", "  br label %leave"]
+
+    def credit(n: int) -> list[str]:
+        if not n:
+            return []
+        k = f"%c{len(cold)}"
+        return [f"  {k} = load i64, ptr %budget_now", f"  {k}s = add i64 {k}, {n}", f"  store i64 {k}s, ptr %budget_now"]
+
+    def edge(k: int, source: int, target: int) -> list[str]:
+        if target not in known:
+            return leave(literal(target, u64), JUMP)
+        if target > source:
+            return [f"  br label %P{target:x}"]
+        lines = [f"  %b{k} = load i64, ptr %budget_now", f"  %b{k}x = icmp slt i64 %b{k}, 0"]
+        lines += [f"  br i1 %b{k}x, label %pause{k}, label %P{target:x}, !prof !1", f"pause{k}:"]
+        return lines + leave(literal(target, u64), JUMP)
+
+    block: list[Node] = []
+    blocks: list[list[Node]] = []
+    for n in nodes:
+        if n.pc in leaders or (block and not block[-1].falls) or (block and block[-1].pc + block[-1].form.insn.size != n.pc):
+            block = []
+            blocks.append(block)
+        block.append(n)
+    k = 0
+    for block in blocks:
+        body.append(f"P{block[0].pc:x}:")
+        body += [f"  %n{k} = load i64, ptr %budget_now", f"  %n{k}s = sub i64 %n{k}, {len(block)}", f"  store i64 %n{k}s, ptr %budget_now"]
+        for j, n in enumerate(block):
+            k += 1
+            t = templates.get(n.form.insn.name)
+            prefix = f"i{k}_"
+            text = t.body.replace("@@", prefix).replace("@PC@", literal(n.pc, u64))
+            for m, (op, _) in enumerate(n.form.operands):
+                number = n.form.insn.number(n.word, op)
+                hole = register(op.kind, number, False) if isinstance(op.kind, Reg) else literal(number, op.type)
+                text = text.replace(f"@o{m}@", hole)
+            for m, (op, _) in enumerate(n.form.results):
+                assert isinstance(op.kind, Reg)
+                text = text.replace(f"@r{m}@", register(op.kind, n.form.insn.number(n.word, op), True))
+            if t.allocas:
+                allocas.append(t.allocas.replace("@@", prefix))
+            body.append(text)
+            following = n.pc + n.form.insn.size
+            if n.form.jumps:
+                if n.falls:
+                    body += [f"  %{prefix}j = load i1, ptr %{prefix}jumped"]
+                    body += [f"  br i1 %{prefix}j, label %{prefix}taken, label %{prefix}on", f"{prefix}on:"]
+                    body += [f"  br label %P{following:x}"] if following in known else leave(literal(following, u64), JUMP)
+                    body.append(f"{prefix}taken:")
+                if n.known:
+                    body += edge(k, n.pc, n.targets[0])
+                else:
+                    body.append(f"  %{prefix}to = load i64, ptr %{prefix}target")
+                    if returns and not n.call:
+                        cases = " ".join(f"i64 {literal(r, u64)}, label %P{r:x}" for r in returns)
+                        body.append(f"  switch i64 %{prefix}to, label %{prefix}away [ {cases} ]")
+                        body.append(f"{prefix}away:")
+                    body += leave(f"%{prefix}to", JUMP)
+            elif n is block[-1]:
+                body += [f"  br label %P{following:x}"] if following in known else leave(literal(following, u64), JUMP)
+            if t.retries:
+                cold.append(f"{prefix}retry:")
+                cold += credit(len(block) - j)
+                cold += leave(literal(n.pc, u64), RETRY)
+            if t.traps:
+                cold.append(f"{prefix}trap:")
+                cold += credit(len(block) - j - 1)
+                cold += leave(literal(n.pc, u64), TRAP)
+    return assemble(templates, region, triple, used, dirty, allocas, body + cold)
+
+
+JUMP, RETRY, TRAP = 0, 1, 2
+
+
+def assemble(
+    templates: Templates,
+    region: Region,
+    triple: str,
+    used: dict[tuple[str, int], type[Word]],
+    dirty: Iterable[tuple[str, int]],
+    allocas: list[str],
+    body: list[str],
+) -> str:
+    cpu, shift = templates.arch.cpu, templates.arch.shift
+
+    def place(name: str, number: int = 0) -> int:
+        found: Field = getattr(cpu, name)
+        return found.offset + number * found.layout.stride
+
+    out = [f"define {CONVENTION} void @region({SIGNATURE}) nounwind {{", "entry:"]
+    out += ["  %exit_pc = alloca i64", "  %exit_kind = alloca i8", "  %budget_now = alloca i64", templates.tail_allocas, *allocas]
+    for (file, n), item in sorted(used.items(), key=lambda u: u[0]):
+        out += [f"  %{file}{n} = alloca i{item.bits}", f"  %{file}{n}p = getelementptr inbounds i8, ptr %cpu, i64 {place(file, n)}"]
+        out += [f"  %{file}{n}v = load i{item.bits}, ptr %{file}{n}p", f"  store i{item.bits} %{file}{n}v, ptr %{file}{n}"]
+    out += [f"  %biasp = getelementptr inbounds i8, ptr %cpu, i64 {place('bias')}", "  %bias = load i64, ptr %biasp"]
+    out += [f"  %targetp = getelementptr inbounds i8, ptr %cpu, i64 {place('target')}"]
+    out += ["  store i64 %budget, ptr %budget_now", "  %ei = ptrtoint ptr %e to i64", f"  %es = lshr i64 %ei, {shift}"]
+    out += ["  %pc = add i64 %es, %bias", "  store i64 %pc, ptr %exit_pc", f"  store i8 {RETRY}, ptr %exit_kind"]
+    cases = " ".join(f"i64 {literal(e, u64)}, label %P{e:x}" for e in region.entries)
+    out += [f"  switch i64 %pc, label %leave [ {cases} ]", *body]
+    out += ["leave:"]
+    for file, n in sorted(dirty):
+        item = used[file, n]
+        out += [f"  %{file}{n}w = load i{item.bits}, ptr %{file}{n}", f"  store i{item.bits} %{file}{n}w, ptr %{file}{n}p"]
+    out += ["  %exit_target = load i64, ptr %exit_pc", "  %exit_budget = load i64, ptr %budget_now", "  %kind = load i8, ptr %exit_kind"]
+    out += [f"  switch i8 %kind, label %go [ i8 {RETRY}, label %again i8 {TRAP}, label %raise ]", "go:", templates.tail]
+    out += ["again:", "  store i64 %exit_target, ptr %targetp"]
+    out += [f"  musttail call {CONVENTION} void @h_retry(ptr %cpu, ptr %e, ptr %mem, i64 %exit_budget)", "  ret void"]
+    out += ["raise:", "  %nb = sub i64 %exit_target, %es", "  store i64 %nb, ptr %biasp"]
+    out += [f"  musttail call {CONVENTION} void @h_trap(ptr %cpu, ptr %e, ptr %mem, i64 %exit_budget)", "  ret void", "}"]
+    text = "\n".join(out)
+    declared = [f"declare {CONVENTION} void @{h}(ptr, ptr, ptr, i64)" for h in ("h_jump", "h_retry", "h_trap", "h_pause")]
+    unit = templates.unit
+    declared += [d for n, d in unit.declarations.items() if f"@{n}(" in text]
+    weights = '!0 = !{!"branch_weights", i32 2000, i32 1}\n!1 = !{!"branch_weights", i32 1, i32 2000}\n!2 = !{}\n'
+    return "\n".join([f'target triple = "{triple}"', *declared, text, weights])
+
+
+def array_length(arch: Architecture, kind: Reg) -> int:
+    found: Field = getattr(arch.cpu, kind.file)
+    return found.layout.count or 0
+
+
+__all__ = ["PAGE", "Const", "Fixed", "Imm", "Region", "Template", "Templates", "discover", "region_text"]
