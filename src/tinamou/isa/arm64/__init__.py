@@ -1,0 +1,22 @@
+"""AArch64: the A64 instruction set."""
+
+from __future__ import annotations
+
+import functools
+import importlib
+import pkgutil
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from tinamou.engine.patterns import BoundIsa
+
+
+@functools.cache
+def isa() -> BoundIsa:
+    """Every A64 instruction: the rows of the modules here named `base...`, `csr...` or `ext_...`."""
+    from .operands import a64
+
+    for module in pkgutil.iter_modules(__path__):
+        if module.name.startswith(("base", "csr", "ext_")):
+            importlib.import_module(f"{__name__}.{module.name}")
+    return a64.bind()

@@ -1,0 +1,197 @@
+"""Arithmetic, conditions and addresses that instructions share.
+
+Arm Architecture Reference Manual, Arm ARM DDI 0487, J1 (shared pseudocode): AddWithCarry, ConditionHolds, DecodeBitMasks, BranchTo.
+"""
+
+from __future__ import annotations
+
+from typing import TypeVar
+
+from tinamou.engine.cpu import Trap
+from tinamou.native.ops import rotr, unlikely
+from tinamou.native.types import Word, i64, u32, u64
+
+from .state import Core
+from .traps import PC_ALIGNMENT
+
+W = TypeVar("W", bound=Word)
+
+SIGN = 1 << 63
+
+
+def extended(t: type[W], x: W) -> u64:
+    """Sign-extended."""
+    return u64(i64(t.signed_type(x)))
+
+
+def set_logical(h: Core, t: type[W], x: W) -> W:
+    """Flags of a logical operation's result."""
+    h.n = h.z = extended(t, x)
+    h.c = h.v = u64(0)
+    return x
+
+
+def add_flags(h: Core, t: type[W], a: W, b: W) -> W:
+    r = t(a + b)
+    h.n = h.z = extended(t, r)
+    h.c = u64(r < a)
+    h.v = extended(t, t((a ^ r) & (b ^ r)))
+    return r
+
+
+def sub_flags(h: Core, t: type[W], a: W, b: W) -> W:
+    r = t(a - b)
+    h.n = h.z = extended(t, r)
+    h.c = u64(a >= b)
+    h.v = extended(t, t((a ^ b) & (a ^ r)))
+    return r
+
+
+def carry_flags(h: Core, t: type[W], a: W, b: W) -> W:
+    """a + b + C with flags."""
+    part = t(a + b)
+    r = t(part + t(h.c))
+    h.n = h.z = extended(t, r)
+    h.c = u64(part < a) | u64(r < part)
+    h.v = extended(t, t((a ^ r) & (b ^ r)))
+    return r
+
+
+def get_nzcv(h: Core) -> u32:
+    """Bits 3:0."""
+    return u32(h.n >> 63) << 3 | u32(h.z == 0) << 2 | u32(h.c) << 1 | u32(h.v >> 63)
+
+
+def set_nzcv(h: Core, nzcv: u32) -> None:
+    """Bits 3:0."""
+    h.n = u64(nzcv >> 3) << 63
+    h.z = u64(~nzcv >> 2 & 1)
+    h.c = u64(nzcv >> 1 & 1)
+    h.v = u64(nzcv) << 63
+
+
+def holds(h: Core, cc: str) -> bool:
+    if cc == "eq":
+        return h.z == 0
+    elif cc == "ne":
+        return h.z != 0
+    elif cc == "hs":
+        return h.c != 0
+    elif cc == "lo":
+        return h.c == 0
+    elif cc == "mi":
+        return i64(h.n) < 0
+    elif cc == "pl":
+        return i64(h.n) >= 0
+    elif cc == "vs":
+        return i64(h.v) < 0
+    elif cc == "vc":
+        return i64(h.v) >= 0
+    elif cc == "hi":
+        return (h.c != 0) & (h.z != 0)
+    elif cc == "ls":
+        return (h.c == 0) | (h.z == 0)
+    elif cc == "ge":
+        return i64(h.n ^ h.v) >= 0
+    elif cc == "lt":
+        return i64(h.n ^ h.v) < 0
+    elif cc == "gt":
+        return (h.z != 0) & (i64(h.n ^ h.v) >= 0)
+    elif cc == "le":
+        return (h.z == 0) | (i64(h.n ^ h.v) < 0)
+    else:
+        return True
+
+
+def condition(h: Core, cond: u32) -> bool:
+    """The same for a field."""
+    match cond >> 1:
+        case 0:
+            result = h.z == 0
+        case 1:
+            result = h.c != 0
+        case 2:
+            result = i64(h.n) < 0
+        case 3:
+            result = i64(h.v) < 0
+        case 4:
+            result = (h.c != 0) & (h.z != 0)
+        case 5:
+            result = i64(h.n ^ h.v) >= 0
+        case 6:
+            result = (h.z != 0) & (i64(h.n ^ h.v) >= 0)
+        case _:
+            return True
+    return result != (cond & 1 != 0)
+
+
+def bitmask32(imms: u32, immr: u32) -> u32:
+    """A logical immediate of 32 bits."""
+    return rotr((u32(2) << imms) - 1, immr)
+
+
+def replicated(t: type[W], size: int, imms: u32, immr: u32) -> W:
+    """A logical immediate whose elements have 2 to 16 bits."""
+    ones = (u32(2) << imms) - 1
+    n = immr & (size - 1)
+    element = (ones >> n | ones << (size - n)) & ((1 << size) - 1)
+    return t(element) * (t.mask // ((1 << size) - 1))
+
+
+# Operations that tables name.
+
+
+def and_(a: W, b: W) -> W:
+    return a & b
+
+
+def orr(a: W, b: W) -> W:
+    return a | b
+
+
+def eor(a: W, b: W) -> W:
+    return a ^ b
+
+
+def bic(a: W, b: W) -> W:
+    return a & ~b
+
+
+def orn(a: W, b: W) -> W:
+    return a | ~b
+
+
+def eon(a: W, b: W) -> W:
+    return a ^ ~b
+
+
+def lsl(t: type[W], a: W, n: u32) -> W:
+    return a << n
+
+
+def lsr(t: type[W], a: W, n: u32) -> W:
+    return a >> n
+
+
+def asr(t: type[W], a: W, n: u32) -> W:
+    return t(t.signed_type(a) >> n)
+
+
+def ror(t: type[W], a: W, n: u32) -> W:
+    return rotr(a, n)
+
+
+# Addresses.  The topmost byte of an address is no part of it (D8.8, TBI); it is 0 in those of user mode.
+
+ADDRESS = 0x00FF_FFFF_FFFF_FFFF
+
+
+def untagged(address: u64) -> u64:
+    return address & ADDRESS
+
+
+def code_address(target: u64) -> u64:
+    """A branch's target.  A misaligned one raises."""
+    if unlikely(target & 3 != 0):
+        raise Trap(PC_ALIGNMENT, target)
+    return target & ADDRESS

@@ -1,0 +1,28 @@
+"""AArch64 as the engine runs it."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from tinamou.engine.architecture import Architecture
+from tinamou.native.memory import cycle_counter
+from tinamou.native.types import u32, u64
+
+from . import isa
+from .state import Core
+
+
+def length(first: u32) -> u64:
+    """Every A64 instruction has four bytes."""
+    return u64(4)
+
+
+def counter(core: Core) -> u64:
+    return cycle_counter()
+
+
+def _intrinsics() -> dict[Any, Any]:
+    return {Core.counter: counter}
+
+
+ARM64 = Architecture("aarch64", isa, Core, 4, 4, length, ("isa/arm64", "softfloat"), _intrinsics)

@@ -1,0 +1,83 @@
+"""State of a processing element in AArch64.  Arm Architecture Reference Manual, Arm ARM DDI 0487, B1.2 and D1.6."""
+
+from __future__ import annotations
+
+import time
+from typing import Annotated
+
+from tinamou.engine.cpu import EXECUTE, READ, Cpu, Trap
+from tinamou.native.ops import intrinsic
+from tinamou.native.types import Array, u32, u64, u128
+
+from .traps import DATA_ABORT_READ, DATA_ABORT_WRITE, INSTRUCTION_ABORT, UNDEFINED
+
+ZERO = 31  # slots of Core.x
+SP = 32
+UNMONITORED = 0xFFFF_FFFF_FFFF_FFFF  # no address of an exclusive load: those are aligned
+
+
+class Core(Cpu):
+    """One processing element.
+
+    The condition flags are kept apart, each as what makes it: see n, z, c, v.  FPSR's exceptions are kept as softfloat numbers them.
+    """
+
+    x: Annotated[Array[u64], 34]  # X0 to X30; [31] stays 0, [32] is SP, [33] swallows writes to XZR
+    n: u64  # N is bit 63
+    z: u64  # Z is set when this is 0
+    c: u64  # 0 or 1
+    v: u64  # V is bit 63
+    q: Annotated[Array[u128], 32]  # V0 to V31
+    fpcr: u32
+    exceptions: u32  # cumulative: softfloat's flags
+    qc: u32  # 0 or 1: FPSR.QC
+    btype: u32  # PSTATE.BTYPE
+    guarded: u32  # not 0: code pages are guarded (PROT_BTI)
+    tco: u32  # PSTATE.TCO
+    dit: u32
+    ssbs: u32
+    tpidr: u64  # TPIDR_EL0
+    tpidrro: u64  # TPIDRRO_EL0
+    monitor: u64  # address of the last exclusive load, or UNMONITORED
+    monitor_size: u64  # its bytes
+    monitor_low: u64  # what it read
+    monitor_high: u64
+    keys: Annotated[Array[u64], 10]  # APIA, APIB, APDA, APDB, APGA: low half, high half
+    pac_enabled: u32  # SCTLR_EL1: bit 0 EnIA, 1 EnIB, 2 EnDA, 3 EnDB
+    gcr: u32  # GCR_EL1: bits 15:0 excluded tags, 16 RRND
+    rgsr: u32  # RGSR_EL1: tag 3:0, seed 23:8
+    id: Annotated[Array[u64], 64]  # ID registers (op0 3, op1 0, CRn 0) by CRm<2:0>:op2
+    ctr: u64  # CTR_EL0
+    dczid: u64  # DCZID_EL0
+    frequency: u64  # CNTFRQ_EL0
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.z = u64(1)
+        self.monitor = u64(UNMONITORED)
+        self.ctr = u64(0x8444_C004)  # 64-byte lines, as Cortex-A57 and later
+        self.dczid = u64(4)  # blocks of 64 bytes
+        self.frequency = u64(1_000_000_000)
+        self.pac_enabled = u32(15)
+
+    @intrinsic
+    def counter(self) -> u64:
+        """CNTVCT_EL0: counts at `frequency`."""
+        return u64(time.perf_counter_ns())
+
+    @intrinsic
+    def random(self) -> u64:
+        """64 bits from the host's generator."""
+        import os
+
+        return u64(int.from_bytes(os.urandom(8), "little"))
+
+    def fault(self, access: int, address: u64) -> None:
+        if access == EXECUTE:
+            raise Trap(INSTRUCTION_ABORT, address)
+        if access == READ:
+            raise Trap(DATA_ABORT_READ, address)
+        raise Trap(DATA_ABORT_WRITE, address)
+
+    def undefined(self) -> None:
+        raise Trap(UNDEFINED)
