@@ -290,7 +290,7 @@ def parse(abi: Abi, name: str, words: list[str]) -> CommandLine:
 
 def open_log(line: CommandLine) -> None:
     """Send the log to the file of -D, at a descriptor that the guest does not meet."""
-    import fcntl
+    from tinamou.user.process import hide
 
     path = line.log_file.replace("%d", str(os.getpid()))
     if not path or not (line.options.log_items or line.options.strace):
@@ -299,16 +299,7 @@ def open_log(line: CommandLine) -> None:
         fd = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_TRUNC | os.O_APPEND | os.O_CLOEXEC, 0o666)
     except OSError as error:
         raise Usage(f"{line.name}: Error opening logfile {path}: {error.strerror}") from None
-    for lowest in (1000, 200, 20):
-        try:
-            line.options.log_fd = fcntl.fcntl(fd, fcntl.F_DUPFD_CLOEXEC, lowest)
-            break
-        except OSError:
-            continue
-    else:
-        line.options.log_fd = fd
-        return
-    os.close(fd)
+    line.options.log_fd = hide(fd)
 
 
 def run(abi_name: str, name: str, words: list[str]) -> int:
@@ -340,7 +331,6 @@ def run(abi_name: str, name: str, words: list[str]) -> int:
             return 1
         print(f"{name}: {text}", file=sys.stderr)
         return 255
-    sys.stdout.flush()
     process.main(thread)
 
 

@@ -10,7 +10,7 @@ import os
 import struct
 from typing import TYPE_CHECKING
 
-from .errors import LoadError
+from .errors import GuestFault, LoadError
 from .memory import EXEC, READ, WRITE, AddressSpace
 
 if TYPE_CHECKING:
@@ -161,7 +161,10 @@ def _map_segment(memory: AddressSpace, header: Header, s: Segment, address: int)
     if memory_end > zero_from:
         memory.map(zero_from, _up(memory_end) - zero_from, prot, MAP_PRIVATE | MAP_ANONYMOUS | MAP_FIXED)
     if s.memsz > s.filesz and file_end % PAGE and s.filesz and prot & WRITE:
-        memory.write(file_end, bytes(-file_end % PAGE))  # the whole page: dynamic loaders use what follows .bss
+        try:
+            memory.write(file_end, bytes(-file_end % PAGE))  # the whole page: dynamic loaders use what follows .bss
+        except GuestFault:
+            pass  # the file is shorter than its headers say: the program meets SIGBUS there
 
 
 def open_program(path: bytes) -> int:

@@ -32,6 +32,8 @@ def new_vcpu(process: Process, arch: Architecture, cpu: Cpu, extensions: frozens
 
         memory = process.memory
         process.engine = Engine(arch, memory.base, memory.limit, memory.flags, extensions, jit=os.environ.get("TINAMOU_JIT") != "off")
+        if process.engine.jit:
+            process.engine.jit.memory = process.hide(process.engine.jit.memory)
     return process.engine.vcpu(cpu)
 
 

@@ -200,7 +200,6 @@ def _replace(t: Thread, program: Program) -> None:
     t.clear_child_tid = t.robust_list = 0
     t.interrupted = t.waiting_mask = None
     process.memory.clear()
-    process.code_changed(0, process.memory.limit)
     try:
         entry, sp = load(process, program)
     except LoadError as error:

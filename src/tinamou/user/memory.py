@@ -124,14 +124,18 @@ class AddressSpace:
         self.flags = _host_map(0, limit // PAGE, READ | WRITE, MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE)
         self.changed: Callable[[int, int], None] = lambda address, length: None
         self.lock = threading.RLock()
+        self._starts: list[int] = []
+        self._regions: list[Region] = []
         self.clear()
 
     def clear(self) -> None:
         """Unmap everything."""
         self._reserve(0, self.limit)
         self._set_flags(0, self.limit, 0)
-        self._starts: list[int] = []
-        self._regions: list[Region] = []
+        for region in self._regions:
+            if region.prot & EXEC:
+                self.changed(region.start, region.end - region.start)
+        self._starts, self._regions = [], []
         self.top = self.limit - (1 << 16)  # mmap searches downward from here; the loader moves it below the stack
         self._hint = self.top
         self.heap = self.heap_end = 0

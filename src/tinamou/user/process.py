@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import fcntl
 import os
 import queue
 import resource
@@ -22,7 +23,19 @@ if TYPE_CHECKING:
     from .abi import Abi
     from .elf import Image
 
-__all__ = ["Options", "Process"]
+__all__ = ["Options", "Process", "hide"]
+
+
+def hide(fd: int) -> int:
+    """Move a descriptor to a high number, where the guest does not meet it: the new one."""
+    for lowest in (1000, 200, 20):
+        try:
+            moved = fcntl.fcntl(fd, fcntl.F_DUPFD_CLOEXEC, lowest)
+        except OSError:  # above the limit
+            continue
+        os.close(fd)
+        return moved
+    return fd
 
 
 class Options:
@@ -144,6 +157,12 @@ class Process:
         root = self.options.sysroot
         return name[len(root) :] if root and name.startswith(root + b"/") else name
 
+    def hide(self, fd: int) -> int:
+        """Move a descriptor of ours out of the guest's way: the new one."""
+        moved = hide(fd)
+        self.private_fds.add(moved)
+        return moved
+
     # ---- log
 
     def log(self, item: str, text: str) -> None:
@@ -250,6 +269,10 @@ class Process:
         self.threads = {t.tid: t}
         t.queue = []
         native.forked(t.record)
+        if self.engine.jit:
+            self.private_fds.discard(self.engine.jit.memory)
+            self.engine.jit.after_fork()
+            self.engine.jit.memory = self.hide(self.engine.jit.memory)
 
     def __repr__(self) -> str:
         return f"<Process {os.fsdecode(self.exe)} of {self.abi.name}, {len(self.threads)} threads>"

@@ -600,7 +600,12 @@ class Call:
     def show(self, t: Thread, registers: tuple[int, ...]) -> str:
         """`name(arguments)` as strace prints it."""
         raws = self.raw(registers)
-        return f"{self.name}({','.join(kind.show(t, raw) for kind, raw in zip(self.kinds, raws, strict=False))})"
+        kinds = self.kinds
+        if len(kinds) >= 2 and isinstance(kinds[-1], _Mode) and isinstance(kinds[-2], Bits) and kinds[-2].name == "open":
+            flags = self.abi.flag_set("open")
+            if not raws[len(kinds) - 2] & (flags["O_CREAT"] | flags["O_TMPFILE"] & ~flags["O_DIRECTORY"]):
+                kinds = kinds[:-1]  # nothing is created: there is no mode
+        return f"{self.name}({','.join(kind.show(t, raw) for kind, raw in zip(kinds, raws, strict=False))})"
 
 
 class Table:

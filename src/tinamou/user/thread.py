@@ -182,6 +182,7 @@ class Thread:
                 pass
         with self.process.lock:
             self.process.threads.pop(self.tid, None)
+        self.vcpu.close()
         native.detach(self.record)
 
     def _robust(self) -> None:
