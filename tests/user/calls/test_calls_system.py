@@ -132,7 +132,7 @@ def test_prctl(g: Guest) -> None:
     assert g.prctl(3, 0, 0, 0, 0) in (0, 1, 2)
     assert g.prctl(22, 2, 0, 0, 0) == -errno.EINVAL  # PR_SET_SECCOMP
     assert g.prctl(12345, 0, 0, 0, 0) == -errno.EINVAL
-    assert g.logged == ["Unsupported prctl: 0x3039\n"]
+    assert g.logged == ["Unsupported prctl: 12345\n"]
     assert g.show("prctl", 15, 0, 0, 0, 0).startswith("prctl(PR_SET_NAME,")
 
 

@@ -17,6 +17,7 @@ if TYPE_CHECKING:
     from ..thread import Thread
 
 AccessMode = Annotated[int, flag_set("access", R_OK=4, W_OK=2, X_OK=1)]
+StatxMask = Annotated[int, flag_set("statx", STATX_ALL=0xFFF, STATX_BASIC_STATS=0x7FF, STATX_BTIME=0x800)]
 XattrFlags = Annotated[int, flag_set("xattr", XATTR_CREATE=1, XATTR_REPLACE=2)]
 AT_SYMLINK_NOFOLLOW, AT_EMPTY_PATH = 0x100, 0x1000
 
@@ -172,7 +173,7 @@ def fstatat64(t: Thread, dirfd: DirFd, path: Path, statbuf: Out[Stat64], flags: 
 
 
 @syscall
-def statx(t: Thread, dirfd: DirFd, path: Path, flags: AtFlags, mask: UInt, statxbuf: Out[Statx]) -> None:
+def statx(t: Thread, dirfd: DirFd, path: Path, flags: AtFlags, mask: StatxMask, statxbuf: Out[Statx]) -> None:
     room = Room(Statx)
     t.host("statx", dirfd, follow(t, path, flags), flags, mask, room.memory)
     statxbuf.store(room.value)

@@ -132,7 +132,10 @@ def dup(fd: Fd) -> Result: ...
 
 
 @syscall
-def dup3(oldfd: Fd, newfd: Fd, flags: OpenBits) -> Result: ...
+def dup3(t: Thread, oldfd: Fd, newfd: Fd, flags: OpenBits) -> int:
+    if newfd in t.process.private_fds:
+        raise OSError(errno.EBADF, "the emulator's own")
+    return t.host("dup3", oldfd, newfd, flags)
 
 
 @syscall
@@ -140,7 +143,7 @@ def dup2(t: Thread, oldfd: Fd, newfd: Fd) -> int:
     if oldfd == newfd:
         t.host("fcntl", oldfd, 1, 0)
         return newfd
-    return t.host("dup3", oldfd, newfd, 0)
+    return dup3(t, oldfd, newfd, 0)
 
 
 @syscall

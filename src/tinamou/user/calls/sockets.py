@@ -39,6 +39,8 @@ MsgFlags = Annotated[int, flag_set(
     MSG_CONFIRM=0x800, MSG_ERRQUEUE=0x2000, MSG_NOSIGNAL=0x4000, MSG_MORE=0x8000, MSG_WAITFORONE=0x10000, MSG_ZEROCOPY=0x4000000,
     MSG_FASTOPEN=0x20000000, MSG_CMSG_CLOEXEC=0x40000000)]  # fmt: skip
 Family = Annotated[int, Named(FAMILIES)]
+Protocol = Annotated[int, Named({0: "IPPROTO_IP", 1: "IPPROTO_ICMP", 6: "IPPROTO_TCP", 17: "IPPROTO_UDP", 58: "IPPROTO_ICMPV6",
+                                 255: "IPPROTO_RAW"})]  # fmt: skip
 How = Annotated[int, Named("SHUT_RD SHUT_WR SHUT_RDWR")]
 
 
@@ -68,7 +70,7 @@ Type = Annotated[int, _Type()]
 
 
 @syscall
-def socket(t: Thread, family: Family, kind: Type, protocol: Int) -> int:
+def socket(t: Thread, family: Family, kind: Type, protocol: Protocol) -> int:
     if family == AF_NETLINK and t.abi.order != HOST.order:
         raise OSError(errno.EPFNOSUPPORT, "netlink messages are not converted")
     return t.host("socket", family, kind, protocol)

@@ -180,7 +180,7 @@ def prctl(t: Thread, option: PrctlOption, a: ULong, b: ULong, c: ULong, d: ULong
     option &= 0xFFFF_FFFF
     if option not in PRCTL:
         if option not in REFUSED:
-            t.process.log("unimp", f"Unsupported prctl: 0x{option:x}")
+            t.process.log("unimp", f"Unsupported prctl: {option}")
         raise OSError(errno.EINVAL, "prctl option")
     if option == PR_GET_NAME:
         room = Room(Annotated[bytes, "16s"])
