@@ -224,11 +224,13 @@ static void children(void) {
     child = fork();  /* a fault that is blocked kills */
     if (!child) { sigset_t s; sigfillset(&s); sigprocmask(SIG_BLOCK, &s, 0); on(SIGSEGV, note, 0); *(volatile int *)0 = 0; _exit(0); }
     waitpid(child, &status, 0); EQUAL(WTERMSIG(status), SIGSEGV);
+    int p[2]; pipe(p);
     child = fork();
-    if (!child) { raise(SIGSTOP); _exit(3); }
+    if (!child) { char b; raise(SIGSTOP); close(p[1]); while (read(p[0], &b, 1)) ; _exit(3); }
     EQUAL(waitpid(child, &status, WUNTRACED), child); CHECK(WIFSTOPPED(status)); EQUAL(WSTOPSIG(status), SIGSTOP);
     kill(child, SIGCONT);
     EQUAL(waitpid(child, &status, WCONTINUED), child); CHECK(WIFCONTINUED(status));
+    close(p[1]); close(p[0]);
     EQUAL(waitpid(child, &status, 0), child); EQUAL(WEXITSTATUS(status), 3);
     on(SIGCHLD, note, SA_NOCLDSTOP);
     child = fork();
