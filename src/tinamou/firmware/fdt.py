@@ -70,7 +70,7 @@ class Node:
         if node is None:
             node = self.children[name] = Node(name, tree=self.tree)
         for key, value in props.items():
-            node[key.replace("_", "-")] = value
+            node["device_type" if key == "device_type" else key.replace("_", "-")] = value
         return node
 
     def text(self, key: str) -> str:
@@ -103,14 +103,15 @@ class Tree:
         self.root = Node(tree=self)
         self.reserved: list[tuple[int, int]] = []
         self.boot_cpu = 0
-        self._handles: dict[int, int] = {}
+        self._handles: dict[object, int] = {}
         self._nodes: dict[int, Node] = {}
 
     def phandle(self, owner: object, node: Node | None = None) -> int:
-        """The number that stands for `owner` (a device, a CPU); with `node` that node carries it."""
-        n = self._handles.get(id(owner))
+        """The number that stands for `owner` (a device, a CPU, a name); with `node` that node carries it."""
+        key = owner if isinstance(owner, (str, tuple)) else id(owner)
+        n = self._handles.get(key)
         if n is None:
-            n = self._handles[id(owner)] = len(self._handles) + 1
+            n = self._handles[key] = len(self._handles) + 1
         if node is not None:
             node["phandle"] = n
             self._nodes[n] = node

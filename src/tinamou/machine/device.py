@@ -144,7 +144,8 @@ def timers(count: int | str, clock: str = "clock") -> Callable[[Callable[[Any, i
 class Device:
     """The base of every part.
 
-    Class keywords: `type` is the name in `-device` and `info qtree`, `compatible` the device tree's, `size` the bytes of
+    Class keywords: `type` is the name in `-device` and `info qtree`, `compatible` and
+    `node` its compatible strings and node name in device trees, `size` the bytes of
     register space, `width` the bits of a register without its own width, `access` the accepted access sizes in bytes,
     `endian` the byte order. Annotated attributes made by `prop` are the properties and the constructor's arguments.
     `setup` runs once when they are set, `on_reset` after each reset has put the declared values in place.
@@ -152,6 +153,7 @@ class Device:
 
     type_name: ClassVar[str] = ""
     compatible: ClassVar[tuple[str, ...]] = ()
+    node_name: ClassVar[str] = ""
     size: ClassVar[int] = 0x1000
     width: ClassVar[int] = 32
     access: ClassVar[tuple[int, int]] = (1, 8)
@@ -172,7 +174,8 @@ class Device:
     _inputs: ClassVar[list[str]] = []
     _at: ClassVar[dict[int, Reg]] = {}
 
-    def __init_subclass__(cls, *, type: str = "", compatible: str | tuple[str, ...] = (), size: int | None = None,
+    def __init_subclass__(cls, *, type: str = "", compatible: str | tuple[str, ...] = (), node: str = "",
+                          size: int | None = None,
                           width: int | None = None, access: tuple[int, int] | None = None,
                           implemented: tuple[int, int] | None = None, unaligned: bool | None = None,
                           endian: Endian | None = None, bus: str = "", category: str = "", desc: str = "",
@@ -181,7 +184,7 @@ class Device:
         cls.type_name = type
         if compatible:
             cls.compatible = (compatible,) if isinstance(compatible, str) else compatible
-        for key, value in (("size", size), ("width", width), ("access", access), ("implemented", implemented),
+        for key, value in (("node_name", node or None), ("size", size), ("width", width), ("access", access), ("implemented", implemented),
                            ("unaligned", unaligned), ("endian", endian), ("bus", bus or None),
                            ("category", category or None), ("desc", desc or None), ("user_creatable", user_creatable)):
             if value is not None:

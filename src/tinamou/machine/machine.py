@@ -55,6 +55,7 @@ class Placed:
     base: int
     region: Region
     pins: dict[str, list[Pin]]
+    span: int
 
 
 @dataclass(frozen=True)
@@ -130,12 +131,17 @@ class Machine:
         self.memory.root.add(base, window, priority)
         return window
 
-    def at(self, base: int, device: D, *, priority: int = 0, name: str = "", **wires: Pin | list[Pin]) -> D:
-        """Put a device's registers at a guest address and connect its outputs by name. Raises MemoryMapError."""
+    def at(self, base: int, device: D, *, priority: int = 0, name: str = "", span: int = 0,
+           **wires: Pin | list[Pin]) -> D:
+        """Put a device's registers at a guest address and connect its outputs by name. Raises MemoryMapError.
+
+        `span` is the size the data sheet's memory map gives the device, when it is more than its registers.
+        """
         region = device_region(device, name)
         self.memory.root.add(base, region, priority)
         self.add(device)
-        self.placed.append(Placed(device, base, region, {k: v if isinstance(v, list) else [v] for k, v in wires.items()}))
+        pins = {k: v if isinstance(v, list) else [v] for k, v in wires.items()}
+        self.placed.append(Placed(device, base, region, pins, span or region.size))
         for output, pin in wires.items():
             device.connect(output, pin)
         return device
@@ -146,7 +152,7 @@ class Machine:
         region = Io(name, size, stub)
         self.memory.root.add(base, region, priority)
         self.add(stub)
-        self.placed.append(Placed(stub, base, region, {}))
+        self.placed.append(Placed(stub, base, region, {}, size))
         return stub
 
     def add(self, device: D) -> D:

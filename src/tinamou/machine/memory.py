@@ -298,7 +298,8 @@ class Memory:
     """An address space: what one kind of bus master sees under `root`.
 
     `endian` is the byte order in which `read` and `write` turn RAM bytes into numbers; I/O values are swapped when
-    a device's byte order differs. `lock` serialises device accesses of several vCPU threads.
+    a device's byte order differs. `lock` serialises device accesses of several vCPU threads. `generation` counts the
+    changes of the map.
     """
 
     def __init__(self, root: Region | None = None, name: str = "memory", endian: Endian = "little",
@@ -307,8 +308,9 @@ class Memory:
         self.name, self.endian = name, endian
         self.lock = lock or threading.RLock()
         self.listeners: list[MemoryListener] = []
+        self.generation = 0
         self._batch = 0
-        self._stale = False
+        self._stale = self._unseen = False
         self._starts: list[int] = []
         self._ranges: list[FlatRange] = []
         self.root.spaces.append(self)
@@ -324,14 +326,25 @@ class Memory:
             yield
         finally:
             self._batch -= 1
-            if not self._batch and self._stale:
-                self.update()
+            if not self._batch:
+                self._refresh()
+                if self._unseen:
+                    for listener in self.listeners:
+                        listener.map_changed(self)
+                self._unseen = False
 
     def update(self) -> None:
         """Render the tree again and tell the listeners."""
-        if self._batch:
-            self._stale = True
-            return
+        self._stale = True
+        if not self._batch and self._refresh():
+            self._unseen = False
+            for listener in self.listeners:
+                listener.map_changed(self)
+
+    def _refresh(self) -> bool:
+        """Render if something changed; True when an engine would see a difference."""
+        if not self._stale:
+            return False
         self._stale = False
         ranges: list[FlatRange] = []
         _render(self.root, 0, 0, self.root.size, ranges)
@@ -348,14 +361,14 @@ class Memory:
         else:
             changed = True
         self._ranges, self._starts = merged, [r.base for r in merged]
+        self.generation += 1
         for r in merged:
             if isinstance(r.region, Ram):
                 for listener in self.listeners:
                     if listener not in r.region.listeners:
                         r.region.listeners.append(listener)
-        if changed:
-            for listener in self.listeners:
-                listener.map_changed(self)
+        self._unseen |= changed
+        return changed
 
     def listen(self, listener: MemoryListener) -> None:
         """Be told about changes from now on, and once right away."""
@@ -387,6 +400,7 @@ class Memory:
 
     def find(self, address: int) -> FlatRange | None:
         """The range that holds `address`, or None."""
+        self._refresh()
         i = bisect_right(self._starts, address) - 1
         if i >= 0:
             r = self._ranges[i]

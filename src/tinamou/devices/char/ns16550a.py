@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from tinamou.devices.char.port import SerialDevice
-from tinamou.machine.device import fifo, timer
+from tinamou.machine.device import ResetKind, fifo, timer
 from tinamou.machine.lines import line, state
 from tinamou.machine.memory import Endian, Region
 from tinamou.machine.props import U8, U32, prop
@@ -14,7 +14,7 @@ TRIGGER = (1, 4, 8, 14)                 # FCR bits 7:6
 STATUS, DATA, TIMEOUT, EMPTY, MODEM = 0x6, 0x4, 0xC, 0x2, 0x0
 
 
-class Ns16550a(SerialDevice, type="serial-mm", compatible="ns16550a", size=8, width=8, desc="16550A UART"):
+class Ns16550a(SerialDevice, type="serial-mm", compatible="ns16550a", node="serial", size=8, width=8, desc="16550A UART"):
     """Eight byte registers; the divisor latch hides the first two while DLAB is set."""
 
     regshift: int = prop(U8, default=0, help="log2 of the bytes between two registers")
@@ -61,7 +61,7 @@ class Ns16550a(SerialDevice, type="serial-mm", compatible="ns16550a", size=8, wi
     thr_pending = state(False)          # the transmitter-empty interrupt, taken back by reading IIR
     timed_out = state(False)
 
-    def on_reset(self, kind: str) -> None:
+    def on_reset(self, kind: ResetKind) -> None:
         self.more()
 
     # --- the data register and its two alter egos

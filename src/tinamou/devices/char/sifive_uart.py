@@ -8,7 +8,7 @@ from tinamou.machine.lines import line
 from tinamou.machine.registers import Reg
 
 
-class SifiveUart(SerialDevice, type="riscv.sifive.uart", compatible="sifive,uart0", size=0x20, access=(4, 4)):
+class SifiveUart(SerialDevice, type="riscv.sifive.uart", compatible="sifive,uart0", node="serial", size=0x20, access=(4, 4)):
     """Transmit and receive FIFOs of eight bytes with watermark interrupts; the model transmits at once."""
 
     TXDATA = Reg(0x00)

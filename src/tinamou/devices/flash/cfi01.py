@@ -5,7 +5,7 @@ from __future__ import annotations
 from enum import Enum
 from typing import TYPE_CHECKING, Any
 
-from tinamou.machine.device import Device
+from tinamou.machine.device import Device, ResetKind
 from tinamou.machine.lines import state
 from tinamou.machine.memory import Region, RomDevice
 from tinamou.machine.props import BOOL, DRIVE, SIZE, STR, U8, U16, U32, PropertyError, prop
@@ -25,7 +25,7 @@ class Mode(Enum):
     PROGRAM, ERASE, COUNT, FILL, CONFIRM, LOCK = "program", "erase", "count", "fill", "confirm", "lock"
 
 
-class CfiFlash01(Device, type="cfi.pflash01", compatible="cfi-flash", category="Storage"):
+class CfiFlash01(Device, type="cfi.pflash01", compatible="cfi-flash", node="flash", category="Storage"):
     """One or more chips side by side on a bus of `width` bytes, each answering on its own lanes."""
 
     drive: Any = prop(DRIVE, default=None, help="Node name or ID of a block device to use as a backend")
@@ -79,7 +79,7 @@ class CfiFlash01(Device, type="cfi.pflash01", compatible="cfi-flash", category="
     def region(self) -> Region:
         return self.rom
 
-    def on_reset(self, kind: str) -> None:
+    def on_reset(self, kind: ResetKind) -> None:
         self.enter(Mode.ARRAY)
 
     def enter(self, mode: Mode) -> None:

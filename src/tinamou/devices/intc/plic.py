@@ -14,7 +14,7 @@ if TYPE_CHECKING:
     from tinamou.machine.machine import Placed
 
 
-class Plic(Device, type="riscv.sifive.plic", compatible=("sifive,plic-1.0.0", "riscv,plic0"), size=0x60_0000,
+class Plic(Device, type="riscv.sifive.plic", compatible=("sifive,plic-1.0.0", "riscv,plic0"), node="plic", size=0x60_0000,
            access=(4, 4)):
     """Level-triggered sources with priorities, routed to contexts (hart and privilege mode) with thresholds."""
 

@@ -8,7 +8,7 @@ from tinamou.machine.registers import Reg
 FAIL, PASS, RESET = 0x3333, 0x5555, 0x7777
 
 
-class SifiveTest(Device, type="riscv.sifive.test", compatible=("sifive,test1", "sifive,test0", "syscon"),
+class SifiveTest(Device, type="riscv.sifive.test", compatible=("sifive,test1", "sifive,test0", "syscon"), node="test",
                  access=(2, 4)):
     """One register: 0x5555 powers off, 0x3333 does so with an exit status in the upper half, 0x7777 resets."""
 

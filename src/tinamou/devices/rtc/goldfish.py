@@ -9,7 +9,7 @@ from tinamou.machine.lines import line, state
 from tinamou.machine.registers import Reg
 
 
-class GoldfishRtc(Device, type="goldfish_rtc", compatible="google,goldfish-rtc", size=0x24, access=(4, 4)):
+class GoldfishRtc(Device, type="goldfish_rtc", compatible="google,goldfish-rtc", node="rtc", size=0x24, access=(4, 4)):
     """Nanoseconds since 1970 in two halves, and one alarm."""
 
     TIME_LOW = Reg(0x00)

@@ -9,7 +9,7 @@ from tinamou.machine.props import OBJECT, U32, prop
 from tinamou.machine.registers import Bank, Reg
 
 
-class Clint(Device, type="riscv.sifive.clint", compatible=("sifive,clint0", "riscv,clint0"), size=0x1_0000,
+class Clint(Device, type="riscv.sifive.clint", compatible=("sifive,clint0", "riscv,clint0"), node="clint", size=0x1_0000,
             access=(4, 8)):
     """Software and timer interrupts of up to 4095 harts over one 64-bit counter."""
 

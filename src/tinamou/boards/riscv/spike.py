@@ -1,0 +1,50 @@
+"""The `spike` board: the machine of the RISC-V ISA simulator (its README, and `riscv,spike-bare` device tree)."""
+
+from __future__ import annotations
+
+from tinamou.boards.riscv.common import add_clint, add_devices, add_harts, boot, start_tree
+from tinamou.devices.char.htif import Htif
+from tinamou.firmware import loaders
+from tinamou.machine.board import board
+from tinamou.machine.machine import Machine
+from tinamou.machine.memory import KiB
+
+RAM = 0x8000_0000
+HTIF = 0x0100_0000
+
+
+@board("spike", "RISC-V Spike board", arch="riscv", max_cpus=8, cpu="rv64", default=True)
+def spike(m: Machine) -> None:
+    """RAM, CLINT and the host-target interface, at the addresses an ELF file's `tohost` and `fromhost` name."""
+    harts = add_harts(m, "rv64")
+    m.rom(0x0000_1000, 60 * KiB, "riscv.spike.mrom")
+    add_clint(m, 0x0200_0000, 10_000_000)
+    m.ram(RAM, m.settings.ram_size, "riscv.spike.ram")
+    first, swapped = find_htif(m)
+    m.at(HTIF if first is None else first, Htif(chardev=m.serial(0), swapped=swapped, reg_in_fdt=first is None),
+         priority=1, span=0x1000 if first is None else 16)
+
+    tree, soc = start_tree(m, "ucbbar,spike-bare,qemu", "ucbbar,spike-bare-dev", RAM, 10_000_000)
+    add_devices(m, tree, soc)
+    node = soc.children.pop(next(n for n in soc.children if n.startswith("htif")))
+    node.name = "htif"
+    tree.root.children["htif"] = node
+    tree.root.add("chosen", stdout_path="/htif")
+    xlen = harts[0].facts()["xlen"]
+    boot(m, tree, ram_base=RAM, rom_base=0x1000, firmware=f"opensbi-riscv{xlen}-generic-fw_dynamic.elf")
+
+
+def find_htif(m: Machine) -> tuple[int | None, bool]:
+    """(address of the lower of the two symbols, whether that is fromhost) in the ELF file of -bios or -kernel."""
+    for name in (m.settings.kernel, m.settings.bios):
+        if name in (None, "none", "default"):
+            continue
+        try:
+            assert name is not None
+            symbols = loaders.elf(loaders.read_file(name)).symbols
+        except (OSError, loaders.ImageError):
+            continue
+        to, from_ = symbols.get("tohost"), symbols.get("fromhost")
+        if to is not None and from_ is not None and abs(to - from_) == 8:
+            return min(to, from_), from_ < to
+    return None, False

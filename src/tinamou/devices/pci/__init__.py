@@ -1,0 +1,1 @@
+"""PCI hosts, bridges and the base of PCI functions."""
