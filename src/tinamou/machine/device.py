@@ -280,6 +280,9 @@ class Device:
         self._clear(kind)
         for part in self.parts.values():
             part.reset(kind)
+        for bus in self.buses():
+            for child in bus.children:
+                child.reset(kind)
         self.on_reset(kind)
         self.settle()
 

@@ -62,11 +62,10 @@ class CfiFlash01(Device, type="cfi.pflash01", compatible="cfi-flash", node="flas
         self.id = self.name
         self.rom = RomDevice(self.name, self.total, self, endian="big" if self.big_endian else "little",
                              access=(1, 8), implemented=(1, 4))
-        self.rom.buffer[:] = b"\xff" * self.total if self.drive is None else bytes(self.total)
-        if self.drive is not None:
             if self.drive.size != self.total:
                 raise PropertyError(f"device requires {self.total} bytes, block backend provides {self.drive.size} bytes")
             self.drive.read_into(0, [self.rom.buffer])
+        self.used = bytearray(b"\1" if self.drive else b"\0") * self.blocks     # per sector: was it ever written?
         block, n = self.sector // self.chips, self.blocks - 1
         self.table = bytes(0x10) + b"QRY" + bytes([
             1, 0, 0x31, 0, 0, 0, 0, 0,                                      # 13: Intel command set, extended table
@@ -180,11 +179,15 @@ class CfiFlash01(Device, type="cfi.pflash01", compatible="cfi-flash", node="flas
         self.enter(Mode.ARRAY)
 
     def program(self, offset: int, value: int, size: int) -> None:
-        """Programming only clears bits."""
+        """Programming only clears bits. A sector without a drive reads as zeros, but programs like an erased one."""
         if self.read_only:
             self.status |= FAILED & 0x10
             return
         buffer = self.rom.buffer
+        sector = offset // self.sector
+        if not self.used[sector]:
+            self.used[sector] = 1
+            buffer[sector * self.sector : (sector + 1) * self.sector] = b"\xff" * self.sector
         data = value.to_bytes(size, self.rom.io.endian)
         for i, byte in enumerate(data):
             buffer[offset + i] &= byte
@@ -194,6 +197,7 @@ class CfiFlash01(Device, type="cfi.pflash01", compatible="cfi-flash", node="flas
         if self.read_only:
             self.status |= FAILED & 0x20
             return
+        self.used[base // self.sector] = 1
         self.rom.buffer[base : base + self.sector] = b"\xff" * self.sector
         self.changed(base, self.sector)
 
@@ -208,7 +212,11 @@ class CfiFlash01(Device, type="cfi.pflash01", compatible="cfi-flash", node="flas
 
     # --- snapshot and device tree
 
+    def save_more(self) -> dict[str, Any]:
+        return {"used": bytes(self.used)}
+
     def load_more(self, saved: dict[str, Any]) -> None:
+        self.used = bytearray(saved["used"])
         self.pending = [tuple(cycle) for cycle in self.pending]  # type: ignore[misc]
         self.rom.direct = self.mode is Mode.ARRAY
 

@@ -6,7 +6,7 @@ from typing import Any
 
 from tinamou.devices.virtio.core import FEATURES_OK, VERSION_1, Transport, VirtioBus, VirtioDevice, Virtqueue
 from tinamou.machine.bus import Bus
-from tinamou.machine.device import Device, ResetKind
+from tinamou.machine.device import Device
 from tinamou.machine.lines import line, state
 from tinamou.machine.memory import BusError
 from tinamou.machine.props import BOOL, STR, prop
@@ -89,10 +89,6 @@ class VirtioMmio(Device, Transport, type="virtio-mmio", compatible="virtio,mmio"
         super().attached(machine)
         for d in self.slot.children:
             d.attached(machine)
-
-    def on_reset(self, kind: ResetKind) -> None:
-        if hasattr(self, "slot") and self.device:
-            self.device.reset(kind)
 
     @property
     def queue(self) -> Virtqueue | None:

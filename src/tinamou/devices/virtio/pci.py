@@ -80,7 +80,6 @@ class VirtioPci(PciFunction, Transport):
 
     def on_reset(self, kind: ResetKind) -> None:
         super().on_reset(kind)
-        self.virtio.reset(kind)
         self.raised = False
 
     @property

@@ -44,6 +44,7 @@ class VirtioSerial(VirtioDevice, type="virtio-serial-device", category="Input"):
 
     columns = state(0)
     rows = state(0)
+    driver_ready = state(False)         # the driver asked for the ports
 
     def setup(self) -> None:
         super().setup()
@@ -94,13 +95,13 @@ class VirtioSerial(VirtioDevice, type="virtio-serial-device", category="Input"):
         port.serial = self
         if self.machine is not None:
             port.attached(self.machine)
-        if self.has(MULTIPORT):
+        if self.driver_ready:
             self.tell(port.nr, ADD, 1)
 
     def remove_port(self, port: SerialPort) -> None:
         del self.ports[port.nr]
         port.serial = None
-        if self.has(MULTIPORT):
+        if self.driver_ready:
             self.tell(port.nr, REMOVE, 1)
 
     def queue_of(self, port: int) -> int:
@@ -171,6 +172,7 @@ class VirtioSerial(VirtioDevice, type="virtio-serial-device", category="Input"):
 
     def heard(self, number: int, event: int, value: int) -> None:
         if event == READY:
+            self.driver_ready = bool(value)
             for n in sorted(self.ports):
                 self.tell(n, ADD, 1)
             return
@@ -190,7 +192,7 @@ class VirtioSerial(VirtioDevice, type="virtio-serial-device", category="Input"):
                 port.chardev.accept_input()
 
     def on_restart(self) -> None:
-        self.control_waiting = []
+        self.control_waiting, self.driver_ready = [], False
         for p in self.ports.values():
             p.guest_open = False
 
@@ -225,7 +227,7 @@ class SerialPort(Device, type="virtserialport", bus="virtio-serial-bus", categor
     def event(self, what: str) -> None:
         if what in ("opened", "closed") and not self.console:
             self.host_open = what == "opened"
-            if getattr(self, "serial", None) is not None and self.serial is not None:
+            if self.serial is not None and self.serial.driver_ready:
                 self.serial.tell(self.nr, OPEN, int(self.host_open))
 
 
