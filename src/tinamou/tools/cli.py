@@ -36,11 +36,12 @@ def complain(message: str, *hints: str) -> None:
 
 
 class Args:
-    """Parsed options: `args["f"]` the last value, `args.all("o")` all, `name in args`; and `args.files`."""
+    """Parsed options: `args["f"]` the last value, `args.all("o")` all, `name in args`, `args.files`, and `args.order`."""
 
     def __init__(self) -> None:
         self.values: dict[str, list[str]] = {}
         self.files: list[str] = []
+        self.order: list[tuple[str, str]] = []
 
     def __contains__(self, name: str) -> bool:
         return name in self.values
@@ -85,6 +86,7 @@ def getopt(argv: Sequence[str], spec: str) -> Args:
             elif eq and not takes:
                 raise usage_error(f"unrecognized option '{word}'")
             args.values.setdefault(key, []).append(value)
+            args.order.append((key, value))
         elif word.startswith("-") and len(word) > 1:
             letters = word[1:]
             while letters:
@@ -99,6 +101,7 @@ def getopt(argv: Sequence[str], spec: str) -> Args:
                     value = letters or rest.pop(0)
                     letters = ""
                 args.values.setdefault(key, []).append(value)
+                args.order.append((key, value))
         else:
             args.files.append(word)
     return args

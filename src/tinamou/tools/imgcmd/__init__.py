@@ -35,7 +35,9 @@ def run_command(name: str, argv: Sequence[str]) -> int:
     graph.warn = lambda message: complain(f"warning: {message}")  # type: ignore[method-assign]
     code = 1
     try:
-        args = getopt(argv, command.OPTIONS)
+        last = list(argv[-1:]) if getattr(command, "LAST_IS_PLAIN", False) and argv[-1:] not in (["-h"], ["--help"]) else []
+        args = getopt(argv[: len(argv) - len(last)], command.OPTIONS)
+        args.files += last
         if "h" in args:
             from tinamou.tools.img import show_help
 

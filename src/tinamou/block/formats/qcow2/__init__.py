@@ -105,6 +105,23 @@ class Qcow2(Format, name="qcow2"):
         lazy_refcounts = opt.flag("Postpone refcount updates", False)
         refcount_bits = opt.number("Width of a reference count entry in bits", 16)
 
+    class Amend(Options):
+        """What `amend -o` can change."""
+
+        compat = opt.text("Compatibility level (v2 [0.10] or v3 [1.1])")
+        backing_file = opt.text("File name of a base image")
+        backing_fmt = opt.text("Image format of the base image")
+        data_file = opt.text("File name of an external data file")
+        data_file_raw = opt.flag("The external data file must stay valid as a raw image")
+        lazy_refcounts = opt.flag("Postpone refcount updates")
+        refcount_bits = opt.number("Width of a reference count entry in bits")
+        size = opt.size("Virtual disk size")
+        encrypt_state = opt.text("Select new state of affected keyslots (active/inactive)", key="encrypt.state")
+        encrypt_new_secret = opt.text("New secret to set in the matching keyslots. Empty string to erase", key="encrypt.new-secret")
+        encrypt_old_secret = opt.text("Select all keyslots that match this password", key="encrypt.old-secret")
+        encrypt_keyslot = opt.number("Select a single keyslot to modify explicitly", key="encrypt.keyslot")
+        encrypt_iter_time = opt.number("Time to spend in PBKDF in milliseconds", key="encrypt.iter-time")
+
     opts: Open
 
     # Opening
@@ -963,20 +980,20 @@ class Qcow2(Format, name="qcow2"):
     def info(self) -> dict[str, Any]:
         header = self.header
         out: dict[str, Any] = {"compat": "1.1" if header.version >= 3 else "0.10"}
+        out["compression-type"] = self.packed_kind
         if header.version >= 3:
-            out["compression-type"] = self.packed_kind
             out["lazy-refcounts"] = bool(header.compatible_features & q.LAZY_REFCOUNTS)
-        if self.external and self.data_file_name is not None:
-            out["data-file"] = self.data_file_name
+        if self.bitmaps_extension is not None:
+            out["bitmaps"] = [bitmap.describe() for bitmap in self.bitmaps()]
         out["refcount-bits"] = 1 << header.refcount_order
-        if self.external:
-            out["data-file-raw"] = self.data_raw
         if header.crypt_method:
             from .encryption import describe
 
             out["encrypt"] = describe(self)
-        if self.bitmaps_extension is not None:
-            out["bitmaps"] = [bitmap.describe() for bitmap in self.bitmaps()]
+        if self.external:
+            if self.data_file_name is not None:
+                out["data-file"] = self.data_file_name
+            out["data-file-raw"] = self.data_raw
         if header.version >= 3:
             out["corrupt"] = bool(header.incompatible_features & q.CORRUPT)
             out["extended-l2"] = self.extended
@@ -1043,6 +1060,58 @@ class Qcow2(Format, name="qcow2"):
         from .creation import amend
 
         amend(self, options, options.given, force, progress)
+
+    def make_empty(self) -> None:
+        """Forget all of the disk's contents, so that the backing file shows everywhere."""
+        from .creation import drop
+
+        with self.lock:
+            end = -(-self.size // self.cluster_size) * self.cluster_size
+            drop(self, 0, end)
+            self.flush_metadata()
+
+    def add_bitmap(self, name: str, granularity: int | None = None, enabled: bool = True) -> None:
+        from .bitmaps import add
+
+        with self.lock:
+            add(self, name, granularity, enabled)
+
+    def remove_bitmap(self, name: str) -> None:
+        from .bitmaps import remove
+
+        with self.lock:
+            remove(self, name)
+
+    def change_bitmap(self, name: str, action: str) -> None:
+        """`clear`, `enable` or `disable` a bitmap."""
+        from .bitmaps import change
+
+        with self.lock:
+            change(self, name, action)
+
+    def merge_bitmap(self, name: str, source: Node, source_name: str) -> None:
+        """Add to bitmap `name` what the bitmap `source_name` of another image (or this one) has marked."""
+        from .bitmaps import merge_into
+
+        with self.lock:
+            merge_into(self, name, source, source_name)
+
+    def copy_bitmap(self, bitmap: Bitmap, source: Node) -> None:
+        """The same bitmap in this image, not enabled."""
+        from .bitmaps import add, save
+
+        with self.lock:
+            new = add(self, bitmap.name, 1 << bitmap.granularity_bits, bitmap.enabled)
+            new.merge(bitmap)
+            save(self, new)
+
+    @classmethod
+    def measure_bitmaps(cls, options: Any, source: Any) -> int | None:
+        """Bytes the bitmaps of `source` will take; None when the new image cannot have any."""
+        from .bitmaps import measure
+        from .creation import parse_version
+
+        return measure(options, source) if parse_version(options.compat) >= 3 else None
 
     @property
     def look_below(self) -> bool:  # type: ignore[override]

@@ -296,10 +296,10 @@ def add(image: Qcow2, name: str, granularity: int | None, enabled: bool = True) 
         raise BlockError("Cannot store dirty bitmaps in qcow2 v2 files")
     if granularity is None:
         granularity = max(4096, min(65536, image.cluster_size))
-    if granularity < 512 or granularity > 1 << 31 or granularity & (granularity - 1):
-        if granularity & (granularity - 1) or not granularity:
-            raise BlockError("Granularity must be power of 2")
-        raise BlockError("Granularity must be at least 512" if granularity < 512 else "Granularity is too large")
+    if granularity < 512 or granularity & (granularity - 1):
+        raise BlockError("Granularity must be power of 2 and at least 512")
+    if granularity > 1 << 31:
+        raise BlockError("Granularity exceeds maximum (2147483648 bytes)")
     if not name:
         raise BlockError("Bitmap name cannot be empty")
     if any(b.name == name for b in image.bitmaps()):
@@ -327,6 +327,47 @@ def remove(image: Qcow2, name: str) -> None:
     free_data(image, b)
     image.flush_metadata()
     image.refs.write()
+
+
+def change(image: Qcow2, name: str, action: str) -> None:
+    b = usable(image, name)
+    if action == "clear":
+        b.clear()
+        save(image, b)
+        return
+    if action == "enable":
+        b.flags |= BITMAP_AUTO
+    else:
+        b.flags &= ~BITMAP_AUTO
+    save(image, b)
+
+
+def merge_into(image: Qcow2, name: str, source: Any, source_name: str) -> None:
+    target = usable(image, name)
+    if not hasattr(source, "bitmaps"):
+        raise BlockError(f"Dirty bitmap '{source_name}' not found")
+    other = usable(source, source_name)
+    if other.image.size != image.size:
+        raise BlockError(
+            f"Bitmaps are of different sizes (destination size is {image.size} and source size is {other.image.size}) and can't be merged"
+        )
+    target.merge(other)
+    save(image, target)
+
+
+def measure(options: Any, source: Any) -> int:
+    """Bytes for the bitmaps of `source` in an image with the cluster size of `options`."""
+    cluster: int = options.cluster_size
+    total: int = 0
+    directory = 0
+    for b in source.bitmaps():
+        if b.inconsistent:
+            continue
+        length = -(-b.length // 8)
+        clusters = -(-length // cluster)
+        total += clusters * cluster + -(-clusters * 8 // cluster) * cluster
+        directory += -(-(BitmapEntry.packed_size + len(b.name.encode())) // 8) * 8
+    return total + -(-directory // cluster) * cluster
 
 
 def save(image: Qcow2, bitmap: Bitmap) -> None:

@@ -221,7 +221,7 @@ def grow_l1(image: Qcow2, entries: int) -> None:
     if entries <= len(image.l1):
         return
     if entries * 8 > q.MAX_L1_BYTES:
-        raise BlockError("Image size too large for file format")
+        raise BlockError("Failed to grow the L1 table: File too large")
     image.flush_metadata()
     l1 = image.l1[:]
     l1.extend([0] * (entries - len(l1)))
@@ -439,15 +439,6 @@ def amend(image: Qcow2, options: Any, given: set[str], force: bool, progress: Ca
     header = image.header
     version = parse_version(options.compat) if "compat" in given else header.version
     refcount_bits = options.refcount_bits if "refcount_bits" in given else 1 << header.refcount_order
-    for key, now, what in (
-        ("cluster_size", image.cluster_size, "cluster size"),
-        ("compression_type", image.packed_kind, "compression type"),
-        ("extended_l2", image.extended, "extended_l2"),
-    ):
-        if key in given and getattr(options, key) != now:
-            raise BlockError(f"Changing the {what} is not supported")
-    if "preallocation" in given:
-        raise BlockError("Cannot change preallocation mode")
     if any(key.startswith("encrypt") for key in given):
         from .encryption import amend_encryption
 
@@ -486,7 +477,8 @@ def amend(image: Qcow2, options: Any, given: set[str], force: bool, progress: Ca
     if "backing_file" in given or "backing_fmt" in given:
         name: str | None = options.backing_file if "backing_file" in given else image.backing_file
         fmt = options.backing_fmt if "backing_fmt" in given else image.backing_format
-        change_backing(image, name, fmt)
+        if (name, fmt) != (image.backing_file, image.backing_format):
+            raise BlockError("Cannot amend the backing file", "You can use 'qemu-img rebase' instead.")
     if "size" in given and options.size != image.size:
         resize(image, options.size)
     rewrite_header(image)
