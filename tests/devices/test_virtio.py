@@ -81,7 +81,7 @@ def start(kind, modern, device_class, pci_class, features=0, **props):
 @pytest.mark.parametrize("kind,modern", TRANSPORTS)
 def test_block_requests(kind, modern):
     disk = Disk()
-    m, device, d = start(kind, modern, VirtioBlk, VirtioBlkPci, drive=disk, serial="abc")
+    m, _device, d = start(kind, modern, VirtioBlk, VirtioBlkPci, drive=disk, serial="abc")
     q = d.queue(0, RAM, 8 if kind == "mmio" or modern else 256)
     d.start()
     assert int.from_bytes(d.config(8), "little") == disk.size // 512
@@ -112,7 +112,7 @@ def test_block_requests(kind, modern):
 def test_discard_and_write_zeroes():
     disk = Disk()
     disk.data[:] = b"x" * disk.size
-    m, device, d = start("mmio", True, VirtioBlk, VirtioBlkPci, 1 << 13 | 1 << 14, drive=disk)
+    m, _device, d = start("mmio", True, VirtioBlk, VirtioBlkPci, 1 << 13 | 1 << 14, drive=disk)
     q = d.queue(0, RAM, 8)
     d.start()
     for op in (11, 13):
@@ -125,7 +125,7 @@ def test_discard_and_write_zeroes():
 
 def test_indirect_and_event_index():
     disk = Disk()
-    m, device, d = start("mmio", True, VirtioBlk, VirtioBlkPci, 1 << INDIRECT_DESC | 1 << EVENT_IDX, drive=disk)
+    m, _device, d = start("mmio", True, VirtioBlk, VirtioBlkPci, 1 << INDIRECT_DESC | 1 << EVENT_IDX, drive=disk)
     q = d.queue(0, RAM, 8)
     d.start()
     assert d.offered >> INDIRECT_DESC & 1 and d.offered >> EVENT_IDX & 1
@@ -140,9 +140,9 @@ def test_indirect_and_event_index():
 
 
 def test_a_broken_driver_breaks_only_the_device():
-    for flags, length, chain in ((4, 24, 1), (1, 16, 1), (0, 16, 1), (2, 1, 1)):
+    for flags, length, _chain in ((4, 24, 1), (1, 16, 1), (0, 16, 1), (2, 1, 1)):
         disk = Disk()
-        m, device, d = start("mmio", True, VirtioBlk, VirtioBlkPci, 1 << INDIRECT_DESC, drive=disk)
+        m, _device, d = start("mmio", True, VirtioBlk, VirtioBlkPci, 1 << INDIRECT_DESC, drive=disk)
         log = []
         m.log.items, m.log.sink = {"guest_errors"}, log.append
         q = d.queue(0, RAM, 8)
@@ -158,7 +158,7 @@ def test_a_broken_driver_breaks_only_the_device():
 @settings(max_examples=60, deadline=None)
 @given(st.binary(min_size=128, max_size=128), st.binary(min_size=22, max_size=22), st.integers(0, 3))
 def test_any_ring_content_is_survived(desc, avail, features):
-    m, device, d = start("mmio", True, VirtioBlk, VirtioBlkPci, (features & 1) << INDIRECT_DESC | (features >> 1) << EVENT_IDX,
+    m, _device, d = start("mmio", True, VirtioBlk, VirtioBlkPci, (features & 1) << INDIRECT_DESC | (features >> 1) << EVENT_IDX,
                          drive=Disk(4096))
     q = d.queue(0, RAM, 8)
     d.start()
@@ -218,7 +218,7 @@ def test_pci_identity_and_slots():
 
 @pytest.mark.parametrize("kind,modern", TRANSPORTS)
 def test_rng(kind, modern):
-    m, device, d = start(kind, modern, VirtioRng, VirtioRngPci)
+    m, _device, d = start(kind, modern, VirtioRng, VirtioRngPci)
     q = d.queue(0, RAM, 8)
     d.start()
     q.add((RAM + 0x10000, 64, True))
@@ -227,7 +227,7 @@ def test_rng(kind, modern):
 
 
 def test_rng_keeps_its_rate():
-    m, device, d = start("mmio", True, VirtioRng, VirtioRngPci, max_bytes=100, period=10)
+    m, _device, d = start("mmio", True, VirtioRng, VirtioRngPci, max_bytes=100, period=10)
     q = d.queue(0, RAM, 8)
     d.start()
     for _ in range(3):

@@ -62,6 +62,7 @@ class CfiFlash01(Device, type="cfi.pflash01", compatible="cfi-flash", node="flas
         self.id = self.name
         self.rom = RomDevice(self.name, self.total, self, endian="big" if self.big_endian else "little",
                              access=(1, 8), implemented=(1, 4))
+        if self.drive is not None:
             if self.drive.size != self.total:
                 raise PropertyError(f"device requires {self.total} bytes, block backend provides {self.drive.size} bytes")
             self.drive.read_into(0, [self.rom.buffer])
