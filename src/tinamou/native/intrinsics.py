@@ -77,6 +77,8 @@ def _rotr(g: Lower, x: Value, n: Value) -> Value:
 
 def _divide(g: Lower, instruction: str, a: Value, b: Value) -> Value:
     t = _word(a if isinstance(a, V) else b)[1]
+    g.inside(a, t)
+    g.inside(b, t)
     x, y = g.ref(a, t), g.nonzero(b, g.ref(b, t), t)
     if not t.signed:
         return V(t, g.value(f"u{instruction} i{t.bits} {x}, {y}"))
@@ -113,6 +115,15 @@ def _likely(g: Lower, c: Value) -> Value:
 @lowering(ops.unlikely)
 def _unlikely(g: Lower, c: Value) -> Value:
     return _weighted(g, c, -1)
+
+
+@lowering(ops.static_assert)
+def _static_assert(g: Lower, condition: Value, message: Value) -> Value:
+    if not isinstance(condition, Const) or not isinstance(message, Const):
+        raise Broken("static_assert() is of constants")
+    if not condition.value:
+        raise Broken(str(message.value))
+    return Const(None)
 
 
 def pointer(g: Lower, address: Value) -> str:

@@ -13,29 +13,27 @@ import builtins
 import inspect
 import linecache
 import operator
+import re
 import textwrap
 import types
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from collections.abc import Callable
 from dataclasses import dataclass, field
 from typing import Any, TypeVar, get_args, get_origin, get_type_hints
 
 from .types import Array, Field, Layout, Struct, Word, i64, u64
 
+_LABELS = re.compile(r"label %([^\s,]+)")
 Type = type[Word] | type[bool] | type[Struct] | Layout
 
 
-class CompileError(Exception):
-    """Source outside the subset: names the file, the line and the rule."""
-
-    def __init__(self, rule: str, file: str, line: int, text: str = "", through: tuple[str, ...] = ()) -> None:
-        via = "".join(f"\n  expanded from {t}" for t in through)
-        super().__init__(f"{file}:{line}: {rule}\n    {text.strip()}{via}")
-        self.rule, self.file, self.line = rule, file, line
+class CompileError(SyntaxError):
+    """Source outside the subset: file, line, place in the line and the rule, as Python shows its own errors."""
 
 
 class Broken(Exception):
     """A rule is broken at the node being lowered; becomes a CompileError with its place."""
+
+    node: ast.AST | None = None  # where, when it is not the statement at hand
 
 
 @dataclass(frozen=True)
@@ -46,6 +44,7 @@ class V:
     ref: str
     top: int | None = None
     weight: int = 0  # of a bool: 1 likely, -1 unlikely
+    counted: bool = False  # the variable of a loop over range(): an int in CPython
 
 
 @dataclass(frozen=True)
@@ -75,6 +74,33 @@ class Variable:
 
     type: type[Word] | type[bool]
     slot: str
+    counted: bool = False
+
+
+@dataclass(frozen=True)
+class Lost:
+    """What a name is behind a place where paths meet that gave it different values."""
+
+
+LOST = Lost()
+Names = dict[str, "Value | Variable | Lost"]
+
+
+@dataclass
+class Loop:
+    """Where `continue` and `break` go, and what the names were where they stand."""
+
+    again: str
+    end: str
+    continues: list[Names] = field(default_factory=list)
+    breaks: list[Names] = field(default_factory=list)
+
+
+def same(a: object, b: object) -> bool:
+    """The same value for code behind the place where both paths meet."""
+    if isinstance(a, Const) and isinstance(b, Const):
+        return a.value is b.value or (type(a.value) is type(b.value) and a.value == b.value)
+    return a == b
 
 
 def llvm(t: Type) -> str:
@@ -91,6 +117,11 @@ def literal(value: int, t: type[Word] | type[bool]) -> str:
     return str(v - (1 << t.bits) if v >> (t.bits - 1) else v)  # type: ignore[union-attr]
 
 
+def bounded(t: type[Word] | type[bool], top: int | None) -> int | None:
+    """An upper bound of a word of this type, unless that may be a negative number."""
+    return top if t is bool or top is None or top <= t.mask >> t.signed else None  # type: ignore[union-attr]
+
+
 def is_word(t: object) -> bool:
     """A word of a known width."""
     return isinstance(t, type) and issubclass(t, Word) and t.bits > 0
@@ -104,6 +135,7 @@ class Source:
     tree: ast.FunctionDef
     file: str
     first: int
+    indent: int
     hints: dict[str, Any]
     defaults: dict[str, Any]
     space: dict[str, Any]
@@ -114,7 +146,7 @@ class Source:
 
 
 _sources: dict[tuple[Any, int], Source] = {}
-_trees: dict[types.CodeType, tuple[ast.FunctionDef, str, int]] = {}
+_trees: dict[types.CodeType, tuple[ast.FunctionDef, str, int, int]] = {}
 
 
 def source_of(function: Callable[..., Any]) -> Source:
@@ -122,11 +154,20 @@ def source_of(function: Callable[..., Any]) -> Source:
     if key not in _sources:
         code = function.__code__
         if code not in _trees:
-            lines, first = inspect.getsourcelines(function)
-            tree = ast.parse(textwrap.dedent("".join(lines)))
-            (node,) = (n for n in tree.body if isinstance(n, ast.FunctionDef))
-            _trees[code] = (node, code.co_filename, first)
-        node, file, first = _trees[code]
+            try:
+                lines, first = inspect.getsourcelines(function)
+            except OSError:
+                raise Broken(f"{function.__qualname__}() has no source text") from None
+            text = "".join(lines)
+            tree = ast.parse(textwrap.dedent(text))
+            found = [n for n in tree.body if isinstance(n, ast.FunctionDef)]
+            if len(found) != 1:
+                raise Broken(f"{function.__qualname__} is no function made by def")
+            a = found[0].args
+            if a.vararg or a.kwarg or a.kwonlyargs or a.posonlyargs:
+                raise Broken(f"{found[0].name}() has parameters other than plain ones")
+            _trees[code] = (found[0], code.co_filename, first, len(text) - len(text.lstrip()))
+        node, file, first, indent = _trees[code]
         names = [a.arg for a in node.args.args]
         given = function.__defaults__ or ()
         defaults = dict(zip(names[len(names) - len(given) :], given, strict=True))
@@ -134,7 +175,11 @@ def source_of(function: Callable[..., Any]) -> Source:
         if function.__closure__:
             cells = zip(code.co_freevars, function.__closure__, strict=True)
             space = {**space, **{n: c.cell_contents for n, c in cells}}
-        _sources[key] = Source(function, node, file, first, get_type_hints(function, localns=None), defaults, space)
+        try:
+            hints = get_type_hints(function, localns=None)
+        except NameError as error:
+            raise Broken(f"an annotation of {node.name}(): {error}") from None
+        _sources[key] = Source(function, node, file, first, indent, hints, defaults, space)
     return _sources[key]
 
 
@@ -184,6 +229,7 @@ class Unit:
     exports: list[str] = field(default_factory=list)
     done: dict[Any, Outlined] = field(default_factory=dict)
     names: set[str] = field(default_factory=set)
+    doing: set[Any] = field(default_factory=set)  # outlined functions on the way
     linkage: str = "internal"  # of outlined functions
     external: Callable[[str], Outlined | None] = lambda symbol: None  # functions that another image has
 
@@ -223,7 +269,8 @@ def outline(unit: Unit, src: Source, args: list[Value | None], symbol: str, conv
         if is_word(hint):
             t = hint
         if not (isinstance(t, Layout) or (isinstance(t, type) and issubclass(t, (Word, bool, Struct)))):
-            raise CompileError(f"parameter {name} has no type for compiled code", src.file, src.first)
+            scope.node = next(a for a in src.tree.args.args if a.arg == name)
+            raise scope.error(Broken(f"parameter {name} has no type for compiled code"))
         ext = ""
         if convention == "" and isinstance(t, type) and issubclass(t, Word) and t.bits < 32:
             ext = " signext" if t.signed else " zeroext"
@@ -237,6 +284,7 @@ def outline(unit: Unit, src: Source, args: list[Value | None], symbol: str, conv
     g.own_parameters(scope)
     g.result_type(scope)
     g.block(src.tree.body)
+    g.ends(scope)
     g.place("ret")
     if isinstance(scope.slots, list):
         done.result = tuple(s.type for s in scope.slots)
@@ -270,14 +318,31 @@ def quoted(symbol: str) -> str:
 class Scope:
     """The names of one expanded function."""
 
-    def __init__(self, src: Source, names: dict[str, Value | Variable]) -> None:
+    def __init__(self, src: Source, names: Names) -> None:
         self.src, self.names = src, names
         self.typevars: dict[Any, type] = {}
         self.slots: Variable | list[Variable] | None = None
         self.result: Value | None = None
         self.result_label = ""
-        self.loops: list[tuple[str, str]] = []
-        self.line = 0
+        self.loops: list[Loop] = []
+        self.assigned: dict[str, ast.AST] = {}  # where a name was last assigned
+        self.node: Any = src.tree  # the statement at hand
+
+    def error(self, broken: Broken, *through: Scope) -> CompileError:
+        src = self.src
+        at: Any = broken.node or self.node
+        line = src.first + at.lineno - 1
+        last = src.first + (at.end_lineno or at.lineno) - 1
+        if isinstance(at, (ast.FunctionDef, ast.If, ast.While, ast.For, ast.Match)):  # not the whole block
+            last, end = line, 0
+        else:
+            end = src.indent + at.end_col_offset + 1
+        text = linecache.getline(src.file, line)
+        place: Any = src.file, line, src.indent + at.col_offset + 1, text, last, end
+        error = CompileError(str(broken), place)
+        for s in through:
+            error.add_note(f'  expanded from File "{s.src.file}", line {s.src.first + s.node.lineno - 1}, in {s.src.tree.name}')
+        return error
 
 
 BINARY: dict[type[ast.operator], tuple[Callable[[Any, Any], Any], str]] = {
@@ -307,6 +372,7 @@ class Lower:
 
     def __init__(self, unit: Unit, hooks: Hooks, name: str) -> None:
         self.unit, self.hooks, self.name = unit, hooks, name
+        self.used: set[str] = set()  # labels that something branches to
         self.entry: list[str] = []
         self.lines: list[str] = []
         self.count = 0
@@ -319,6 +385,8 @@ class Lower:
     def emit(self, text: str) -> None:
         if not self.ended:
             self.lines.append("  " + text)
+            if "label %" in text:
+                self.used.update(_LABELS.findall(text))
 
     def value(self, text: str) -> str:
         self.count += 1
@@ -331,8 +399,10 @@ class Lower:
         return f"{self.prefix}L{self.count}"
 
     def place(self, label: str) -> None:
-        if not self.ended:
-            self.lines.append(f"  br label %{label}")
+        """Begin a block.  What nothing branches to is left out: code stays ended."""
+        if self.ended and label not in self.used:
+            return
+        self.emit(f"br label %{label}")
         self.lines.append(f"{label}:")
         self.ended = False
 
@@ -349,11 +419,11 @@ class Lower:
         self.emit(text)
         self.ended = True
 
-    def variable(self, t: type[Word] | type[bool]) -> Variable:
+    def variable(self, t: type[Word] | type[bool], counted: bool = False) -> Variable:
         self.count += 1
         slot = f"%{self.prefix}v{self.count}"
         self.entry.append(f"  {slot} = alloca {llvm(t)}")
-        return Variable(t, slot)
+        return Variable(t, slot, counted)
 
     def load(self, v: Variable) -> str:
         return self.value(f"load {llvm(v.type)}, ptr {v.slot}")
@@ -378,15 +448,36 @@ class Lower:
             raise Broken(f"a {name_of(v.type)} where a {t.__name__} is needed: convert it")
         return v.ref
 
+    def lasting(self, v: Value, t: type[Word] | type[bool]) -> str:
+        """The value where CPython would keep an int: as an operand of type t, which it must have already."""
+        if isinstance(v, V) and v.counted:
+            raise Broken(f"the variable of a loop is an int in CPython: write {t.__name__}(...)")
+        if isinstance(v, Const) and isinstance(v.value, int) and not (t is bool and isinstance(v.value, bool)):
+            raise Broken(f"{v.value!r} stays an int in CPython: write {t.__name__}({v.value!r})")
+        return self.ref(v, t)
+
+    def inside(self, v: Value, t: type[Word]) -> None:
+        """A constant operand must be a number of the other operand's type, where wrapping it would change the result."""
+        if isinstance(v, Const) and isinstance(v.value, int) and int(t(v.value)) != int(v.value):
+            raise Broken(f"{v.value} is outside {t.__name__}")
+
+    def evaluate(self, f: Callable[..., Any], *args: Any, **named: Any) -> Any:
+        """Python's own result for constants."""
+        try:
+            return f(*args, **named)
+        except Exception as error:
+            raise Broken(f"{type(error).__name__}: {error}") from error
+
     def cast(self, v: Value, t: type[Word]) -> V:
         if isinstance(v, Const):
-            return V(t, literal(int(v.value), t), int(v.value) & t.mask)
+            n: int = self.evaluate(lambda: int(t(v.value)))
+            return V(t, literal(n, t), bounded(t, n & t.mask))
         if not isinstance(v, V) or not (v.type is bool or is_word(v.type)):
             raise Broken(f"{t.__name__}() converts words, bools and integer constants")
         if v.type is bool:
             return V(t, self.value(f"zext i1 {v.ref} to i{t.bits}"), 1)
         s: type[Word] = v.type  # type: ignore[assignment]
-        top = v.top if v.top is not None and v.top <= t.mask else (s.mask if not s.signed and s.bits <= t.bits else None)
+        top = bounded(t, v.top if v.top is not None else None if s.signed else s.mask)
         if s.bits == t.bits:
             return V(t, v.ref, top)
         if s.bits > t.bits:
@@ -403,7 +494,11 @@ class Lower:
             return V(bool, self.value(f"icmp ne {llvm(v.type)} {v.ref}, 0"))
         raise Broken("only words, bools and constants are true or false")
 
-    def bind_typevar(self, scope: Scope, hint: Any, v: Value | Variable) -> None:
+    def test(self, node: ast.expr) -> V | Const:
+        """An expression of which only the truth matters."""
+        return self.truth(self.logic(node, False) if isinstance(node, ast.BoolOp) else self.expr(node))
+
+    def bind_typevar(self, scope: Scope, hint: Any, v: Any) -> None:
         if get_origin(hint) is type and isinstance(v, Const):
             (hint,) = get_args(hint)
             if isinstance(hint, TypeVar):
@@ -432,7 +527,10 @@ class Lower:
 
     def lookup(self, name: str) -> Value | Variable:
         if name in self.scope.names:
-            return self.scope.names[name]
+            found = self.scope.names[name]
+            if isinstance(found, Lost):
+                raise Broken(f"{name} depends on the way that leads here: give it a width at its first assignment")
+            return found
         if name in self.scope.src.space:
             return self.wrap(self.scope.src.space[name])
         if hasattr(builtins, name):
@@ -441,24 +539,27 @@ class Lower:
 
     def wrap(self, value: Any) -> Value:
         if isinstance(value, Word):
-            return V(type(value), literal(value, type(value)), int(value) & value.mask)
+            return V(type(value), literal(value, type(value)), bounded(type(value), int(value) & value.mask))
         return Const(value)
 
     # -- expressions
 
     def expr(self, node: ast.expr) -> Value:
         method: Callable[[Any], Value] | None = getattr(self, "expr_" + type(node).__name__, None)
-        if method is None:
-            raise Broken(f"{type(node).__name__} is outside the subset")
-        self.scope.line = getattr(node, "lineno", self.scope.line)
-        return method(node)
+        try:
+            if method is None:
+                raise Broken(f"{type(node).__name__} is outside the subset")
+            return method(node)
+        except Broken as broken:
+            broken.node = broken.node or node
+            raise
 
     def expr_Constant(self, node: ast.Constant) -> Value:
         return Const(node.value)
 
     def expr_Name(self, node: ast.Name) -> Value:
         v = self.lookup(node.id)
-        return V(v.type, self.load(v)) if isinstance(v, Variable) else v
+        return V(v.type, self.load(v), counted=v.counted) if isinstance(v, Variable) else v
 
     def expr_Tuple(self, node: ast.Tuple) -> Value:
         items = tuple(self.expr(e) for e in node.elts)
@@ -467,27 +568,27 @@ class Lower:
         return Tuple(items)
 
     def expr_Attribute(self, node: ast.Attribute) -> Value:
-        base = self.expr(node.value)
+        return self.attribute(self.expr(node.value), node.attr)
+
+    def attribute(self, base: Value, name: str) -> Value:
         if isinstance(base, Const):
-            if not hasattr(base.value, node.attr):
-                raise Broken(f"{base.value!r} has no {node.attr}")
-            return self.wrap(getattr(base.value, node.attr))
+            return self.wrap(self.evaluate(getattr, base.value, name))
         if not isinstance(base, V) or not isinstance(base.type, type):
-            raise Broken(f"no attribute {node.attr} of this value")
+            raise Broken(f"no attribute {name} of this value")
         if issubclass(base.type, Word):
-            if node.attr in ("bits", "size", "mask", "signed"):
-                return Const(getattr(base.type, node.attr))
-            raise Broken(f"a word has no {node.attr} in compiled code")
-        found = getattr(base.type, node.attr, None)
+            if name in ("bits", "size", "mask", "signed"):
+                return Const(getattr(base.type, name))
+            raise Broken(f"a word has no {name} in compiled code")
+        found = getattr(base.type, name, None)
         if isinstance(found, Field):
             special = self.hooks.get_field(self, base, found)
             return special if special is not None else self.fetch(found.layout, self.offset(base.ref, found.offset))
-        if node.attr == "address":
+        if name == "address":
             return V(u64, self.value(f"ptrtoint ptr {base.ref} to i64"))
         if isinstance(found, types.FunctionType):
             return Method(found, base)
         if found is None:
-            raise Broken(f"{base.type.__name__} has no {node.attr}")
+            raise Broken(f"{base.type.__name__} has no {name}")
         return self.wrap(found)
 
     def offset(self, ref: str, by: int) -> str:
@@ -514,9 +615,9 @@ class Lower:
     def expr_Subscript(self, node: ast.Subscript) -> Value:
         base, index = self.expr(node.value), self.expr(node.slice)
         if isinstance(base, Const) and isinstance(index, Const):
-            return self.wrap(base.value[index.value])
+            return self.wrap(self.evaluate(operator.getitem, base.value, index.value))
         if isinstance(base, Tuple) and isinstance(index, Const):
-            part: Value = base.items[index.value]
+            part: Value = self.evaluate(operator.getitem, base.items, index.value)
             return part
         if isinstance(base, V):
             return self.fetch(*self.element(base, index))
@@ -530,7 +631,9 @@ class Lower:
             raise Broken(f"{op.__name__} is outside the subset")
         python, instruction = BINARY[op]
         if isinstance(a, Const) and isinstance(b, Const):
-            return self.wrap(python(a.value, b.value))
+            return self.wrap(self.evaluate(python, a.value, b.value))
+        if all(isinstance(v, Const) or (isinstance(v, V) and v.counted) for v in (a, b)):
+            raise Broken("the variable of a loop is an int in CPython: give it a width, u64(i), before computing with it")
         if op in (ast.LShift, ast.RShift):
             return self.shift(op, a, b)
         t = a.type if isinstance(a, V) else b.type if isinstance(b, V) else None
@@ -542,6 +645,8 @@ class Lower:
         if op in (ast.FloorDiv, ast.Mod):
             if t.signed:
                 raise Broken("signed words divide by quot() and rem()")
+            self.inside(a, t)
+            self.inside(b, t)
             y = self.nonzero(b, y, t)
         tops = [int(v.value) & t.mask if isinstance(v, Const) else v.top for v in (a, b) if isinstance(v, (Const, V))]
         top = None
@@ -550,7 +655,7 @@ class Lower:
         elif op is ast.BitAnd:
             top = min((k for k in tops if k is not None and k < 1 << t.bits - 1), default=None)
         elif op is ast.BitOr and None not in tops:
-            top = (1 << max(tops).bit_length()) - 1  # type: ignore[type-var,union-attr]
+            top = bounded(t, (1 << max(tops).bit_length()) - 1)  # type: ignore[type-var,union-attr]
         elif op in (ast.Add, ast.Mult) and None not in tops and python(*tops) <= t.mask >> t.signed:
             top = python(*tops)
         elif op is ast.Mod and tops[1]:
@@ -572,9 +677,9 @@ class Lower:
         t: type[Word] = a.type  # type: ignore[assignment]
         instruction = "shl" if op is ast.LShift else "ashr" if t.signed else "lshr"
         if isinstance(b, Const):
+            if not isinstance(b.value, int) or b.value < 0:
+                raise Broken(f"shift by {b.value!r}")
             n = int(b.value)
-            if n < 0:
-                raise Broken("shift by a negative amount")
             top = None
             if op is ast.RShift and not t.signed:
                 top = (a.top if a.top is not None else t.mask) >> n
@@ -603,15 +708,18 @@ class Lower:
         return V(t, self.value(f"select i1 {over}, i{t.bits} 0, i{t.bits} {shifted}"), top)
 
     def expr_UnaryOp(self, node: ast.UnaryOp) -> Value:
+        if isinstance(node.op, ast.Not):
+            c = self.test(node.operand)
+            if isinstance(c, Const):
+                return Const(not c.value)
+            return V(bool, self.value(f"xor i1 {c.ref}, true"), weight=-c.weight)
         v = self.expr(node.operand)
         if isinstance(v, Const):
-            return self.wrap(UNARY[type(node.op)](v.value))
-        if isinstance(node.op, ast.Not):
-            c = self.truth(v)
-            assert isinstance(c, V)
-            return V(bool, self.value(f"xor i1 {c.ref}, true"), weight=-c.weight)
+            return self.wrap(self.evaluate(UNARY[type(node.op)], v.value))
         if not isinstance(v, V) or not is_word(v.type):
             raise Broken("arithmetic is on words and constants")
+        if v.counted:
+            raise Broken("the variable of a loop is an int in CPython: give it a width, u64(i), before computing with it")
         if isinstance(node.op, ast.USub):
             return V(v.type, self.value(f"sub {llvm(v.type)} 0, {v.ref}"))
         if isinstance(node.op, ast.Invert):
@@ -619,30 +727,35 @@ class Lower:
         return v
 
     def expr_Compare(self, node: ast.Compare) -> Value:
-        left, result = self.expr(node.left), None
-        for op, right_node in zip(node.ops, node.comparators, strict=True):
+        """One after the other, up to the first that fails, as Python does."""
+        left, slot, end = self.expr(node.left), None, self.label()
+        result: V | Const = Const(True)
+        for k, (op, right_node) in enumerate(zip(node.ops, node.comparators, strict=True)):
             right = self.expr(right_node)
-            one = self.compare(type(op), left, right)
-            result = one if result is None else self.both(result, one)
-            left = right
-        assert result is not None
-        return result
-
-    def both(self, a: V | Const, b: V | Const) -> V | Const:
-        if isinstance(a, Const):
-            return b if a.value else a
-        if isinstance(b, Const):
-            return a if b.value else b
-        return V(bool, self.value(f"and i1 {a.ref}, {b.ref}"))
+            result, left = self.compare(type(op), left, right), right
+            if isinstance(result, Const):
+                if not result.value or k == len(node.ops) - 1:
+                    break
+                continue
+            if k < len(node.ops) - 1:
+                slot, more = slot or self.variable(bool), self.label()
+                self.set(slot, result.ref)
+                self.branch_if(result, more, end)
+                self.place(more)
+        if slot is None:
+            return result
+        self.set(slot, self.ref(result, bool))
+        self.place(end)
+        return V(bool, self.load(slot))
 
     def compare(self, op: type[ast.cmpop], a: Value, b: Value) -> V | Const:
         python, unsigned, signed = COMPARE[op]
         if isinstance(a, Const) and isinstance(b, Const):
-            return Const(python(a.value, b.value))
+            return Const(self.evaluate(python, a.value, b.value))
         if not unsigned:
             if op in (ast.In, ast.NotIn) and isinstance(b, Const) and isinstance(a, V):
                 any_of: V | Const = Const(False)
-                for item in b.value:
+                for item in self.evaluate(list, b.value):
                     hit = self.compare(ast.Eq, a, Const(item))
                     assert isinstance(hit, V)
                     any_of = hit if isinstance(any_of, Const) else V(bool, self.value(f"or i1 {any_of.ref}, {hit.ref}"))
@@ -653,45 +766,49 @@ class Lower:
         t = a.type if isinstance(a, V) else b.type if isinstance(b, V) else None
         if not (isinstance(t, type) and issubclass(t, (Word, bool))):
             raise Broken("comparisons are between words")
-        for v in (a, b):
-            if isinstance(v, Const) and t is not bool and int(t(v.value)) != int(v.value):
-                raise Broken(f"{v.value} is outside {t.__name__}")
+        if t is not bool:
+            self.inside(a, t)  # type: ignore[arg-type]
+            self.inside(b, t)  # type: ignore[arg-type]
         pred = signed if t is not bool and t.signed else unsigned  # type: ignore[union-attr]
         return V(bool, self.value(f"icmp {pred} {llvm(t)} {self.ref(a, t)}, {self.ref(b, t)}"))
 
     def expr_BoolOp(self, node: ast.BoolOp) -> Value:
+        return self.logic(node, True)
+
+    def logic(self, node: ast.BoolOp, value: bool) -> Value:
+        """`and`, `or`: with `value`, what Python gives, which is one of the operands; else only its truth."""
         is_and = isinstance(node.op, ast.And)
         slot: Variable | None = None
         end = self.label()
         weight = 0
         for k, operand in enumerate(node.values):
-            v = self.truth(self.expr(operand))
-            if isinstance(v, Const):
-                if v.value != is_and:  # decides: the rest is not evaluated
-                    if slot is None:
-                        return v
-                    self.set(slot, literal(v.value, bool))
-                    break
-                if slot is None and k == len(node.values) - 1:
-                    return v
-                if k == len(node.values) - 1 and slot is not None:
-                    self.set(slot, literal(v.value, bool))
+            last = k == len(node.values) - 1
+            v = self.expr(operand) if value else self.test(operand)
+            if slot is None and (last or (isinstance(v, Const) and bool(v.value) != is_and)):
+                return v  # constants before it did not decide; it does, or it is the last
+            if slot is None and isinstance(v, Const):
                 continue
-            if slot is None and k == len(node.values) - 1:
-                return v
-            weight = v.weight
+            if value and not (isinstance(v, Const) and isinstance(v.value, bool)) and not (isinstance(v, V) and v.type is bool):
+                raise Broken("this and/or gives a word or number in CPython, not a bool: compare it with 0")
+            c = self.truth(v)
+            if isinstance(c, Const):
+                if slot is not None and (last or c.value != is_and):
+                    self.set(slot, literal(c.value, bool))
+                    break
+                continue
+            weight = c.weight
             slot = slot or self.variable(bool)
-            self.set(slot, v.ref)
-            if k < len(node.values) - 1:
+            self.set(slot, c.ref)
+            if not last:
                 more = self.label()
-                self.branch_if(v, more if is_and else end, end if is_and else more)
+                self.branch_if(c, more if is_and else end, end if is_and else more)
                 self.place(more)
         self.place(end)
         assert slot is not None
         return V(bool, self.load(slot), weight=weight)
 
     def expr_IfExp(self, node: ast.IfExp) -> Value:
-        c = self.truth(self.expr(node.test))
+        c = self.test(node.test)
         if isinstance(c, Const):
             return self.expr(node.body if c.value else node.orelse)
         yes, no, end = self.label(), self.label(), self.label()
@@ -708,14 +825,24 @@ class Lower:
         if not (isinstance(t, type) and issubclass(t, (Word, bool))):
             raise Broken("one side of a conditional expression must be a word: give the constant a width")
         slot = self.variable(t)
-        self.lines.insert(hole, f"  store {llvm(t)} {self.ref(a, t)}, ptr {slot.slot}")
-        self.set(slot, self.ref(b, t))
+        self.lines.insert(hole, f"  store {llvm(t)} {self.lasting(a, t)}, ptr {slot.slot}")
+        self.set(slot, self.lasting(b, t))
         self.place(end)
-        tops = [int(v.value) & (1 if t is bool else t.mask) if isinstance(v, Const) else v.top for v in (a, b)]  # type: ignore[union-attr]
+        tops = [v.top if isinstance(v, V) else None for v in (a, b)]
         return V(t, self.load(slot), max(tops) if None not in tops else None)  # type: ignore[type-var]
 
     def expr_JoinedStr(self, node: ast.JoinedStr) -> Value:
-        return Const("")  # only messages of assertions and errors
+        parts = [self.expr(p) for p in node.values]
+        if not all(isinstance(p, Const) for p in parts):
+            raise Broken("only constants are put into strings")
+        return Const("".join(p.value for p in parts))  # type: ignore[union-attr]
+
+    def expr_FormattedValue(self, node: ast.FormattedValue) -> Value:
+        v, spec = self.expr(node.value), self.expr(node.format_spec) if node.format_spec else Const("")
+        if not isinstance(v, Const) or not isinstance(spec, Const):
+            raise Broken("only constants are put into strings")
+        turn: Any = {-1: lambda x: x, 115: str, 114: repr, 97: ascii}[node.conversion]
+        return Const(self.evaluate(lambda: format(turn(v.value), spec.value)))
 
     # -- calls
 
@@ -737,8 +864,10 @@ class Lower:
         if isinstance(f, type) and issubclass(f, Word):
             if not f.bits:
                 raise Broken(f"{f.__name__} is not bound to a type")
+            if len(args) > 1 or named:
+                raise Broken(f"{f.__name__}() takes one value")
             return self.cast(args[0], f) if args else V(f, "0", 0)
-        if f is bool:
+        if f is bool and len(args) == 1 and not named:
             return self.truth(args[0])
         at = getattr(f, "__self__", None)
         if isinstance(at, type) and issubclass(at, Struct) and f.__name__ == "at":
@@ -752,12 +881,12 @@ class Lower:
     def extreme(self, f: Any, args: list[Value]) -> Value:
         best = args[0]
         for other in args[1:]:
-            t = next(v.type for v in (best, other) if isinstance(v, V))
-            assert isinstance(t, type)
+            t = next((v.type for v in args if isinstance(v, V)), None)
+            if not is_word(t):
+                raise Broken(f"{f.__name__}() is of words")
             c = self.compare(ast.Lt if f is min else ast.Gt, other, best)
-            assert isinstance(c, V)
-            refs = self.ref(other, t), self.ref(best, t)  # type: ignore[arg-type]
-            best = V(t, self.value(f"select i1 {c.ref}, {llvm(t)} {refs[0]}, {llvm(t)} {refs[1]}"))
+            refs = self.lasting(other, t), self.lasting(best, t)  # type: ignore[arg-type]
+            best = V(t, self.value(f"select i1 {c.ref}, {llvm(t)} {refs[0]}, {llvm(t)} {refs[1]}"))  # type: ignore[arg-type,union-attr]
         return best
 
     def call_function(self, f: Any, args: list[Value], named: dict[str, Value]) -> Value:
@@ -771,8 +900,12 @@ class Lower:
         if not isinstance(f, types.FunctionType) or (constant and (args or named) and kind == "inline"):
             if not constant:
                 raise Broken(f"{getattr(f, '__name__', f)}() is called with a value known only at run time")
-            result = f(*(a.value for a in args), **{k: a.value for k, a in named.items()})  # type: ignore[union-attr]
-            return Tuple(tuple(self.wrap(r) for r in result)) if isinstance(result, tuple) else self.wrap(result)
+            try:
+                result = self.evaluate(f, *(a.value for a in args), **{k: a.value for k, a in named.items()})  # type: ignore[union-attr]
+                return Tuple(tuple(self.wrap(r) for r in result)) if isinstance(result, tuple) else self.wrap(result)
+            except Broken:
+                if not isinstance(f, types.FunctionType):
+                    raise  # else it raises, and does so at run time
         src = source_of(f)
         full = self.arguments(src, args, named)
         return self.call_outlined(src, full) if kind in ("outlined", "exported") else self.expand(src, full)
@@ -790,14 +923,14 @@ class Lower:
                 raise Broken(f"{src.tree.name}() lacks the argument {name}")
         if named:
             raise Broken(f"{src.tree.name}() has no parameter {', '.join(named)}")
-        for k, (name, v) in enumerate(zip(src.params, full, strict=True)):
+        for name, v in zip(src.params, full, strict=True):
             hint = src.hints.get(name)
             hint = getattr(hint, "__origin__", hint) if hasattr(hint, "__metadata__") else hint
             if is_word(hint):
-                if isinstance(v, Const):
-                    full[k] = self.cast(v, hint)  # type: ignore[arg-type]
-                else:
-                    self.ref(v, hint)  # type: ignore[arg-type]
+                try:
+                    self.lasting(v, hint)  # type: ignore[arg-type]
+                except Broken as broken:
+                    raise Broken(f"{src.tree.name}(), {name}: {broken}") from None
             elif hint is bool and isinstance(v, V):
                 self.ref(v, bool)
         return full
@@ -805,7 +938,7 @@ class Lower:
     def expand(self, src: Source, args: list[Value]) -> Value:
         if len(self.scopes) > 40:
             raise Broken(f"{src.tree.name}() expands into itself")
-        names: dict[str, Value | Variable] = dict(zip(src.params, args, strict=True))
+        names: Names = dict(zip(src.params, args, strict=True))
         scope = Scope(src, names)
         for name, v in zip(src.params, args, strict=True):
             self.bind_typevar(scope, src.hints.get(name), v)
@@ -814,6 +947,7 @@ class Lower:
         self.result_type(scope)
         self.scopes.append(scope)
         self.block(src.tree.body)
+        self.ends(scope)
         self.place(scope.result_label)
         self.scopes.pop()
         if isinstance(scope.slots, list):
@@ -821,6 +955,13 @@ class Lower:
         if scope.slots is not None:
             return V(scope.slots.type, self.load(scope.slots))
         return scope.result if scope.result is not None else Const(None)
+
+    def ends(self, scope: Scope) -> None:
+        """The end of a function's text: who gets here returns None."""
+        if self.ended or (scope.slots is None and (scope.result is None or same(scope.result, Const(None)))):
+            return
+        scope.node = scope.src.tree
+        raise scope.error(Broken(f"{scope.src.tree.name}() can end without a result"), *reversed(self.scopes[:-1]))
 
     def own_parameters(self, scope: Scope) -> None:
         """Parameters that the function assigns become variables."""
@@ -837,9 +978,15 @@ class Lower:
             a.value if isinstance(a, Const) and not is_word(src.hints.get(n)) else None for n, a in zip(src.params, args, strict=True)
         )
         kinds = tuple(a.type if isinstance(a, V) else None for a in args)
-        key = (src.function, static, kinds)
-        done = self.unit.done.get(key)
+        key = (src.function, static, tuple(map(type, static)), kinds)
+        try:
+            done = self.unit.done.get(key)
+        except TypeError:
+            raise Broken(f"{src.tree.name}() is specialised for its constant arguments, which must be hashable") from None
+        if key in self.unit.doing:
+            raise Broken(f"{src.tree.name}() calls itself")
         if done is None:
+            self.unit.doing.add(key)
             module = src.function.__module__.rpartition(".")[2]
             label = ".".join([module, src.tree.name, *(tag(s) for s in static if s is not None)])
             label += ".".join(["", *(name_of(k) for k in kinds if k is not None and not isinstance(k, Layout))])
@@ -850,6 +997,7 @@ class Lower:
                 self.unit.names.add(label)
                 done = outline(self.unit, src, list(args), label, self.unit.convention, self.hooks.outlined())
             self.unit.done[key] = done
+            self.unit.doing.remove(key)
         operands = []
         for name, a in zip(src.params, args, strict=True):
             hint = src.hints.get(name)
@@ -887,18 +1035,15 @@ class Lower:
 
     def statement(self, node: ast.stmt) -> None:
         method = getattr(self, "stmt_" + type(node).__name__, None)
-        self.scope.line = node.lineno
+        scope = self.scope
+        scope.node = node
         depth = len(self.scopes)
         try:
             if method is None:
                 raise Broken(f"{type(node).__name__} is outside the subset")
             method(node)
         except Broken as broken:
-            scope = self.scope
-            line = scope.src.first + scope.line - 1
-            text = linecache.getline(scope.src.file, line)
-            via = tuple(f"{s.src.file}:{s.src.first + s.line - 1} in {s.src.tree.name}" for s in reversed(self.scopes[:-1]))
-            raise CompileError(str(broken), scope.src.file, line, text, via) from None
+            raise scope.error(broken, *reversed(self.scopes[: depth - 1])) from broken.__cause__
         finally:
             del self.scopes[depth:]
 
@@ -920,13 +1065,23 @@ class Lower:
             raise Broken("a declaration without a value is outside the subset")
         hint = self.expr(node.annotation)
         value = self.expr(node.value)
-        if isinstance(hint, Const) and is_word(hint.value) and isinstance(value, Const):
-            value = self.cast(value, hint.value)
+        if isinstance(hint, Const) and (is_word(hint.value) or hint.value is bool):
+            self.lasting(value, hint.value)
         self.assign(node.target, value)
 
     def stmt_AugAssign(self, node: ast.AugAssign) -> None:
-        read = ast.copy_location(ast.Name(node.target.id, ast.Load()), node) if isinstance(node.target, ast.Name) else node.target
-        self.assign(node.target, self.binary(type(node.op), self.expr(read), self.expr(node.value)))
+        target, op = node.target, type(node.op)
+        if isinstance(target, ast.Name):
+            read = ast.copy_location(ast.Name(target.id, ast.Load()), target)
+            self.assign(target, self.binary(op, self.expr(read), self.expr(node.value)))
+        elif isinstance(target, ast.Attribute):
+            base = self.expr(target.value)
+            old = self.attribute(base, target.attr)
+            self.set_attribute(base, target.attr, self.binary(op, old, self.expr(node.value)))
+        else:
+            layout, at = self.changed_element(target)
+            old = self.fetch(layout, at)
+            self.set_element(layout, at, self.binary(op, old, self.expr(node.value)))
 
     def assign(self, target: ast.expr, value: Value) -> None:
         if isinstance(target, ast.Tuple):
@@ -940,51 +1095,75 @@ class Lower:
         elif isinstance(target, ast.Name):
             self.assign_name(target.id, value)
         elif isinstance(target, ast.Attribute):
-            base = self.expr(target.value)
-            if not isinstance(base, V) or not isinstance(base.type, type):
-                raise Broken("only fields of structures are assigned")
-            found = getattr(base.type, target.attr, None)
-            if not isinstance(found, Field) or found.layout.count is not None or not is_word(found.layout.item):
-                raise Broken(f"{target.attr} is no word of {name_of(base.type)}")
-            t = found.layout.item
-            ref = self.ref(value, t)  # type: ignore[arg-type]
-            if not self.hooks.set_field(self, base, found, V(t, ref)):
-                self.emit(f"store {llvm(t)} {ref}, ptr {self.offset(base.ref, found.offset)}, align {found.layout.align}")
+            self.set_attribute(self.expr(target.value), target.attr, value)
         elif isinstance(target, ast.Subscript):
-            base = self.expr(target.value)
-            if not isinstance(base, V):
-                raise Broken("constants are not changed")
-            layout, at = self.element(base, self.expr(target.slice))
-            if not is_word(layout.item):
-                raise Broken("structures are not assigned as a whole")
-            self.emit(f"store {llvm(layout.item)} {self.ref(value, layout.item)}, ptr {at}, align {layout.align}")  # type: ignore[arg-type]
+            self.set_element(*self.changed_element(target), value)
         else:
             raise Broken(f"{type(target).__name__} is not assigned in the subset")
 
+    def set_attribute(self, base: Value, name: str, value: Value) -> None:
+        if not isinstance(base, V) or not isinstance(base.type, type):
+            raise Broken("only fields of structures are assigned")
+        found = getattr(base.type, name, None)
+        if not isinstance(found, Field) or found.layout.count is not None or not is_word(found.layout.item):
+            raise Broken(f"{name} is no word of {name_of(base.type)}")
+        t = found.layout.item
+        ref = self.ref(value, t)  # type: ignore[arg-type]
+        if not self.hooks.set_field(self, base, found, V(t, ref)):
+            self.emit(f"store {llvm(t)} {ref}, ptr {self.offset(base.ref, found.offset)}, align {found.layout.align}")
+
+    def changed_element(self, target: ast.Subscript) -> tuple[Layout, str]:
+        base = self.expr(target.value)
+        if not isinstance(base, V):
+            raise Broken("constants are not changed")
+        layout, at = self.element(base, self.expr(target.slice))
+        if not is_word(layout.item):
+            raise Broken("structures are not assigned as a whole")
+        return layout, at
+
+    def set_element(self, layout: Layout, at: str, value: Value) -> None:
+        t = layout.item
+        self.emit(f"store {llvm(t)} {self.ref(value, t)}, ptr {at}, align {layout.align}")  # type: ignore[arg-type]
+
     def assign_name(self, name: str, value: Value) -> None:
         old = self.scope.names.get(name)
-        if isinstance(old, Variable):
-            self.set(old, self.ref(value, old.type))
+        self.scope.assigned[name] = self.scope.node
+        if isinstance(old, Variable) and not old.counted:
+            self.set(old, self.lasting(value, old.type))
         elif isinstance(value, V) and (value.type is bool or is_word(value.type)):
-            slot = self.scope.names[name] = self.variable(value.type)  # type: ignore[arg-type]
+            slot = self.scope.names[name] = self.variable(value.type, value.counted)  # type: ignore[arg-type]
             self.set(slot, value.ref)
-        elif self.conditional and old is not None and old != value:
-            raise Broken(f"{name} changes at run time but is a constant: give it a width at its first assignment")
         else:
             self.scope.names[name] = value
 
-    conditional = 0  # depth of run-time control flow
+    # Names at run-time control flow.  Words are in memory, so every path may change them; what is constant, a structure or a tuple
+    # must be the same on all paths that meet.
 
-    @contextmanager
-    def branching(self) -> Iterator[None]:
-        self.conditional += 1
-        try:
-            yield
-        finally:
-            self.conditional -= 1
+    def branches(self, before: Names) -> Names:
+        """The names where another branch begins: those before, and words that only earlier branches made."""
+        new = {n: v for n, v in self.scope.names.items() if n not in before and isinstance(v, Variable)}
+        return {**before, **new}
+
+    def join(self, ends: list[Names]) -> None:
+        """Go on where these paths meet."""
+        names: Names = {}
+        for name in dict.fromkeys(n for e in ends for n in e):
+            found = [e[name] for e in ends if name in e]
+            agree = all(same(v, found[0]) for v in found) and (len(found) == len(ends) or isinstance(found[0], Variable))
+            names[name] = found[0] if agree else LOST
+        if ends:
+            self.scope.names = names
+
+    def goes_round(self, before: Names, *ends: Names) -> None:
+        """What was constant when the loop's text was begun must still be so when it begins again."""
+        for name, value in before.items():
+            if not isinstance(value, Lost) and not all(same(value, e[name]) for e in ends):
+                broken = Broken(f"{name} changes at run time but is a constant: give it a width at its first assignment")
+                broken.node = self.scope.assigned.get(name)
+                raise broken
 
     def stmt_If(self, node: ast.If) -> None:
-        c = self.truth(self.expr(node.test))
+        c = self.test(node.test)
         if isinstance(c, Const):
             self.block(node.body if c.value else node.orelse)
             return
@@ -993,45 +1172,41 @@ class Lower:
         elif node.orelse and isinstance(node.orelse[-1], ast.Raise):
             c = V(bool, c.ref, weight=1)
         yes, no, end = self.label(), self.label(), self.label()
-        self.branch_if(c, yes, no if node.orelse else end)
-        with self.branching():
-            self.place(yes)
-            before = dict(self.scope.names)
-            self.block(node.body)
-            open_end = not self.ended
-            if open_end:
+        before, ends = dict(self.scope.names), []
+        self.branch_if(c, yes, no)
+        for label, body in ((yes, node.body), (no, node.orelse)):
+            self.place(label)
+            self.scope.names = self.branches(before)
+            self.block(body)
+            if not self.ended:
+                ends.append(self.scope.names)
                 self.branch(end)
-            if node.orelse:
-                self.scope.names = {**before, **{n: v for n, v in self.scope.names.items() if isinstance(v, Variable)}}
-                self.place(no)
-                self.block(node.orelse)
-                open_end |= not self.ended
-                if not self.ended:
-                    self.branch(end)
-            else:
-                open_end = True
-        if open_end:
-            self.place(end)
+        self.place(end)
+        self.join(ends)
 
     def stmt_While(self, node: ast.While) -> None:
         if node.orelse:
             raise Broken("else after a loop is outside the subset")
         top, body, end = self.label(), self.label(), self.label()
-        self.branch(top)
-        with self.branching():
-            self.place(top)
-            c = self.truth(self.expr(node.test))
-            if isinstance(c, Const):
-                self.branch(body if c.value else end)
-            else:
-                self.branch_if(c, body, end)
-            self.place(body)
-            self.scope.loops.append((top, end))
-            self.block(node.body)
-            self.scope.loops.pop()
-            if not self.ended:
-                self.branch(top)
+        before, ends = dict(self.scope.names), []
+        self.place(top)
+        c = self.test(node.test)
+        if isinstance(c, Const) and not c.value:
+            return
+        if isinstance(c, V):
+            self.branch_if(c, body, end)
+        self.place(body)
+        loop = Loop(top, end)
+        self.scope.loops.append(loop)
+        self.block(node.body)
+        self.scope.loops.pop()
+        self.goes_round(before, *loop.continues, *([] if self.ended else [self.scope.names]))
+        if isinstance(c, V):
+            ends.append(self.branches(before))
+        if not self.ended:
+            self.branch(top)
         self.place(end)
+        self.join(ends + loop.breaks)
 
     def stmt_For(self, node: ast.For) -> None:
         if node.orelse or not isinstance(node.target, ast.Name):
@@ -1041,7 +1216,7 @@ class Lower:
             if not all(isinstance(b, Const) for b in bounds):
                 self.count_loop(node, bounds)
                 return
-            rounds: Any = range(*(b.value for b in bounds))  # type: ignore[union-attr]
+            rounds: Any = self.evaluate(range, *(b.value for b in bounds))  # type: ignore[union-attr]
             if len(rounds) > UNROLL:
                 self.count_loop(node, bounds)
                 return
@@ -1049,52 +1224,82 @@ class Lower:
             over = self.expr(node.iter)
             if not isinstance(over, Const):
                 raise Broken("for goes over range() or a constant")
-            rounds = over.value
+            rounds = self.evaluate(list, over.value)
         end = self.label()
+        ends: list[Names] = []
         for item in rounds:
-            again = self.label()
+            loop = Loop(self.label(), end, breaks=ends)
             self.scope.names[node.target.id] = self.wrap(item)
-            self.scope.loops.append((again, end))
+            self.scope.loops.append(loop)
             self.block(node.body)
             self.scope.loops.pop()
-            self.place(again)
+            if not self.ended:
+                loop.continues.append(self.scope.names)
+            self.place(loop.again)
+            if self.ended:
+                break
+            self.join(loop.continues)
+        if not self.ended:
+            ends.append(self.scope.names)
         self.place(end)
+        self.join(ends)
 
     def count_loop(self, node: ast.For, bounds: list[Value]) -> None:
         start, stop, step = bounds[0] if len(bounds) > 1 else Const(0), bounds[min(1, len(bounds) - 1)], Const(1)
         if len(bounds) == 3:
-            if not isinstance(bounds[2], Const) or bounds[2].value <= 0:
+            if not isinstance(bounds[2], Const) or not isinstance(bounds[2].value, int) or bounds[2].value <= 0:
                 raise Broken("the step of a run-time range is a positive constant")
             step = bounds[2]
-        t = next((b.type for b in (stop, start) if isinstance(b, V)), i64)
+        t: Any = next((b.type for b in (stop, start) if isinstance(b, V)), i64)
         if not is_word(t):
             raise Broken("range() counts words")
+        for bound in (start, stop, step):
+            self.inside(bound, t)
         assert isinstance(node.target, ast.Name)
-        with self.branching():
-            i = self.variable(t)  # type: ignore[arg-type]
-            self.set(i, self.ref(start, i.type))
-            limit = self.ref(stop, i.type)
-            top, body, again, end = self.label(), self.label(), self.label(), self.label()
-            self.place(top)
-            now = self.load(i)
-            c = self.compare(ast.Lt, V(i.type, now), V(i.type, limit))
+        count = self.variable(t)
+        self.set(count, self.ref(start, t))
+        limit = self.ref(stop, t)
+        top, body, again, end = self.label(), self.label(), self.label(), self.label()
+        before = dict(self.scope.names)
+        old = before.pop(node.target.id, None)
+        self.place(top)
+        now = V(t, self.load(count))
+        c = self.compare(ast.Lt, now, V(t, limit))
+        assert isinstance(c, V)
+        self.branch_if(c, body, end)
+        self.place(body)
+        i = self.scope.names[node.target.id] = self.variable(t, counted=True)
+        self.set(i, now.ref)
+        loop = Loop(again, end)
+        self.scope.loops.append(loop)
+        self.block(node.body)
+        self.scope.loops.pop()
+        if not self.ended:
+            loop.continues.append(self.scope.names)
+        self.goes_round(before, *loop.continues)
+        ends = [self.branches(before)]
+        if old is not None:  # what it is after no round at all
+            ends[0][node.target.id] = LOST
+        self.place(again)
+        more, by = self.label(), self.ref(step, t)
+        if step.value > 1:  # the next number may lie behind the type's last one
+            left = V(t.unsigned_type, self.value(f"sub {llvm(t)} {limit}, {now.ref}"))
+            c = self.compare(ast.Gt, left, V(left.type, by))
             assert isinstance(c, V)
-            self.branch_if(c, body, end)
-            self.place(body)
-            self.scope.names[node.target.id] = V(i.type, now)
-            self.scope.loops.append((again, end))
-            self.block(node.body)
-            self.scope.loops.pop()
-            self.place(again)
-            self.set(i, self.value(f"add {llvm(i.type)} {now}, {self.ref(step, i.type)}"))
-            self.branch(top)
-            self.place(end)
+            self.branch_if(c, more, end)
+        self.place(more)
+        self.set(count, self.value(f"add {llvm(t)} {now.ref}, {by}"))
+        self.branch(top)
+        self.place(end)
+        self.join(ends + loop.breaks)
 
     def stmt_Break(self, node: ast.Break) -> None:
-        self.branch(self.scope.loops[-1][1])
+        self.scope.loops[-1].breaks.append(dict(self.scope.names))
+        self.branch(self.scope.loops[-1].end)
 
     def stmt_Continue(self, node: ast.Continue) -> None:
-        self.branch(self.scope.loops[-1][0])
+        self.scope.loops[-1].continues.append(dict(self.scope.names))
+        self.branch(self.scope.loops[-1].again)
 
     def stmt_Match(self, node: ast.Match) -> None:
         subject = self.expr(node.subject)
@@ -1113,25 +1318,29 @@ class Lower:
             raise Broken("match is on words and constants")
         t: type[Word] = subject.type  # type: ignore[assignment]
         end, default = self.label(), self.label()
-        arms, labels = [], []
-        for values, _case in cases:
+        arms: dict[str, str] = {}
+        labels = []
+        for values, case in cases:
             label = default if values == [Ellipsis] else self.label()
             labels.append(label)
-            if label is not default:
-                arms += [f"i{t.bits} {literal(v, t)}, label %{label}" for v in values]
-        self.stop(f"switch i{t.bits} {subject.ref}, label %{default} [ {' '.join(arms)} ]")
-        seen_default = False
-        with self.branching():
-            for label, (_values, case) in zip(labels, cases, strict=True):
-                self.place(label)
-                seen_default |= label == default
-                self.block(case.body)
-                if not self.ended:
-                    self.branch(end)
-            if not seen_default:
-                self.place(default)
+            for v in values if label is not default else ():
+                if not isinstance(v, int) or int(t(v)) != v:
+                    broken = Broken(f"{v!r} is no {t.__name__}")
+                    broken.node = case.pattern
+                    raise broken
+                arms.setdefault(literal(v, t), label)  # the first of equal cases counts
+        self.stop(f"switch i{t.bits} {subject.ref}, label %{default} [ {' '.join(f'i{t.bits} {v}, label %{l}' for v, l in arms.items())} ]")
+        before, ends = dict(self.scope.names), []
+        paths = [(label, case.body) for label, case in zip(labels, node.cases, strict=True)]
+        for label, body in paths if default in labels else [*paths, (default, [])]:
+            self.place(label)
+            self.scope.names = self.branches(before)
+            self.block(body)
+            if not self.ended:
+                ends.append(self.scope.names)
                 self.branch(end)
         self.place(end)
+        self.join(ends)
 
     def patterns(self, p: ast.pattern) -> list[Any]:
         """The constants of a case; [...] for the default."""
@@ -1143,8 +1352,9 @@ class Lower:
             v = self.expr(p.value)
             if isinstance(v, Const):
                 return [v.value]
-            if isinstance(v, V) and v.top is not None:
-                return [v.top]
+            if isinstance(v, V) and v.ref.lstrip("-").isdigit():  # a word that is a constant
+                word: Any = v.type
+                return [int(word(int(v.ref)))]
         raise Broken("cases are constants or _")
 
     def stmt_Return(self, node: ast.Return) -> None:
@@ -1163,12 +1373,12 @@ class Lower:
             if not isinstance(value, Tuple) or len(value.items) != len(scope.slots):
                 raise Broken(f"{len(scope.slots)} results are promised")
             for slot, item in zip(scope.slots, value.items, strict=True):
-                self.set(slot, self.ref(item, slot.type))
+                self.set(slot, self.lasting(item, slot.type))
         elif scope.slots is not None:
-            self.set(scope.slots, self.ref(value, scope.slots.type))
-        elif not (isinstance(value, Const) and value.value is None):
-            if scope.result is not None and scope.result != value:
-                raise Broken("different constants are returned on different paths: annotate the result with a word")
+            self.set(scope.slots, self.lasting(value, scope.slots.type))
+        elif scope.result is not None and not same(scope.result, value):
+            raise Broken("different constants are returned on different paths: give the result a width")
+        else:
             scope.result = value
         self.branch(scope.result_label)
 

@@ -98,6 +98,15 @@ class Word(int):
             raise TypeError("% follows //: signed words divide by quot() and rem(), which truncate")
         return type(self)(int(self) % self._other(o))
 
+    def __rfloordiv__(self, o: int) -> Self:
+        return type(self)(o) // self
+
+    def __rmod__(self, o: int) -> Self:
+        return type(self)(o) % self
+
+    def __pos__(self) -> Self:
+        return self
+
     def __neg__(self) -> Self:
         return type(self)(-int(self))
 
