@@ -124,6 +124,8 @@ def execve(t: Thread, path: bytes, name: bytes, arguments: list[bytes], environm
     total = sum(len(s) + 1 + t.abi.bits // 8 for s in (*arguments, *environment))
     if total > process.options.stack_size // 4 or any(len(s) >= 32 * PAGE for s in (*arguments, *environment)):
         raise OSError(errno.E2BIG, "arguments")
+    if path in (b"/proc/self/exe", b"/proc/thread-self/exe", b"/proc/%d/exe" % os.getpid()):
+        path = process.exe
     for _ in range(SCRIPTS):
         fd = elf.open_program(path)
         line = os.pread(fd, BINPRM, 0)
