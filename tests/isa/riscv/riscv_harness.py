@@ -153,7 +153,7 @@ class InterpreterEngine:
             put(vcpu.cpu, State())
             guest.write(CODE, image)
             assert self.thread
-            self.thread.watch(guest.faults)
+            self.thread.watch(guest.engine.faults)
             end = vcpu.step(limit)
             return Outcome(get(vcpu.cpu, b""), end.cause if end.trap else None)
         finally:
@@ -165,7 +165,7 @@ class InterpreterEngine:
         self.guest.write(CODE, code.ljust(PAGE, b"\0"))
         self.guest.write(DATA, state.data)
         assert self.thread
-        self.thread.watch(self.guest.faults)
+        self.thread.watch(self.guest.engine.faults)
         end = self.vcpu.step(count)
         return Outcome(get(hart, self.guest.read(DATA, PAGE)), end.cause if end.trap else None)
 
