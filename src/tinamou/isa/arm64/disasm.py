@@ -131,6 +131,7 @@ COMPUTED: dict[str, Callable[[Shown], Any]] = {
     "pair_s": lambda s: _pair(s, "Rs"),
     "pair_t": lambda s: _pair(s, "Rt"),
     "fp": _fp,
+    "fbits": lambda s: (32 if s["sf"] == "0" else 64) - (s["scale"] & (31 if s["sf"] == "0" else 63)),
     "prefetch": _prefetch,
     "barrier": lambda s: BARRIERS.get(s["CRm"], f"#{s['CRm']:#x}"),
     "bytemask": lambda s: f"{_simd8(s):#018x}",
