@@ -7,9 +7,10 @@ import pytest
 from support.guests import program, run
 
 
+@pytest.mark.parametrize("arch", ["riscv64", "riscv32"])
 @pytest.mark.parametrize("name", ["signals", "threads", "memory", "processes"])
-def test_program(name: str) -> None:
-    done = run(program(name))
+def test_program(name: str, arch: str) -> None:
+    done = run(program(name, arch), arch=arch)
     assert done.stderr == ""
     assert done.stdout.splitlines()[-1] == "0 failures"
     assert done.returncode == 0

@@ -39,7 +39,7 @@ static void fixed(void) {
     CHECK(mmap((void *)1, P, PROT_READ, ANON | MAP_FIXED, -1, 0) == MAP_FAILED); EQUAL(errno, EINVAL);
     CHECK(mmap(0, 0, PROT_READ, ANON, -1, 0) == MAP_FAILED); EQUAL(errno, EINVAL);
     CHECK(mmap(0, P, PROT_READ, MAP_PRIVATE, 999, 0) == MAP_FAILED); EQUAL(errno, EBADF);
-    CHECK(mmap(0, (size_t)1 << (sizeof(long) * 8 - 2), PROT_READ, ANON, -1, 0) == MAP_FAILED); EQUAL(errno, ENOMEM);
+    CHECK(mmap(0, (size_t)3 << (sizeof(long) * 8 - 2), PROT_READ, ANON, -1, 0) == MAP_FAILED); EQUAL(errno, ENOMEM);
     munmap(m, 4 * P);
 }
 
