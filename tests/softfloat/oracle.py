@@ -5,6 +5,7 @@ Numbers are `Fraction`s beside their sign; infinities and NaNs are kinds.  Flags
 
 from __future__ import annotations
 
+import random
 from dataclasses import dataclass
 from fractions import Fraction
 from math import isqrt
@@ -24,7 +25,7 @@ from tinamou.softfloat.behaviour import (
     UNDERFLOW,
     UP,
 )
-from tinamou.softfloat.format import BF16, F16, F16_ALT, F32, F64, F80, F80_M68K, F128, Format
+from tinamou.softfloat.format import BF16, F16, F32, F64, F80, F80_M68K, F128, Format
 
 FORMATS = [F16, BF16, F32, F64, F80, F80_M68K, F128]
 MODES = [NEAREST_EVEN, TOWARD_ZERO, DOWN, UP, NEAREST_AWAY, TO_ODD]
@@ -162,17 +163,11 @@ def patterns(f: Format) -> st.SearchStrategy[int]:
     return st.builds(build, st.booleans(), fields, fractions, st.integers(0, 15))
 
 
-__all__ = [
-    "F16_ALT",
-    "FLAG",
-    "FORMATS",
-    "MODES",
-    "Value",
-    "decode",
-    "encode",
-    "infinity",
-    "log2",
-    "patterns",
-    "round_integer",
-    "square_root",
-]
+def some_pattern(r: random.Random, f: Format) -> int:
+    """An encoding, likely a special one."""
+    middle = f.bias + r.randrange(-f.fraction - 3, f.fraction + 3)
+    e = min(max(r.choice([0, 0, 1, f.top, f.top, f.top - 1, f.bias, middle, r.randrange(f.top + 1)]), 0), f.top)
+    run = ((1 << r.randrange(f.fraction)) - 1) << r.randrange(f.fraction) & f.leading - 1
+    fraction = r.choice([0, 0, 1, f.leading - 1, f.quiet, r.getrandbits(f.fraction), r.getrandbits(f.fraction), run])
+    leading = f.leading * ((e != 0) ^ (r.random() < 0.05)) if f.explicit else 0
+    return r.getrandbits(1) << f.sign_at | e << f.exponent_at | leading | fraction

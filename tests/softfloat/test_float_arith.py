@@ -65,7 +65,7 @@ def same(got: tuple[int, int], want: tuple[int, int]) -> None:
 def test_two_operands(f, op):
     function = getattr(arith, op)
 
-    @settings(max_examples=300, deadline=None, database=None)
+    @settings(max_examples=100, deadline=None, database=None)
     @given(patterns(f), patterns(f), st.sampled_from(MODES), st.sampled_from([TINY_AFTER, TINY_BEFORE]))
     def check(a, b, mode, rules):
         got = function(f, rules, f.word(a), f.word(b), u32(mode))
@@ -78,7 +78,7 @@ def test_two_operands(f, op):
 def test_near_cancellation(f):
     """Operands whose sum or difference loses leading bits or lies near a tie."""
 
-    @settings(max_examples=200, deadline=None, database=None)
+    @settings(max_examples=120, deadline=None, database=None)
     @given(patterns(f), st.integers(-3, 3), st.integers(-2, f.fraction + 3), st.sampled_from(MODES), st.booleans())
     def check(a, ulps, apart, mode, negative):
         stored = f.exponent_at
@@ -106,7 +106,7 @@ def expected_root(f: Format, rules: Behaviour, a: Value, mode: int, drop: int = 
 
 @formats
 def test_square_root(f):
-    @settings(max_examples=300, deadline=None, database=None)
+    @settings(max_examples=100, deadline=None, database=None)
     @given(patterns(f), st.sampled_from(MODES))
     def check(a, mode):
         same(arith.sqrt(f, RISCV, f.word(a), u32(mode)), expected_root(f, RISCV, decode(f, a), mode))
@@ -162,7 +162,7 @@ def expected_fma(f: Format, rules: Behaviour, a: Value, b: Value, c: Value, vari
 
 @formats
 def test_fused_multiply_add(f):
-    @settings(max_examples=400, deadline=None, database=None)
+    @settings(max_examples=120, deadline=None, database=None)
     @given(patterns(f), patterns(f), patterns(f), st.integers(0, 15), st.sampled_from(MODES), st.sampled_from([TINY_AFTER, TINY_BEFORE]))
     def check(a, b, c, variant, mode, rules):
         got = fma(f, rules, f.word(a), f.word(b), f.word(c), u32(variant), u32(mode))
@@ -175,7 +175,7 @@ def test_fused_multiply_add(f):
 def test_fused_multiply_add_near_cancellation(f):
     """The addend is the rounded product, a few ulps off, or many places away."""
 
-    @settings(max_examples=300, deadline=None, database=None)
+    @settings(max_examples=100, deadline=None, database=None)
     @given(patterns(f), patterns(f), st.integers(-2, 2), st.integers(-2, 2) | st.integers(-130, 130), st.booleans(), st.sampled_from(MODES))
     def check(a, b, ulps, apart, negative, mode):
         va, vb = decode(f, a), decode(f, b)
@@ -193,7 +193,7 @@ def test_fused_multiply_add_near_cancellation(f):
 def test_x87_precision_control(drop):
     """The significand is rounded to 53 or 24 bits, the exponent keeps its range."""
 
-    @settings(max_examples=300, deadline=None, database=None)
+    @settings(max_examples=100, deadline=None, database=None)
     @given(patterns(F80), patterns(F80), st.sampled_from(MODES), st.sampled_from([TINY_AFTER, TINY_BEFORE]))
     def check(a, b, mode, rules):
         va, vb = decode(F80, a), decode(F80, b)

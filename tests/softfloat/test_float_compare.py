@@ -36,7 +36,7 @@ def pairs(f):
 
 @formats
 def test_comparison(f):
-    @settings(max_examples=200, deadline=None, database=None)
+    @settings(max_examples=120, deadline=None, database=None)
     @given(pairs(f))
     def check(p):
         a, b = p
@@ -62,7 +62,7 @@ def test_comparison(f):
 @formats
 @pytest.mark.parametrize("flavour", ["propagate", "number", "num", "second"])
 def test_minimum_and_maximum(f, flavour):
-    @settings(max_examples=150, deadline=None, database=None)
+    @settings(max_examples=100, deadline=None, database=None)
     @given(pairs(f), st.booleans(), st.booleans())
     def check(p, maximum, by_magnitude):
         a, b = p
@@ -111,7 +111,7 @@ def test_flavours_differ_in_nan():
 def test_classes(f):
     names = ["-inf", "-normal", "-subnormal", "-0", "+0", "+subnormal", "+normal", "+inf", "snan", "qnan"]
 
-    @settings(max_examples=150, deadline=None, database=None)
+    @settings(max_examples=100, deadline=None, database=None)
     @given(patterns(f))
     def check(a):
         v = decode(f, a)

@@ -31,7 +31,7 @@ def few(n: int = 100) -> settings:
 @formats
 @pytest.mark.parametrize("g", [*FORMATS, F16_ALT], ids=lambda g: g.name)
 def test_between_formats(f, g):
-    @few(60)
+    @few(30)
     @given(patterns(f), st.sampled_from(MODES))
     def check(a, mode):
         v = decode(f, a)
@@ -72,7 +72,7 @@ def test_nan_payloads():
 @formats
 @pytest.mark.parametrize("t", INTEGERS, ids=lambda t: t.__name__)
 def test_from_integers(f, t):
-    @few(40)
+    @few(25)
     @given(st.integers(0, 64), st.integers(-2, 2), st.integers(), st.integers(-3, 70), st.sampled_from(MODES))
     def check(k, near, any_, scale, mode):
         for a in (t((1 << k * 2) + near), t(any_), t(-(1 << k)), t(1 << t.bits - 1)):
@@ -102,7 +102,7 @@ def near_integers(f):
 def test_to_integers(f, t):
     least, most = limits(t)
 
-    @few(80)
+    @few(25)
     @given(patterns(f) | near_integers(f), st.integers(0, 64), st.sampled_from(MODES))
     def check(a, scale, mode):
         v = decode(f, a)
@@ -143,7 +143,7 @@ def test_what_integers_nan_and_too_large_become():
 
 @formats
 def test_round_to_integral(f):
-    @few(200)
+    @few(100)
     @given(patterns(f) | near_integers(f), st.sampled_from(MODES))
     def check(a, mode):
         v = decode(f, a)
@@ -164,8 +164,8 @@ def test_round_to_integral(f):
 
 @formats
 def test_scale(f):
-    @few(200)
-    @given(patterns(f), st.integers(-200, 200) | st.integers(-(2**31), 2**31 - 1), st.sampled_from(MODES))
+    @few(100)
+    @given(patterns(f), st.integers(-200, 200) | st.sampled_from([-(2**31), 2**31 - 1]), st.sampled_from(MODES))
     def check(a, n, mode):
         v = decode(f, a)
         if v.kind == "number":
@@ -178,8 +178,8 @@ def test_scale(f):
 
 @formats
 def test_remainders(f):
-    @few(200)
-    @given(patterns(f), patterns(f), st.none() | st.integers(-3, 100))
+    @few(100)
+    @given(patterns(f), patterns(f), st.none() | st.integers(-3, 3) | st.integers(4, 100))
     def check(a, b, apart):
         if apart is not None and not f.explicit:  # exponents near each other
             field = max(0, min((b >> f.exponent_at & f.top) + apart, f.top - 1))

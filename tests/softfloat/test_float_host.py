@@ -10,6 +10,7 @@ import pytest
 from softfloat import host
 from softfloat.host import FEATURES, Sse
 from softfloat.host import X87 as Fpu
+from softfloat.oracle import some_pattern
 from tinamou.native.types import i16, i32, i64, u16, u32
 from tinamou.softfloat import arith, behaviour, convert
 from tinamou.softfloat.behaviour import DENORMAL, DROP, FLUSH_INPUTS, FLUSH_OUTPUTS, ROUNDED_UP, X86, X87
@@ -36,20 +37,10 @@ def exceptions(flags: int) -> int:
     return sum(bit for ours, bit in FLAGS.items() if flags & ours)
 
 
-def pattern(r: random.Random, f: Format) -> int:
-    """An encoding, likely a special one."""
-    middle = f.bias + r.randrange(-f.fraction - 3, f.fraction + 3)
-    e = min(max(r.choice([0, 0, 1, f.top, f.top, f.top - 1, f.bias, middle, r.randrange(f.top + 1)]), 0), f.top)
-    run = ((1 << r.randrange(f.fraction)) - 1) << r.randrange(f.fraction) & f.leading - 1
-    fraction = r.choice([0, 0, 1, f.leading - 1, f.quiet, r.getrandbits(f.fraction), r.getrandbits(f.fraction), run])
-    leading = f.leading * ((e != 0) ^ (r.random() < 0.05)) if f.explicit else 0
-    return r.getrandbits(1) << f.sign_at | e << f.exponent_at | leading | fraction
-
-
 def against_sse(f: Format, code: Sse, soft: Callable[..., tuple[int, int]], operands: int, ignore: int = 0) -> None:
     r = random.Random(f.name)
     for _ in range(COUNT):
-        xs = [pattern(r, f) for _ in range(operands)]
+        xs = [some_pattern(r, f) for _ in range(operands)]
         mode, inputs, outputs = r.randrange(4), r.random() < 0.2, r.random() < 0.2
         mxcsr = inputs * host.DENORMALS_ARE_ZERO | outputs * host.FLUSH_TO_ZERO
         want, raised = code(*xs, rounding=ROUNDING[mode], mxcsr=mxcsr)
@@ -165,7 +156,7 @@ def against_x87(code: Fpu, soft: Callable[..., tuple[int, int]], operands: Calla
 
 
 def any_two(r: random.Random) -> tuple[int, int]:
-    return F80.word(pattern(r, F80)), F80.word(pattern(r, F80))
+    return F80.word(some_pattern(r, F80)), F80.word(some_pattern(r, F80))
 
 
 @pytest.mark.parametrize("op, code", [("add", "dec1"), ("sub", "dee1"), ("mul", "dec9"), ("div", "def1")])
@@ -190,13 +181,13 @@ def test_x87_stores(g, store):
 
 @pytest.mark.parametrize("g, load", [(F32, "d907"), (F64, "dd07")], ids=["f32", "f64"])
 def test_x87_loads(g, load):
-    against_x87(Fpu("", load=load), lambda a, b, c, _: convert.convert(g, F80, X87, a, c), lambda r: (g.word(pattern(r, g)), 0))
+    against_x87(Fpu("", load=load), lambda a, b, c, _: convert.convert(g, F80, X87, a, c), lambda r: (g.word(some_pattern(r, g)), 0))
 
 
 @pytest.mark.parametrize("t, store", [(i16, "df19"), (i32, "db19"), (i64, "df39")], ids=["i16", "i32", "i64"])
 def test_x87_integers(t, store):
     def operands(r):
-        a = pattern(r, F80)
+        a = some_pattern(r, F80)
         if r.random() < 0.6:
             a = a & ~(0x7FFF << 64) | F80.bias + r.randrange(-3, 66) << 64 | 1 << 63
         return F80.word(a), 0

@@ -115,8 +115,7 @@ def to_fixed(f: Format[W], rules: Behaviour, t: type[V], a: W, scale: i32, contr
         exponent, x = unpack(f, a)
         exponent = exponent + scale
         if exponent < 0:
-            n = u32(-exponent)
-            rounded, inexact = shift_round(f.work, x, n if n < f.work.bits else u32(f.work.bits), sign, control & MODE)
+            rounded, inexact = shift_round(f.work, x, u32(-exponent), sign, control & MODE)
             magnitude = big(rounded)
         elif exponent <= t.bits - f.precision:
             magnitude = big(big(x) << u32(exponent))
@@ -148,8 +147,7 @@ def round_to_integral(f: Format[W], rules: Behaviour, a: W, control: u32) -> tup
         return a, flags
     exponent, x = unpack(f, a)
     sign = sign_of(f, a)
-    n = u32(-exponent)
-    y, inexact = shift_round(f.work, x, n if n < f.work.bits else u32(f.work.bits), sign, control & MODE)
+    y, inexact = shift_round(f.work, x, u32(-exponent), sign, control & MODE)
     result, _ = round_pack(f, rules, sign, i32(0), y, control & MODE)
     return result, flags | inexact & rules.reports
 

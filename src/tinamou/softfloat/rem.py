@@ -66,7 +66,7 @@ def _remainder(f: Format[W], rules: Behaviour, nearest: bool, step: bool, a: W, 
         q = q + 1
         x = y - x
         sign = sign ^ 1
-    result, rounding = round_pack(f, rules, sign if x != 0 else sign_of(f, a), exponent, x, control & ~(0xFF << 8))
+    result, rounding = round_pack(f, rules, sign, exponent, x, control & ~(0xFF << 8))
     return result, flags | rounding, q, left
 
 

@@ -89,7 +89,7 @@ def narrow(f: Format[W], t: type[Word], exponent: i32, x: Word) -> tuple[i32, Wo
 
 
 def shift_round(t: type[W], x: W, n: u32, sign: u32, mode: u32) -> tuple[W, u32]:
-    """x / 2^n rounded to an integer; INEXACT and ROUNDED_UP.  n is t.bits at most, and then x less than half of 2^n."""
+    """x / 2^n rounded to an integer; INEXACT and ROUNDED_UP.  x is less than half of 2^t.bits if n is t.bits or more."""
     q = x >> n
     mask = ~(t(-1) << n)
     rest = x & mask
