@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from functools import cached_property
 from typing import Generic, TypeVar
 
-from tinamou.native.types import Word, i32, u8, u16, u32, u64, u128, u256
+from tinamou.native.types import Word, i32, u16, u32, u64, u128, u256
 
 __all__ = ["BF16", "F16", "F16_ALT", "F32", "F64", "F80", "F80_M68K", "F128", "Format"]
 
@@ -106,8 +106,6 @@ F80_M68K = Format("f80_m68k", u128, 15, 63, explicit=True, lowest=0)
 """MC68881 extended without its 16 bits of padding: unnormals are numbers, and the exponent field 0 has its own scale."""
 F16_ALT = Format("f16_alt", u16, 5, 10, specials=False)
 """Arm's alternative half precision: neither infinities nor NaNs."""
-F8_E5M2 = Format("f8_e5m2", u8, 5, 2)
-"""OCP 8-bit with five exponent bits."""
 
 
 def sign_of(f: Format[W], x: W) -> u32:
