@@ -3,12 +3,19 @@
 from __future__ import annotations
 
 import ctypes
-from typing import Any, Generic, TypeVar, overload
+import functools
+import struct
+from collections.abc import Callable
+from operator import itemgetter
+from typing import TYPE_CHECKING, Any, Generic, TypeVar, overload
 
 from .host import HOST
-from .layout import layout_of
+from .layout import Struct, layout_of
 
-__all__ = ["Room"]
+if TYPE_CHECKING:
+    from .abi import Abi
+
+__all__ = ["Room", "recode"]
 
 S = TypeVar("S")
 
@@ -37,3 +44,55 @@ class Room(Generic[S]):
     def value(self) -> S:
         """The first one."""
         return self[0]
+
+
+def _flat(kind: Any, abi: Abi, prefix: str = "", base: int = 0) -> list[tuple[str, int, str]]:
+    """Name, offset and struct code of every scalar of a structure, arrays as many."""
+    layout, found = layout_of(kind, abi), []
+    for name, field in abi.structs.get(kind.__name__, kind).fields.items():
+        at, part = base + layout.offsets[name], layout_of(field, abi)
+        if isinstance(field, type) and issubclass(field, Struct):
+            found += _flat(field, abi, f"{prefix}{name}.", at)
+            continue
+        code, count = part.code[-1], part.code[1:-1]
+        if code == "s":
+            found.append((prefix + name, at, count + code))
+        else:
+            size = struct.calcsize("=" + code)
+            found += [(f"{prefix}{name}{i}", at + i * size, code) for i in range(int(count or 1))]
+    return found
+
+
+def _codec(abi: Abi, fields: list[tuple[str, int, str]], size: int) -> struct.Struct:
+    text, at = abi.order, 0
+    for _, begin, code in fields:
+        text += f"{begin - at}x" * (begin > at) + code
+        at = begin + struct.calcsize("=" + code)
+    return struct.Struct(text + f"{size - at}x" * (size > at))
+
+
+@functools.cache
+def recode(kind: Any, source: Abi, target: Abi, other: Any = None) -> Callable[[bytes], bytes]:
+    """A function from the bytes of a structure of one ABI to those of another, of the structure `other` if it has its own name there.
+
+    It does what the loads and dumps of the two layouts do, several times as fast: fields are matched by name, those the source lacks are
+    0, those too large are cut.
+    """
+    theirs = other or kind
+    given, wanted = _flat(kind, source), _flat(theirs, target)
+    index = {name: i for i, (name, _, _) in enumerate(given)}
+    sizes = {name: struct.calcsize("=" + code) for name, _, code in given}
+    same = all(sizes.get(name, 0) in (0, struct.calcsize("=" + code)) for name, _, code in wanted)
+
+    def unsigned(fields: list[tuple[str, int, str]]) -> list[tuple[str, int, str]]:
+        return [(name, at, code if code[-1] == "s" else code.upper()) for name, at, code in fields]
+
+    load = _codec(source, unsigned(given) if same else given, layout_of(kind, source).size).unpack
+    dump = _codec(target, unsigned(wanted), layout_of(theirs, target).size).pack
+    nothing = len(given)
+    picks = [index.get(name, nothing if code[-1] != "s" else nothing + 1) for name, _, code in wanted]
+    pick = itemgetter(*picks) if len(picks) > 1 else lambda values: (values[picks[0]],)
+    if same:
+        return lambda data: dump(*pick((*load(data), 0, b"")))
+    masks = [None if code[-1] == "s" else (1 << 8 * struct.calcsize("=" + code)) - 1 for _, _, code in wanted]
+    return lambda data: dump(*[v if m is None else v & m for v, m in zip(pick((*load(data), 0, b"")), masks, strict=True)])

@@ -6,10 +6,11 @@ import errno
 from collections.abc import Callable
 from typing import TYPE_CHECKING, Annotated, Any
 
+from ..host import HOST
 from ..kinds import OptNewPath, Text, flag_set
 from ..layout import Struct, i32, i64, layout_of, long, u16, u32, u64, ulong
 from ..proc import follow
-from ..room import Room
+from ..room import Room, recode
 from ..structs import Stat, Timespec, Timeval
 from ..syscall import AT_FDCWD, AtFlags, Buf, DirFd, Fd, In, Mode, NewPath, Out, Path, Result, Size, UInt, syscall
 
@@ -122,19 +123,20 @@ class Statfs64(Struct):
     spare3: ulong
 
 
-def stat_into(t: Thread, out: Out[Any], name: str, *arguments: Any) -> None:
-    """Run a host call that fills a struct stat in its third, or second, place and store it in the guest's layout."""
+def stat_into(t: Thread, out: Out[Any], name: str, *arguments: Any, kind: Any = Stat) -> None:
+    """Run a host call that fills a struct stat in its third, or second, place and store it in the guest's layout of `kind`."""
     room = Room(Stat)
     place = 2 if name == "newfstatat" else 1
     t.host(name, *arguments[:place], room.memory, *arguments[place:])
-    out.store(room.value)
+    t.memory.write(out.addr, recode(Stat, HOST, t.abi, kind)(room.memory.raw))
 
 
 # ---- stat
 
 
 @syscall
-def fstat(fd: Fd, statbuf: Out[Stat]) -> Result: ...
+def fstat(t: Thread, fd: Fd, statbuf: Out[Stat]) -> None:
+    stat_into(t, statbuf, "fstat", fd)
 
 
 @syscall
@@ -154,26 +156,29 @@ def lstat(t: Thread, path: Path, statbuf: Out[Stat]) -> None:
 
 @syscall
 def fstat64(t: Thread, fd: Fd, statbuf: Out[Stat64]) -> None:
-    stat_into(t, statbuf, "fstat", fd)
+    stat_into(t, statbuf, "fstat", fd, kind=Stat64)
 
 
 @syscall
 def stat64(t: Thread, path: Path, statbuf: Out[Stat64]) -> None:
-    stat_into(t, statbuf, "newfstatat", AT_FDCWD, follow(t, path), 0)
+    stat_into(t, statbuf, "newfstatat", AT_FDCWD, follow(t, path), 0, kind=Stat64)
 
 
 @syscall
 def lstat64(t: Thread, path: Path, statbuf: Out[Stat64]) -> None:
-    stat_into(t, statbuf, "newfstatat", AT_FDCWD, path, AT_SYMLINK_NOFOLLOW)
+    stat_into(t, statbuf, "newfstatat", AT_FDCWD, path, AT_SYMLINK_NOFOLLOW, kind=Stat64)
 
 
 @syscall
 def fstatat64(t: Thread, dirfd: DirFd, path: Path, statbuf: Out[Stat64], flags: AtFlags) -> None:
-    stat_into(t, statbuf, "newfstatat", dirfd, follow(t, path, flags), flags)
+    stat_into(t, statbuf, "newfstatat", dirfd, follow(t, path, flags), flags, kind=Stat64)
 
 
 @syscall
 def statx(t: Thread, dirfd: DirFd, path: Path, flags: AtFlags, mask: StatxMask, statxbuf: Out[Statx]) -> None:
+    if t.abi.order == HOST.order:  # the same on all ABIs of one byte order
+        t.host("statx", dirfd, follow(t, path, flags), flags, mask, t.memory.host(statxbuf.addr, 256))
+        return
     room = Room(Statx)
     t.host("statx", dirfd, follow(t, path, flags), flags, mask, room.memory)
     statxbuf.store(room.value)

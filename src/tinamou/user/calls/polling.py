@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 from ..host import HOST
 from ..kinds import SigMask, flag_set, waiting
 from ..layout import Struct, i16, i32, layout_of, pointer, sigset, u32, u64, ulong
-from ..room import Room
+from ..room import Room, recode
 from ..structs import Timespec, Timeval
 from ..syscall import Bits, Buf, Fd, In, Int, Many, Named, Out, Ptr, Result, Size, UInt, syscall
 
@@ -157,7 +157,9 @@ def wait_events(t: Thread, epfd: int, events: Out[EpollEvent], most: int, timeou
     room = Room(EpollEvent, count=min(max(most, 1), MAX_EVENTS))
     with waiting(t, mask) as host_mask:
         result = t.host(name, epfd, room.memory, min(most, MAX_EVENTS), timeout, host_mask, 8)
-    t.memory.write(events.addr, b"".join(events.layout.dump(room[i]) for i in range(result)))
+    convert, size = recode(EpollEvent, HOST, t.abi), room.layout.size
+    data = room.memory[: result * size]
+    t.memory.write(events.addr, b"".join(convert(data[at : at + size]) for at in range(0, result * size, size)))
     return result
 
 
