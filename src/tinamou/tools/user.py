@@ -9,6 +9,7 @@ from __future__ import annotations
 import importlib
 import os
 import re
+import signal
 import sys
 from collections.abc import Callable
 from typing import TYPE_CHECKING, Any, NoReturn
@@ -342,6 +343,8 @@ def guest_of(name: str) -> str:
 
 def main(words: list[str] | None = None) -> int:
     """The command named in argv[0], or `user GUEST ...` when words are given."""
+    if signal.getsignal(signal.SIGINT) is signal.default_int_handler:
+        signal.signal(signal.SIGINT, signal.SIG_DFL)
     if words is None:
         name = os.path.basename(sys.argv[0])
         return run(guest_of(name) or "riscv64", name, sys.argv[1:])

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import os
-import random
 from typing import TYPE_CHECKING
 
 from .layout import layout_of, ulong
@@ -45,8 +44,12 @@ def build_stack(process: Process, image: Image, top: int, name: bytes) -> int:
 
     environment = put_all(process.environment)
     arguments = put_all(process.arguments)
-    seed = random.Random(options.seed).randbytes(16) if options.seed is not None else os.urandom(16)
-    noise = put(seed)
+    if options.seed is None:
+        noise = put(os.urandom(16))
+    else:
+        from random import Random
+
+        noise = put(Random(options.seed).randbytes(16))
     platform = put(abi.platform.encode() + b"\0") if abi.platform else 0
     pairs = [
         (AT_PHDR, image.headers), (AT_PHENT, image.header.phentsize), (AT_PHNUM, image.header.phnum), (AT_PAGESZ, abi.page),

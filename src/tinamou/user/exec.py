@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import ctypes
 import errno
 import fcntl
 import os
@@ -142,7 +143,7 @@ def execve(t: Thread, path: bytes, name: bytes, arguments: list[bytes], environm
         raise OSError(errno.ELOOP, "scripts")
     if not _is_ours(t, line):
         os.close(fd)
-        return _host_execve(process, path, arguments, environment)
+        return _host_execve(t, path, arguments, environment)
     try:
         program = prepare(process, fd, name, arguments, environment)
     except LoadError as error:
@@ -173,10 +174,10 @@ def _is_ours(t: Thread, start: bytes) -> bool:
     return start[4] == abi.bits // 32 and start[5] == (1 if abi.order == "<" else 2) and machine == abi.machine
 
 
-def _host_execve(process: Process, path: bytes, arguments: list[bytes], environment: list[bytes]) -> int:
-    """The host runs it.  Signals that the interpreter ignores for itself are as the guest wants them already."""
-    os.execve(path, arguments, dict(e.split(b"=", 1) for e in environment if b"=" in e))
-    raise AssertionError
+def _host_execve(t: Thread, path: bytes, arguments: list[bytes], environment: list[bytes]) -> int:
+    """The host runs it, with everything as the guest's kernel would leave it."""
+    vectors = [(ctypes.c_char_p * (len(strings) + 1))(*strings, None) for strings in (arguments, environment)]
+    return t.host("execve", path, *vectors)
 
 
 def _replace(t: Thread, program: Program) -> None:

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import fcntl
 import os
-import queue
 import resource
 import signal
 import sys
@@ -85,7 +84,8 @@ class Process:
         self.at_exec: list[Callable[[], None]] = []  # what execve ends besides memory, handlers and descriptors (timers)
         self.engine: Any = None
         self.leader_status = 0
-        self._jobs: queue.SimpleQueue[Callable[[], Thread]] = queue.SimpleQueue()
+        self._job: Callable[[], Thread] | None = None  # of the leader's host thread, whose guest thread has ended
+        self._job_given = threading.Semaphore(0)
         same = abi.signals == HOST.signals
         theirs = HOST.signals
         self._to_host = {} if same else {n: theirs[name] for name, n in abi.signals.items() if name in theirs}
@@ -220,18 +220,22 @@ class Process:
             if not leader:
                 return
             native.set_mask(-1)
-            t = self._jobs.get()()
+            self._job_given.acquire()
+            assert self._job is not None
+            t = self._job()
+            self._job = None
 
     def _ended(self, t: Thread, status: int) -> bool:
         if t.tid == os.getpid():
             self.leader_status = status
         t.finish()
         with self.lock:
-            return not self.threads and self._jobs.empty()
+            return not self.threads and self._job is None
 
     def hand_over(self, job: Callable[[], Thread]) -> None:
         """Give the leader's host thread, whose guest thread has ended, the thread that `job` makes."""
-        self._jobs.put(job)
+        self._job = job
+        self._job_given.release()
 
     def stop_others(self, me: Thread) -> None:
         """End every thread but this one, as execve does."""
@@ -264,7 +268,7 @@ class Process:
         """In the child of a fork: only the calling thread is left."""
         self.lock = threading.RLock()
         self.memory.lock = threading.RLock()
-        self._jobs = queue.SimpleQueue()
+        self._job, self._job_given = None, threading.Semaphore(0)
         t.tid = os.getpid()
         self.threads = {t.tid: t}
         t.queue = []

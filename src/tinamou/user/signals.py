@@ -143,8 +143,9 @@ def set_action(t: Thread, signo: int, action: Action) -> None:
     if signo not in (SIGKILL, SIGSTOP):
         process.apply_action(signo)
     if action.sa_handler == SIG_IGN or (action.sa_handler == SIG_DFL and signo in IGNORED):
-        for other in process.thread_list():  # setting it to ignore discards what is pending
-            other.queue = [info for info in other.queue if info.signo != signo]
+        with process.lock:
+            for other in process.threads.values():  # setting it to ignore discards what is pending
+                other.queue = [info for info in other.queue if info.signo != signo]
 
 
 def blocked_now(t: Thread) -> int:
@@ -160,21 +161,34 @@ def take(t: Thread) -> bool:
         if info.signo == KICK and info.fields.get("value") == KICK_VALUE:
             continue
         info.signo = t.process.guest_number(info.signo)
-        if info.signo < 32 and any(known.signo == info.signo for known in t.queue):
-            continue
-        t.queue.append(info)
+        with t.process.lock:
+            if info.signo >= 32 or all(known.signo != info.signo for known in t.queue):
+                t.queue.append(info)
     return bool(recorded)
 
 
 def next_signal(t: Thread) -> SigInfo | None:
     """Take the next deliverable signal: faults first, then the lowest number, in order of arrival."""
-    blocked = blocked_now(t)
-    ready = [info for info in t.queue if not blocked >> (info.signo - 1) & 1]
-    if not ready:
+    if not t.queue:
         return None
-    chosen = min(ready, key=lambda info: (info.signo not in SYNCHRONOUS, info.signo))
-    t.queue.remove(chosen)
+    blocked = blocked_now(t)
+    with t.process.lock:
+        ready = [info for info in t.queue if not blocked >> (info.signo - 1) & 1]
+        if not ready:
+            return None
+        chosen = min(ready, key=lambda info: (info.signo not in SYNCHRONOUS, info.signo))
+        t.queue.remove(chosen)
     return chosen
+
+
+def take_one(t: Thread, mask: int) -> SigInfo | None:
+    """Take the first recorded signal of that set, blocked or not."""
+    with t.process.lock:
+        for known in t.queue:
+            if mask >> (known.signo - 1) & 1:
+                t.queue.remove(known)
+                return known
+    return None
 
 
 def pending_set(t: Thread) -> int:

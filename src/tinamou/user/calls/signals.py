@@ -114,11 +114,8 @@ def rt_sigtimedwait(t: Thread, mask: SigMask, info: Buf, timeout: In[Timespec], 
     _check_size(size)
     if mask is None:
         raise OSError(errno.EFAULT, "mask")
-    for known in t.queue:  # recorded before the guest blocked it
-        if mask >> (known.signo - 1) & 1:
-            t.queue.remove(known)
-            break
-    else:
+    known = signals.take_one(t, mask)  # recorded before the guest blocked it
+    if known is None:
         room = ctypes.create_string_buffer(INFO_SIZE)
         limit = Room(Timespec, timeout.load()).memory if timeout else 0
         t.host("rt_sigtimedwait", Room(sigset, _to_host(t, mask)).memory, room, limit, 8)
