@@ -158,7 +158,7 @@ def wait_events(t: Thread, epfd: int, events: Out[EpollEvent], most: int, timeou
     with waiting(t, mask) as host_mask:
         result = t.host(name, epfd, room.memory, min(most, MAX_EVENTS), timeout, host_mask, 8)
     convert, size = recode(EpollEvent, HOST, t.abi), room.layout.size
-    data = room.memory[: result * size]
+    data = bytes(memoryview(room.memory)[: result * size])
     t.memory.write(events.addr, b"".join(convert(data[at : at + size]) for at in range(0, result * size, size)))
     return result
 
