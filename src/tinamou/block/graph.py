@@ -246,9 +246,9 @@ class Graph:
             try:
                 driver = probe(file)
                 cls = find_driver(driver)
-                if driver == "raw" and settings.write:
-                    self._guard_raw(file, settings)
-                return self._finish(cls, options, {"file": file}, settings, generic, filename)
+                node = self._finish(cls, options, {"file": file}, settings, generic, filename)
+                node.probed = True
+                return node
             except BaseException:
                 self._drop(file)
                 raise
@@ -268,8 +268,9 @@ class Graph:
             return self._make(cls, options, {}, settings, generic, name, as_file)
         children: dict[str, Node] = {}
         try:
-            if "file" in cls.child_names:
-                children["file"] = self._open_file(options, settings, filename, image=issubclass(cls, Filter))
+            if cls.main_child in cls.child_names:
+                image = issubclass(cls, Filter) and not as_file
+                children[cls.main_child] = self._open_file(options, settings, filename, image, cls.main_child)
             return self._finish(cls, options, children, settings, generic, filename)
         except BaseException:
             for child in children.values():
@@ -314,18 +315,18 @@ class Graph:
             raise BlockError("setting detect-zeroes to unmap is not allowed without setting discard operation to unmap")
         return settings
 
-    def _open_file(self, options: dict[str, Any], settings: Settings, filename: str | None, image: bool = False) -> Node:
+    def _open_file(self, options: dict[str, Any], settings: Settings, filename: str | None, image: bool = False, key: str = "file") -> Node:
         """The `file` child: from a file name, from options under `file`, or a reference to a named node."""
         below = replace(settings, backing=True) if image else settings
-        given = options.pop("file", None)
+        given = options.pop(key, None)
         if isinstance(given, str):
             return self.find(given)
         if given is None:
             if filename is None:
-                raise BlockError('A block device must be specified for "file"')
+                raise BlockError(f'A block device must be specified for "{key}"')
             given = {}
         if not isinstance(given, dict):
-            raise BlockError("Parameter 'file' expects a node name or options")
+            raise BlockError(f"Parameter '{key}' expects a node name or options")
         return self.open_options(given, below, filename, as_file=not image)
 
     def find(self, name: str) -> Node:
@@ -343,8 +344,8 @@ class Graph:
         generic: Generic,
         filename: str | None,
     ) -> Node:
-        if filename is None and "file" in children:
-            filename = children["file"].filename
+        if filename is None and cls.main_child in children:
+            filename = children[cls.main_child].filename
         return self._make(cls, options, children, settings, generic, filename or "")
 
     def _make(
@@ -357,7 +358,8 @@ class Graph:
         filename: str,
         as_file: bool = False,
     ) -> Node:
-        child_options = {k: options.pop(k) for k in cls.child_names if k != "file" and k in options}
+        child_options = {k: options.pop(k) for k in cls.child_names if k != cls.main_child and k in options}
+        rules = cls.split_options(options)
         flat = flatten(options)
         unknown = [key for key in flat if key not in cls.Open.keys()]
         if unknown:
@@ -365,6 +367,7 @@ class Graph:
         node = cls(self, cls.Open(flat), settings)
         node.filename = filename
         node.children.update(children)
+        node.rules = rules
         node.full_options = {"driver": cls.driver, **flat}
         name = generic.node_name
         if name is not None:
@@ -404,6 +407,8 @@ class Graph:
         """Take the host locks a format or filter needs on its files."""
         owner = isinstance(node, Format) and node.owns_file
         for child in node.children.values():
+            while child.below is not None:
+                child = child.below
             if isinstance(child, Protocol):
                 child.lock(owner, owner or node.settings.exclusive)
 
@@ -460,10 +465,6 @@ class Graph:
                 continue
         return False
 
-    def _guard_raw(self, file: Node, settings: Settings) -> None:
-        """Say that probing a writable raw image is unsafe."""
-        self.warn_once_raw = file.filename
-
 
 def _is_protocol(name: Any) -> bool:
     return isinstance(name, str) and issubclass(find_driver(name), Protocol)
@@ -472,13 +473,18 @@ def _is_protocol(name: Any) -> bool:
 def probe(file: Node) -> str:
     """The format that knows best what `file` holds; "raw" when none claims it."""
     head = file.read(0, min(PROBE_BYTES, file.size)) if file.size else b""
+    return probe_bytes(head, file.size, file.filename)
+
+
+def probe_bytes(head: bytes, file_size: int, filename: str) -> str:
+    """As `probe`, from the first bytes."""
     best, score = "raw", 1
     for name, module in driver_files().items():
         if ".formats." in module and name not in Node.drivers:
             importlib.import_module(module)
     for name, cls in list(Node.drivers.items()):
         if issubclass(cls, Format):
-            s = cls.probe(head, file.size, file.filename)
+            s = cls.probe(head, file_size, filename)
             if s > score:
                 best, score = name, s
     return best

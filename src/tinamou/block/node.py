@@ -159,7 +159,14 @@ class Node:
         self.size = 0
         self.children: dict[str, Node] = {}
         self.alignment = 1
+        self.probed = False
+        self.rules: dict[str, Any] = {}
         self.full_options: dict[str, Any] = {}
+
+    @classmethod
+    def split_options(cls, options: dict[str, Any]) -> dict[str, Any]:
+        """Take options that are not plain values out of `options`; `self.rules` has them when `open` is called."""
+        return {}
 
     # What a driver implements
 
@@ -217,10 +224,15 @@ class Node:
     def sync_metadata(self) -> None:
         """Hand cached metadata to the file below without waiting for the disk."""
 
+    main_child: ClassVar[str] = "file"
+
     @property
     def file(self) -> Node:
         """The main child."""
-        return self.children["file"]
+        return self.children[self.main_child]
+
+    def debug_event(self, event: str) -> None:
+        """Format drivers say what they are about to do ("l2_update"); only `blkdebug` listens."""
 
     @property
     def backing(self) -> Node | None:
@@ -326,7 +338,10 @@ class Filter(Node):
 
     @property
     def below(self) -> Node | None:
-        return self.children.get("file")
+        return self.children.get(self.main_child)
+
+    def debug_event(self, event: str) -> None:
+        self.file.debug_event(event)
 
     def extent(self, pos: int, want: int) -> Extent:
         return Extent("data", self.size - pos, pos)
@@ -336,9 +351,11 @@ class Filter(Node):
 
     def writev(self, pos: int, buffers: Sequence[Buffer]) -> None:
         self.file.writev(pos, buffers)
+        self.size = self.file.size
 
     def write_zeroes(self, pos: int, length: int, unmap: bool = True) -> None:
         self.file.write_zeroes(pos, length, unmap)
+        self.size = self.file.size
 
     def discard(self, pos: int, length: int) -> None:
         self.file.discard(pos, length)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 from collections.abc import Iterable, Sequence
 from typing import TYPE_CHECKING, Any
 
@@ -51,10 +52,23 @@ class Raw(Format, name="raw"):
     def extent(self, pos: int, want: int) -> Extent:
         return Extent("data", self.size - pos, self.start + pos)
 
+    def _keep_raw(self, pos: int, data: bytes) -> None:
+        """A guest of a disk whose format was guessed may not turn it into an image of another format."""
+        from ..graph import probe_bytes
+
+        head = bytearray(self.file.read(self.start, 2048))
+        head[pos : pos + len(data)] = data[: 2048 - pos]
+        if probe_bytes(bytes(head), self.file.size, self.filename) != "raw":
+            raise OSError(errno.EPERM, "Operation not permitted")
+
     def read_into(self, pos: int, view: memoryview) -> None:
+        self.file.debug_event("read_aio")
         self.file.read_into(self.start + pos, view)
 
     def writev(self, pos: int, buffers: Sequence[Buffer]) -> None:
+        if self.probed and pos < 512:
+            self._keep_raw(pos, b"".join(buffers))
+        self.file.debug_event("write_aio")
         self.file.writev(self.start + pos, buffers)
 
     def write_zeroes(self, pos: int, length: int, unmap: bool = True) -> None:

@@ -11,7 +11,7 @@ from __future__ import annotations
 
 import sys
 from array import array
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from typing import TYPE_CHECKING, Any
 
 from ... import options as opt
@@ -416,6 +416,7 @@ class Qcow2(Format, name="qcow2"):
             self.mark_corrupt(f"L2 table offset {offset:#x} unaligned (L1 index: {self._l1_index_of(offset):#x})")
         if len(self.l2_cache) >= self.l2_cache_tables:
             self._evict_l2()
+        self.file.debug_event("l2_load")
         table = L2Table(offset, words_from(self.file.read(offset, self.cluster_size)))
         self.l2_cache[offset] = table
         return table
@@ -574,6 +575,7 @@ class Qcow2(Format, name="qcow2"):
             return self.l2_table(offset)
         old = self.l2_table(offset).words if offset else None
         self._start_writing()
+        self.file.debug_event("l2_alloc_write")
         new = self.allocate_clusters(1) << self.cluster_bits
         if len(self.l2_cache) >= self.l2_cache_tables:
             self._evict_l2()
@@ -589,6 +591,7 @@ class Qcow2(Format, name="qcow2"):
 
     def allocate_clusters(self, number: int) -> int:
         """Count `number` new contiguous clusters; the first one's number."""
+        self.file.debug_event("cluster_alloc")
         first = self.refs.allocate(number)
         offset = first << self.cluster_bits
         self.guard_overlap(offset, number << self.cluster_bits)
@@ -853,6 +856,7 @@ class Qcow2(Format, name="qcow2"):
 
     def barrier(self) -> None:
         """What was written before reaches the disk before what is written after."""
+        self.file.debug_event("flush_to_disk")
         self.file.flush()
 
     def write_header_fields(self, *names: str) -> None:
@@ -883,6 +887,7 @@ class Qcow2(Format, name="qcow2"):
             self.barrier()
         if tables:
             for table in tables:
+                self.file.debug_event("l2_update")
                 self.file.write(table.offset + 8 * table.low, words_to(table.words[table.low : table.high]))
                 table.low = table.high = 0
             if self.l1_dirty or self.refs.freed:
@@ -902,6 +907,7 @@ class Qcow2(Format, name="qcow2"):
             if i == run[1]:
                 run[1] += 1
                 continue
+            self.file.debug_event("l1_update")
             self.file.write(self.header.l1_table_offset + 8 * run[0], words_to(self.l1[run[0] : run[1]]))
             run = [i, i + 1]
 
@@ -970,6 +976,35 @@ class Qcow2(Format, name="qcow2"):
     def track(self, pos: int, length: int) -> None:
         for bitmap in self.tracked:
             bitmap.mark(pos, length)
+
+    def read_into(self, pos: int, view: memoryview) -> None:
+        self.file.debug_event("read_aio")
+        super().read_into(pos, view)
+
+    def writev(self, pos: int, buffers: Sequence[Buffer]) -> None:
+        self.file.debug_event("write_aio")
+        super().writev(pos, buffers)
+
+    @property
+    def vm_state_offset(self) -> int:
+        """Where the state of a machine is kept: after the disk, at the next L2 table."""
+        return -(-self.size // self.l2_reach) * self.l2_reach
+
+    def read_vm_state(self, pos: int, view: memoryview) -> None:
+        """Fill `view` from byte `pos` of the saved machine state; zeroes where nothing was saved."""
+        room = len(self.l1) * self.l2_reach - self.vm_state_offset - pos
+        n = max(0, min(len(view), room))
+        if n:
+            super().read_into(self.vm_state_offset + pos, view[:n])
+        view[n:] = bytes(len(view) - n)
+
+    def write_vm_state(self, pos: int, data: Buffer) -> None:
+        from .creation import grow_l1
+
+        start = self.vm_state_offset + pos
+        with self.lock:
+            grow_l1(self, -(-(start + len(data)) // self.l2_reach))
+        super().writev(start, [data])
 
     def _write_extent(self, pos: int, extent: Extent, data: memoryview) -> None:
         super()._write_extent(pos, extent, data)

@@ -332,6 +332,7 @@ class Refcounts:
                 continue
             per = max(1, 8 // self.bits)
             low, high = block.low // per * per, -(-block.high // per) * per
+            image.file.debug_event("refblock_update")
             image.file.write(block.offset + low * self.bits // 8, pack_counts(block.counts[low:high], self.bits))
             block.low = block.high = 0
             wrote = True
