@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import ctypes
 import os
+import warnings
 from typing import TYPE_CHECKING, Any
 
 from .errors import GuestFault
@@ -33,6 +34,8 @@ def new_vcpu(process: Process, arch: Architecture, cpu: Cpu, extensions: frozens
         memory = process.memory
         process.engine = Engine(arch, memory.base, memory.limit, memory.flags, extensions, jit=os.environ.get("TINAMOU_JIT") != "off")
         if process.engine.jit:
+            # Python warns of signals 32 and 33 in masks, which libc keeps to itself and guests block like any other.
+            warnings.filterwarnings("ignore", "invalid signal number")
             process.engine.jit.memory = process.hide(process.engine.jit.memory)
     return process.engine.vcpu(cpu)
 
