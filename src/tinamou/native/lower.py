@@ -1154,6 +1154,14 @@ class Lower:
         if ends:
             self.scope.names = names
 
+    def at_loop(self, node: ast.stmt) -> Names:
+        """The names where a loop begins; constants that loops inside it count through are not known there."""
+        for n in ast.walk(node):
+            if n is not node and isinstance(n, ast.For) and isinstance(n.target, ast.Name):
+                if isinstance(self.scope.names.get(n.target.id), (Const, V)):
+                    self.scope.names[n.target.id] = LOST
+        return dict(self.scope.names)
+
     def goes_round(self, before: Names, *ends: Names) -> None:
         """What was constant when the loop's text was begun must still be so when it begins again."""
         for name, value in before.items():
@@ -1188,7 +1196,7 @@ class Lower:
         if node.orelse:
             raise Broken("else after a loop is outside the subset")
         top, body, end = self.label(), self.label(), self.label()
-        before, ends = dict(self.scope.names), []
+        before, ends = self.at_loop(node), []
         self.place(top)
         c = self.test(node.test)
         if isinstance(c, Const) and not c.value:
@@ -1260,7 +1268,7 @@ class Lower:
         self.set(count, self.ref(start, t))
         limit = self.ref(stop, t)
         top, body, again, end = self.label(), self.label(), self.label(), self.label()
-        before = dict(self.scope.names)
+        before = self.at_loop(node)
         old = before.pop(node.target.id, None)
         self.place(top)
         now = V(t, self.load(count))
@@ -1268,7 +1276,10 @@ class Lower:
         assert isinstance(c, V)
         self.branch_if(c, body, end)
         self.place(body)
-        i = self.scope.names[node.target.id] = self.variable(t, counted=True)
+        again_same = isinstance(old, Variable) and old.counted and old.type is t
+        i = old if again_same else self.variable(t, counted=True)
+        assert isinstance(i, Variable)
+        self.scope.names[node.target.id] = i
         self.set(i, now.ref)
         loop = Loop(again, end)
         self.scope.loops.append(loop)
@@ -1278,7 +1289,7 @@ class Lower:
             loop.continues.append(self.scope.names)
         self.goes_round(before, *loop.continues)
         ends = [self.branches(before)]
-        if old is not None:  # what it is after no round at all
+        if old is not None and not again_same:  # what it is after no round at all
             ends[0][node.target.id] = LOST
         self.place(again)
         more, by = self.label(), self.ref(step, t)
