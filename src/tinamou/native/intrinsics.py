@@ -82,6 +82,8 @@ def _divide(g: Lower, instruction: str, a: Value, b: Value) -> Value:
     x, y = g.ref(a, t), g.nonzero(b, g.ref(b, t), t)
     if not t.signed:
         return V(t, g.value(f"u{instruction} i{t.bits} {x}, {y}"))
+    if t.bits > 128:
+        return V(t, _divide_magnitudes(g, instruction, t.bits, x, y))
     if isinstance(b, Const) and b.value != -1:
         return V(t, g.value(f"s{instruction} i{t.bits} {x}, {y}"))
     # the most negative number by -1 traps on the host: negate instead
@@ -90,6 +92,16 @@ def _divide(g: Lower, instruction: str, a: Value, b: Value) -> Value:
     plain = g.value(f"s{instruction} i{t.bits} {x}, {safe}")
     special = g.value(f"sub i{t.bits} 0, {x}") if instruction == "div" else "0"
     return V(t, g.value(f"select i1 {minus}, i{t.bits} {special}, i{t.bits} {plain}"))
+
+
+def _divide_magnitudes(g: Lower, instruction: str, bits: int, x: str, y: str) -> str:
+    """Signed division by the unsigned one: LLVM 22 aborts on 256-bit signed division by a power of two."""
+    k = f"i{bits}"
+    low = [g.value(f"icmp slt {k} {v}, 0") for v in (x, y)]
+    size = [g.value(f"select i1 {n}, {k} {g.value(f'sub {k} 0, {v}')}, {k} {v}") for n, v in zip(low, (x, y), strict=True)]
+    plain = g.value(f"u{instruction} {k} {size[0]}, {size[1]}")
+    negative = g.value(f"xor i1 {low[0]}, {low[1]}") if instruction == "div" else low[0]
+    return g.value(f"select i1 {negative}, {k} {g.value(f'sub {k} 0, {plain}')}, {k} {plain}")
 
 
 @lowering(ops.quot)

@@ -83,14 +83,22 @@ def rotr(x: W, n: int) -> W:
 def quot(a: W, b: W) -> W:
     """Quotient truncated toward zero.  ZeroDivisionError for b = 0 (compiled code: any value); the most negative / -1 wraps."""
     q = abs(int(a)) // abs(int(b))
-    return type(a)(-q if (a < 0) != (b < 0) else q)
+    return _common(a, b)(-q if (a < 0) != (b < 0) else q)
 
 
 @intrinsic
 def rem(a: W, b: W) -> W:
     """Remainder of quot: it has the sign of a."""
     r = abs(int(a)) % abs(int(b))
-    return type(a)(-r if a < 0 else r)
+    return _common(a, b)(-r if a < 0 else r)
+
+
+def _common(a: W, b: W) -> type[W]:
+    """The type of both, of which one may be a plain number."""
+    t = type(a) if isinstance(a, Word) else type(b)
+    if isinstance(b, Word) and type(b) is not t:
+        raise TypeError(f"{t.__name__} and {type(b).__name__} do not mix: convert one of them")
+    return t
 
 
 @intrinsic
