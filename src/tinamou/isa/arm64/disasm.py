@@ -105,6 +105,10 @@ def _index(s: Shown) -> str:
     return register if kind == "lsl" and not s["S"] else f"{register}, {kind}{amount}"
 
 
+def _register_list(first: int, count: int, arrangement: str) -> str:
+    return "{ " + ", ".join(f"v{(first + k) % 32}.{arrangement}" for k in range(count)) + " }"
+
+
 def _pair(s: Shown, field: str) -> str:
     letter, n = s["pair"], int(s[field])
     return ", ".join(f"{letter}{k}" if k < 31 else f"{letter}zr" for k in (n, n + 1))
@@ -130,6 +134,11 @@ COMPUTED: dict[str, Callable[[Shown], Any]] = {
     "index": _index,
     "pair_s": lambda s: _pair(s, "Rs"),
     "pair_t": lambda s: _pair(s, "Rt"),
+    "right": lambda s: s["K"] - s["imm"],
+    "Rm_v": lambda s: "v" + str(s["Rm"])[1:],
+    "table": lambda s: _register_list(s["Rn"], s["K"], "16b"),
+    "lsl_amount": lambda s: f", lsl #{s['amount']}" if s["amount"] else "",
+    "msl": lambda s: s["amount"] + 8,
     "fp": _fp,
     "fbits": lambda s: (32 if s["sf"] == "0" else 64) - (s["scale"] & (31 if s["sf"] == "0" else 63)),
     "prefetch": _prefetch,

@@ -32,7 +32,6 @@ from tinamou.softfloat.behaviour import (
     INVALID,
     NEAREST_AWAY,
     NEAREST_EVEN,
-    TO_ODD,
     TOWARD_ZERO,
     UP,
 )
@@ -400,7 +399,10 @@ def rsqrt_estimate(a: u64) -> u64:
     """RecipSqrtEstimate, for a from 128 to 511: 256 to 511."""
     x = a * 2 + 1 if a < 256 else (a >> 1 << 1) + 1
     x = x if a < 256 else x * 2
-    b = arith.root(u64((1 << 28) - 1) // x)
+    b = u64(0)
+    for k in range(9, -1, -1):  # the largest b with x * b^2 < 2^28
+        more = b + (1 << k)
+        b = more if x * more * more < 1 << 28 else b
     return b + 1 >> 1
 
 
@@ -550,4 +552,24 @@ def expand_immediate(f: Format[W], imm8: u32) -> W:
     return (x >> 7) << f.sign_at | exponent << f.fraction | (x & 15) << (f.fraction - 4)
 
 
-__all__ = ["F16", "F32", "F64", "NEAREST_AWAY", "TO_ODD", "u16"]
+
+# -- products of halves added to singles (FHM)
+
+
+def muladd_half(h: Core, c: u32, a: u16, b: u16) -> u32:
+    """FPMulAddH: c + a * b with a and b in half precision, rounded once.  FZ16 flushes the halves, FZ the single and the result."""
+    rules = control(h, F32)
+    flush_halves = h.fpcr & FZ16 != 0
+    x = a & 0x8000 if flush_halves and a & 0x7C00 == 0 else a
+    y = b & 0x8000 if flush_halves and b & 0x7C00 == 0 else b
+    result, flags = fma.fma(F32, ARM, widened(x), widened(y), c, u32(0), rules)
+    accrue(h, F32, flags)
+    return result
+
+
+def widened(a: u16) -> u32:
+    """A half as a single, NaNs with their fraction and unchanged kind."""
+    if is_nan(F16, a):
+        return u32(a & 0x8000) << 16 | 0x7F80_0000 | u32(a & 0x3FF) << 13
+    wide, _ = convert.convert(F16, F32, ARM, a, u32(0))
+    return wide
