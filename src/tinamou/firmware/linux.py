@@ -159,15 +159,16 @@ class ResetCode:
     kernel: int
     xlen: int
 
-    def pack(self, base: int, csr_hartid: int = 0xF14) -> bytes:
+    def pack(self, pad: int = 0) -> bytes:
+        """The code, the two addresses, `pad` bytes, the record."""
         load = 0x0202B583 if self.xlen == 64 else 0x0202A583           # ld|lw a1, 32(t0)
         load_start = 0x0182B283 if self.xlen == 64 else 0x0182A283     # ld|lw t0, 24(t0)
         code = struct.pack("<6I", 0x00000297,                          # auipc t0, 0
-                           0x02828613,                                 # addi a2, t0, 40
-                           csr_hartid << 20 | 0x02573,                 # csrr a0, mhartid
+                           40 + pad << 20 | 0x28613,                   # addi a2, t0, 40 + pad
+                           0xF1402573,                                 # csrr a0, mhartid
                            load, load_start,
                            0x00028067)                                 # jr t0
         word = "<Q" if self.xlen == 64 else "<I"
-        code += struct.pack("<QQ", self.start, self.fdt)
+        code += struct.pack("<QQ", self.start, self.fdt) + bytes(pad)
         record = b"".join(struct.pack(word, v) for v in (OSBI, 2, self.kernel, 1, 0, 0))
         return code + record

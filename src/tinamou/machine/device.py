@@ -599,10 +599,11 @@ class Device:
         if cls.__doc__:
             rows += [cls.__doc__.strip().splitlines()[0], ""]
         rows += ["| offset | register | bits | field | access | reset |", "|---|---|---|---|---|---|"]
-        for reg in sorted(cls._registers, key=lambda r: (r.bank.offset if r.bank else 0) + r.offset):
+        for reg in cls._registers:
             where = f"{reg.offset:#x}"
             if reg.bank:
-                where = f"{reg.bank.offset:#x} + n*{reg.bank.stride:#x} + {where}"
+                base, stride = (x if isinstance(x, str) else f"{x:#x}" for x in (reg.bank.offset, reg.bank.stride))
+                where = f"{base} + n*{stride} + {where}"
             for f in sorted(reg.fields, key=lambda f: -f.hi):
                 bits = f"{f.hi}:{f.lo}" if f.hi != f.lo else f"{f.lo}"
                 start = f"{f.reset:#x}" if isinstance(f.reset, int) else "computed"

@@ -231,11 +231,11 @@ class BankReg(Reg):
 class Bank:
     """`count` copies of a group of registers, `stride` bytes apart from byte `offset` on: channels, harts, sources.
 
-    `count` may name an attribute of the device. Banks nest; the index of an inner element is
+    Each of the three may name an attribute of the device. Banks nest; the index of an inner element is
     outer index * inner count + inner index. Hooks of a bank's fields get the index before the value.
     """
 
-    def __init__(self, offset: int, *, stride: int, count: int | str, outer: Bank | None = None) -> None:
+    def __init__(self, offset: int | str, *, stride: int | str, count: int | str, outer: Bank | None = None) -> None:
         self.offset, self.stride, self.count, self.outer = offset, stride, count, outer
         self.name = ""
 
@@ -246,12 +246,12 @@ class Bank:
         """The register at byte `offset` of each element."""
         return BankReg(offset, width, self, doc)
 
-    def bank(self, offset: int, *, stride: int, count: int | str) -> Bank:
+    def bank(self, offset: int | str, *, stride: int | str, count: int | str) -> Bank:
         """A bank inside each element."""
         return Bank(offset, stride=stride, count=count, outer=self)
 
     def own(self, device: Any) -> int:
-        return self.count if isinstance(self.count, int) else int(getattr(device, self.count))
+        return _of(device, self.count)
 
     def total(self, device: Any) -> int:
         return self.own(device) * (self.outer.total(device) if self.outer else 1)
@@ -264,14 +264,18 @@ class Bank:
             if found is None:
                 return None
             index, offset = found
-        n, inside = divmod(offset - self.offset, self.stride)
+        n, inside = divmod(offset - _of(device, self.offset), _of(device, self.stride))
         own = self.own(device)
         return (index * own + n, inside) if 0 <= n < own else None
 
     def place(self, device: Any, index: int) -> int:
         """The byte offset of element `index`."""
         outer, n = divmod(index, self.own(device))
-        return self.offset + n * self.stride + (self.outer.place(device, outer) if self.outer else 0)
+        return _of(device, self.offset) + n * _of(device, self.stride) + (self.outer.place(device, outer) if self.outer else 0)
+
+
+def _of(device: Any, value: int | str) -> int:
+    return value if isinstance(value, int) else int(getattr(device, value))
 
 
 def getter(device: Any, field: Field, index: int | None, peek: bool = False) -> tuple[Getter, bool]:

@@ -36,7 +36,7 @@ def add_clint(m: Machine, base: int, hz: int) -> Clint:
 
 def add_plic(m: Machine, base: int, config: str, sources: int, span: int) -> Plic:
     """A PLIC wired to every hart."""
-    return m.at(base, Plic(hart_config=config, sources=sources), span=span, external=plic_wires(m, config))
+    return m.at(base, Plic(hart_config=config, sources=sources, aperture=span), external=plic_wires(m, config))
 
 
 def start_tree(m: Machine, model: str, compatible: str, ram_base: int, timebase: int, cpu_map: bool = True) -> tuple[Tree, Node]:
@@ -105,8 +105,9 @@ def describe(tree: Tree, parent: Node, p: Placed) -> Node:
     return node
 
 
-def boot(m: Machine, tree: Tree, *, ram_base: int, rom_base: int, firmware: str, flash: int | None = None) -> None:
-    """Load firmware, kernel, initrd and device tree, and write the reset code into the ROM at `rom_base`."""
+def boot(m: Machine, tree: Tree, *, ram_base: int, rom_base: int, firmware: str, flash: int | None = None,
+         code_at: int = 0) -> None:
+    """Load firmware, kernel, initrd and device tree, and write the reset code into the ROM at `rom_base` + `code_at`."""
     xlen = m.cpus[-1].facts()["xlen"]
     start = ram_base
     end = linux.load_firmware(m, start, firmware)
@@ -121,4 +122,4 @@ def boot(m: Machine, tree: Tree, *, ram_base: int, rom_base: int, firmware: str,
     elif flash is not None and m.settings.bios in (None, "none"):
         start = flash
     fdt = linux.load_fdt(m, tree, ram_base, m.settings.ram_size)
-    m.blob("mrom.reset", rom_base, linux.ResetCode(start, fdt, kernel, xlen).pack(rom_base))
+    m.blob("mrom.reset", rom_base + code_at, linux.ResetCode(start, fdt, kernel, xlen).pack(code_at))

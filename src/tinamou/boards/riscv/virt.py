@@ -8,7 +8,7 @@ from typing import Annotated
 from tinamou.boards.riscv.common import add_clint, add_devices, add_harts, add_plic, boot, start_tree
 from tinamou.devices.char.ns16550a import Ns16550a
 from tinamou.devices.flash.cfi01 import CfiFlash01
-from tinamou.devices.misc.fw_cfg import MAX_CPUS, NB_CPUS, FwCfg
+from tinamou.devices.misc.fw_cfg import NB_CPUS, FwCfg
 from tinamou.devices.misc.sifive_test import SifiveTest
 from tinamou.devices.pci.gpex import GpexHost
 from tinamou.devices.rtc.goldfish import GoldfishRtc
@@ -49,7 +49,6 @@ def virt(m: Machine, *, acpi: Annotated[str, ON_OFF_AUTO, "Enable ACPI"] = "off"
     host.windows = [(0x0100_0000, 0, 0x0300_0000, 64 * KiB), (0x0200_0000, 0x4000_0000, 0x4000_0000, 1 * GiB),
                     (0x0300_0000, high, high, 16 * GiB)]
     fw_cfg.number(NB_CPUS, len(harts))
-    fw_cfg.number(MAX_CPUS, len(harts))
     for name, data in m.settings.fw_cfg:
         fw_cfg.file(name, data)
 

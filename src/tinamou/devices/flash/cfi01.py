@@ -94,7 +94,7 @@ class CfiFlash01(Device, type="cfi.pflash01", compatible="cfi-flash", node="flas
                 return int.from_bytes(self.rom.buffer[offset : offset + size], self.rom.io.endian)
             case Mode.IDENTIFY:
                 ids = (self.id0 << 8 | self.id1, self.id2 << 8 | self.id3) if self.chip_bits == 8 else (self.id0, self.id1)
-                n = offset // self.step
+                n = offset % self.sector // self.step       # each block answers
                 return self.on_all_chips(offset, size, lambda _: ids[n] if n < 2 else 0)
             case Mode.QUERY:
                 return self.on_all_chips(offset, size, lambda n: self.table[n] if n < len(self.table) else 0)

@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING
 
 from tinamou.machine.device import Device
 from tinamou.machine.lines import Pin, lines, pins, state, state_of
+from tinamou.machine.memory import Io, Region
 from tinamou.machine.props import STR, U32, PropertyError, prop
 from tinamou.machine.registers import Bank
 
@@ -22,17 +23,21 @@ class Plic(Device, type="riscv.sifive.plic", compatible=("sifive,plic-1.0.0", "r
     sources: int = prop(U32, default=127, name="num-sources", help="sources, 0 not counted")
     priorities: int = prop(U32, default=7, name="num-priorities", help="highest priority")
 
+    enable_stride: int = prop(U32, default=0x80)
+    context_stride: int = prop(U32, default=0x1000)
+    aperture: int = prop(U32, default=0x60_0000, name="aperture-size")
+
     PER_SOURCE = Bank(0x0, stride=4, count="all_sources")
     PRIORITY = PER_SOURCE.reg(0)
     priority = PRIORITY.rw(31, 0)
     PER_WORD = Bank(0x1000, stride=4, count="words")
     PENDING = PER_WORD.reg(0)
     pending_word = PENDING.ro(31, 0)
-    PER_ENABLE = Bank(0x2000, stride=0x80, count="contexts")
+    PER_ENABLE = Bank(0x2000, stride="enable_stride", count="contexts")
     PER_ENABLE_WORD = PER_ENABLE.bank(0, stride=4, count="words")
     ENABLE = PER_ENABLE_WORD.reg(0)
     enable_word = ENABLE.rw(31, 0)
-    PER_CONTEXT = Bank(0x20_0000, stride=0x1000, count="contexts")
+    PER_CONTEXT = Bank(0x20_0000, stride="context_stride", count="contexts")
     THRESHOLD = PER_CONTEXT.reg(0)
     threshold = THRESHOLD.rw(31, 0)
     CLAIM = PER_CONTEXT.reg(4)
@@ -41,6 +46,9 @@ class Plic(Device, type="riscv.sifive.plic", compatible=("sifive,plic-1.0.0", "r
     levels = state(0)                   # bit n: source n is high
     claimed = state(0)                  # bit n: source n is being served
     enabled = state_of(lambda self: [0] * self.contexts)
+
+    def region(self) -> Region:
+        return Io("riscv.sifive.plic", self.aperture, self, access=self.access)
 
     @property
     def modes(self) -> list[tuple[int, str]]:

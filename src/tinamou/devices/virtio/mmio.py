@@ -28,7 +28,7 @@ class VirtioMmio(Device, Transport, type="virtio-mmio", compatible="virtio,mmio"
     DEVICE_ID = Reg(0x008)
     device_id = DEVICE_ID.ro()
     VENDOR_ID = Reg(0x00C)
-    vendor_id = VENDOR_ID.ro()
+    vendor_id = VENDOR_ID.const(0x554D4551)
     FEATURES = Reg(0x010)
     offered = FEATURES.ro()
     FEATURES_SEL = Reg(0x014)
@@ -100,10 +100,6 @@ class VirtioMmio(Device, Transport, type="virtio-mmio", compatible="virtio,mmio"
     @device_id.computed
     def read_device_id(self) -> int:
         return self.device.device_id if self.device else 0
-
-    @vendor_id.computed
-    def read_vendor_id(self) -> int:
-        return 0x554D4551 if self.device else 0
 
     @offered.computed
     def read_features(self) -> int:

@@ -1,0 +1,1 @@
+"""Serial peripheral interface: controllers, the bus, flash chips on it."""
