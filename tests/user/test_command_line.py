@@ -149,6 +149,16 @@ def test_log_of_unknown_calls(tmp_path: Path) -> None:
     assert command(program("environment"), "unknown").stderr == ""
 
 
+def test_log_of_pages() -> None:
+    lines = command("-d", "page", program("environment"), "arguments").stderr.splitlines()
+    assert lines[:2] == ["page layout changed following binary load", "start            end              size             prot"]
+    assert any(line.endswith(" r-x") and line.startswith("0000000001003000-") for line in lines)
+    facts = dict(line.split() for line in lines if " 0x" in line)
+    assert int(facts["argv_start"], 16) == int(facts["start_stack"], 16) + 8
+    assert int(facts["env_start"], 16) == int(facts["argv_start"], 16) + 8 * 3
+    assert int(facts["start_code"], 16) <= int(facts["entry"], 16) < int(facts["end_code"], 16)
+
+
 def test_release_and_stack() -> None:
     assert command("-r", "9.8.7-x", program("environment"), "release").stdout == "9.8.7-x\n"
     big = command("-s", "32M", program("environment"), "recurse", "24")

@@ -108,9 +108,42 @@ def start(process: Process, path: bytes, arguments: list[bytes], environment: li
     program = prepare(process, fd, path, arguments, environment)
     entry, sp = load(process, program)
     program.close()
+    if "page" in process.options.log_items:
+        log_layout(process)
     t = Thread(process, process.vcpu())
     process.abi.start(t.cpu, entry, sp)
     return t
+
+
+def log_layout(process: Process) -> None:
+    """What `-d page` shows of a program just loaded."""
+    image, word = process.image, process.abi.bits // 8
+    assert image is not None
+    digits = process.abi.bits // 4
+    lines = ["page layout changed following binary load", f"{'start':<{digits}} {'end':<{digits}} {'size':<{digits}} prot"]
+    for r in process.memory.regions():
+        rights = "".join(letter if r.prot & bit else "-" for letter, bit in (("r", 1), ("w", 2), ("x", 4)))
+        lines.append(f"{r.start:0{digits}x}-{r.end:0{digits}x} {r.end - r.start:0{digits}x} {rights}")
+    loads = image.header.loads
+    code, data = [s for s in loads if s.flags & elf.PF_X], [s for s in loads if s.flags & elf.PF_W]
+    sp, bias = process.stack_start, image.bias
+    arguments = sp + word
+    environment = arguments + word * (len(process.arguments) + 1)
+    facts = {
+        "start_brk": process.memory.heap,
+        "end_code": max((s.vaddr + s.filesz for s in code), default=-bias) + bias,
+        "start_code": min((s.vaddr for s in code), default=-bias) + bias,
+        "start_data": min((s.vaddr for s in data), default=-bias) + bias,
+        "end_data": max((s.vaddr + s.filesz for s in data), default=-bias) + bias,
+        "start_stack": sp,
+        "brk": process.memory.heap_end,
+        "entry": image.entry,
+        "argv_start": arguments,
+        "env_start": environment,
+        "auxv_start": environment + word * (len(process.environment) + 1),
+    }
+    lines += [f"{name:<11} 0x{value:0{digits}x}" for name, value in facts.items()]
+    process.log("page", "\n".join(lines))
 
 
 # ---------------------------------------------------------------------------------------------------------------- execve
