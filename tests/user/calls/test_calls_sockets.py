@@ -147,6 +147,27 @@ def test_descriptors_travel(g: Guest) -> None:
     close(g, a, b)
 
 
+def test_descriptors_without_room_are_closed(g: Guest) -> None:
+    a, b = pair(g)
+    ends = [*os.pipe(), *os.pipe()]
+    body = b"".join(layout_of(i32, g.abi).dump(fd) for fd in ends)
+    rights = control(g, (1, 1, body))
+    assert g.sendmsg(a, message(g, g.put(b"x"), 1, g.put(rights), len(rights)), 0) == 1
+    before = len(os.listdir("/proc/self/fd"))
+    room = g.room(64)
+    head = message(g, g.room(4), 4, room, g.size(Cmsghdr) + 8)
+    assert g.recvmsg(b, head, 0) == 1
+    found, got = g.load(Msghdr, head), g.load(Cmsghdr, room)
+    assert found.msg_flags & 8 and got.cmsg_len == g.size(Cmsghdr) + 8 == found.msg_controllen  # MSG_CTRUNC
+    assert len(os.listdir("/proc/self/fd")) == before + 2
+    new = [g.load(i32, room + g.size(Cmsghdr) + 4 * i) for i in range(2)]
+    os.write(new[1], b"y")
+    assert os.read(ends[0], 1) == b"y"
+    for fd in [*ends, *new]:
+        os.close(fd)
+    close(g, a, b)
+
+
 def test_credentials_and_timestamps(g: Guest) -> None:
     level, options = g.flag("sol", "SOL_SOCKET"), g.abi.flag_set("so")
     a, b = pair(g, "SOCK_DGRAM")

@@ -129,6 +129,9 @@ def test_prctl(g: Guest) -> None:
     assert g.prctl(15, g.text("pytest"), 0, 0, 0) == 0
     signo = g.room(4)
     assert g.prctl(2, signo, 0, 0, 0) == 0 and g.load(i32, signo) == 0
+    assert g.prctl(1, g.abi.signals["USR2"], 0, 0, 0) == 0
+    assert g.prctl(2, signo, 0, 0, 0) == 0 and g.load(i32, signo) == g.abi.signals["USR2"]
+    assert g.prctl(1, 0, 0, 0, 0) == 0
     assert g.prctl(3, 0, 0, 0, 0) in (0, 1, 2)
     assert g.prctl(22, 2, 0, 0, 0) == -errno.EINVAL  # PR_SET_SECCOMP
     assert g.prctl(12345, 0, 0, 0, 0) == -errno.EINVAL

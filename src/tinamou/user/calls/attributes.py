@@ -12,7 +12,7 @@ from ..layout import Struct, i32, i64, layout_of, long, u16, u32, u64, ulong
 from ..proc import follow
 from ..room import Room, recode
 from ..structs import Stat, Timespec, Timeval
-from ..syscall import AT_FDCWD, AtFlags, Buf, DirFd, Fd, In, Mode, NewPath, Out, Path, Result, Size, UInt, syscall
+from ..syscall import AT_FDCWD, AtFlags, Buf, DirFd, Fd, In, Mode, NewPath, OptPath, Out, Path, Result, Size, UInt, syscall
 
 if TYPE_CHECKING:
     from ..thread import Thread
@@ -286,7 +286,7 @@ class Utimbuf(Struct):
 
 
 @syscall(wide="utimensat_time64")
-def utimensat(dirfd: DirFd, path: OptNewPath, times: In[TwoTimespecs], flags: AtFlags) -> Result: ...
+def utimensat(dirfd: DirFd, path: OptPath, times: In[TwoTimespecs], flags: AtFlags) -> Result: ...
 
 
 def set_times(t: Thread, dirfd: int, path: bytes | None, times: TwoTimespecs | None) -> int:

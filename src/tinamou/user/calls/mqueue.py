@@ -6,12 +6,17 @@ from typing import TYPE_CHECKING, Annotated
 
 from ..kinds import Text
 from ..layout import Struct, long, u32
+from ..room import Room
 from ..structs import Timespec
 from ..syscall import Buf, Fd, In, Mode, OpenFlags, Out, Result, Size, UInt, syscall
 from .clocks import Sigevent, host_event
 
 if TYPE_CHECKING:
     from ..thread import Thread
+
+
+SIGEV_THREAD = 2
+COOKIE = 32  # NOTIFY_COOKIE_LEN
 
 
 class MqAttr(Struct):
@@ -44,6 +49,9 @@ def mq_timedreceive(mqd: Fd, message: Buf, size: Size, priority: Out[u32], timeo
 
 @syscall
 def mq_notify(t: Thread, mqd: Fd, event: In[Sigevent]) -> int:
+    if event and (value := event.load()).sigev_notify == SIGEV_THREAD:  # the kernel copies what the value points to
+        value.sigev_value = t.memory.host(value.sigev_value, COOKIE)
+        return t.host("mq_notify", mqd, Room(Sigevent, value, count=3).memory)
     return t.host("mq_notify", mqd, host_event(t, event))
 
 

@@ -29,6 +29,7 @@ AF_UNIX, AF_INET, AF_INET6, AF_NETLINK, AF_PACKET, AF_VSOCK = 1, 2, 10, 16, 17, 
 ADDRESS_MAX = 128  # struct sockaddr_storage
 CONTROL_MAX = 1 << 16
 SOL_SOCKET, SOL_IP, SOL_TCP, SOL_IPV6 = 1, 0, 6, 41
+SCM_RIGHTS = 1
 MSG_ERRQUEUE, MSG_CTRUNC = 0x2000, 8
 
 TYPES = numbers_of("sock_type", SOCK_STREAM=1, SOCK_DGRAM=2, SOCK_RAW=3, SOCK_RDM=4, SOCK_SEQPACKET=5, SOCK_DCCP=6, SOCK_PACKET=10)
@@ -321,7 +322,7 @@ class WideThreeTimespecs(Struct):
 
 # What the data of a control message is, by (level, type): a Struct, or "ints".
 CONTROL: dict[tuple[int, int], Any] = {
-    (SOL_SOCKET, 1): "ints",  # SCM_RIGHTS
+    (SOL_SOCKET, SCM_RIGHTS): "ints",
     (SOL_SOCKET, 2): Credentials,  # SCM_CREDENTIALS
     (SOL_SOCKET, 29): Timeval,  # SO_TIMESTAMP_OLD
     (SOL_SOCKET, 35): Timespec,  # SO_TIMESTAMPNS_OLD
@@ -380,6 +381,27 @@ def convert_control(data: bytes, source: Abi, target: Abi, log: Any = None) -> b
     return out.ljust(-(-len(out) // (target.bits // 8)) * (target.bits // 8), b"\0")
 
 
+def cut_control(t: Thread, data: bytes, room: int) -> bytes:
+    """As much of the guest's control messages as fits: the last one is cut, descriptors that the guest does not get are closed."""
+    head, number, step, at = layout_of(Cmsghdr, t.abi), layout_of(i32, t.abi), t.abi.bits // 8, 0
+    out = data[:room]
+    while at + head.size <= len(data):
+        one = head.load(data[at : at + head.size])
+        end = at + one.cmsg_len
+        if end > room:
+            left = max(room - at - head.size, 0) // 4 * 4
+            if (one.cmsg_level, one.cmsg_type) == (SOL_SOCKET, SCM_RIGHTS):
+                for place in range(at + head.size + left, end, 4):
+                    t.host("close", number.load(data[place : place + 4]))
+            if at + head.size <= room:
+                one.cmsg_len = head.size + left
+                out = data[:at] + head.dump(one) + data[at + head.size : at + head.size + left]
+            else:
+                out = out[:at]
+        at += -(-(end - at) // step) * step
+    return out
+
+
 # ---------------------------------------------------------------------------------------------------------------- messages
 
 
@@ -414,7 +436,7 @@ class Message:
         self.name = self.control = None
         if head.msg_name and head.msg_namelen < 0:
             raise OSError(errno.EINVAL, "msg_namelen")
-        if head.msg_name and head.msg_namelen:
+        if head.msg_name and (head.msg_namelen or not sending):
             size = min(head.msg_namelen, ADDRESS_MAX)
             data = address_in(t, Buf(t.memory, head.msg_name), size) if sending else b""
             self.name = ctypes.create_string_buffer(data, ADDRESS_MAX)
@@ -443,7 +465,7 @@ class Message:
         if self.name is not None:
             data = convert_address(self.name.raw[: got.msg_namelen], HOST, t.abi)
             t.memory.write(head.msg_name, data[: head.msg_namelen])
-        head.msg_namelen = got.msg_namelen
+            head.msg_namelen = got.msg_namelen
         head.msg_flags = got.msg_flags
         length = 0
         if self.control is not None:
@@ -451,7 +473,7 @@ class Message:
             if not same_words(t.abi):
                 data = convert_control(data, HOST, t.abi, lambda text: t.process.log("unimp", text))
             if len(data) > head.msg_controllen:
-                data = data[: head.msg_controllen]
+                data = cut_control(t, data, head.msg_controllen)
                 head.msg_flags |= MSG_CTRUNC
             t.memory.write(head.msg_control, data)
             length = len(data)

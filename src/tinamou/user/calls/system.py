@@ -7,7 +7,7 @@ import os
 from typing import TYPE_CHECKING, Annotated, Any
 
 from ..kinds import OptText, Text, flag_set, pass_operation
-from ..layout import Struct, i32, long, u16, u32, ulong
+from ..layout import Struct, i32, layout_of, long, u16, u32, ulong
 from ..room import Room
 
 from ..syscall import (  # isort: skip
@@ -123,12 +123,12 @@ def vhangup() -> Result: ...
 # ---- prctl
 
 
-PR_SET_NAME, PR_GET_NAME = 15, 16
+PR_SET_PDEATHSIG, PR_GET_PDEATHSIG, PR_SET_NAME, PR_GET_NAME = 1, 2, 15, 16
 TASK_COMM_LEN = 16
 NUMBER = (ULong, ULong, ULong, ULong)
 PRCTL: dict[int, tuple[str, tuple[Any, ...]]] = {
-    1: ("PR_SET_PDEATHSIG", (Signal,)),
-    2: ("PR_GET_PDEATHSIG", (Out[i32],)),
+    PR_SET_PDEATHSIG: ("PR_SET_PDEATHSIG", (Signal,)),
+    PR_GET_PDEATHSIG: ("PR_GET_PDEATHSIG", (Out[i32],)),
     3: ("PR_GET_DUMPABLE", ()),
     4: ("PR_SET_DUMPABLE", (ULong,)),
     7: ("PR_GET_KEEPCAPS", ()),
@@ -182,6 +182,13 @@ def prctl(t: Thread, option: PrctlOption, a: ULong, b: ULong, c: ULong, d: ULong
         if option not in REFUSED:
             t.process.log("unimp", f"Unsupported prctl: {option}")
         raise OSError(errno.EINVAL, "prctl option")
+    if option == PR_SET_PDEATHSIG:
+        return t.host("prctl", option, t.process.host_number(a))
+    if option == PR_GET_PDEATHSIG:
+        number = Room(i32)
+        t.host("prctl", option, number.memory)
+        t.memory.write(a, layout_of(i32, t.abi).dump(t.process.guest_number(number.value)))
+        return 0
     if option == PR_GET_NAME:
         room = Room(Annotated[bytes, "16s"])
         t.host("prctl", option, room.memory)
