@@ -43,20 +43,28 @@ sigset = Annotated[int, "sigset"]  # 64 signals, bit n-1 = signal n; an array of
 S = TypeVar("S")
 
 
+class _Fields:
+    """Kind by name of a structure's fields, its bases' first; annotations are looked at when somebody asks."""
+
+    def __get__(self, instance: object, owner: type) -> dict[str, Any]:
+        found: dict[str, Any] | None = owner.__dict__.get("_fields")
+        if found is None:
+            module = vars(sys.modules[owner.__module__])
+            found = {} if owner.__base__ is object else dict(getattr(owner.__base__, "fields", {}))
+            for name, kind in owner.__dict__.get("__annotations__", {}).items():
+                if isinstance(kind, str):
+                    if kind.startswith("ClassVar"):
+                        continue
+                    kind = module[kind] if kind in module else eval(kind, module)
+                found[name] = kind
+            owner._fields = found  # type: ignore[attr-defined]
+        return found
+
+
 class Struct:
     """A C structure.  Fields not given at construction are zero (or empty)."""
 
-    fields: ClassVar[dict[str, Any]] = {}
-
-    def __init_subclass__(cls) -> None:
-        module = vars(sys.modules[cls.__module__])
-        cls.fields = dict(cls.fields)
-        for name, kind in cls.__dict__.get("__annotations__", {}).items():
-            if isinstance(kind, str):
-                if kind.startswith("ClassVar"):
-                    continue
-                kind = eval(kind, module)
-            cls.fields[name] = kind
+    fields: ClassVar[Any] = _Fields()
 
     def __init__(self, **values: Any) -> None:
         unknown = values.keys() - self.fields.keys()
