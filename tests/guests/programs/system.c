@@ -59,6 +59,9 @@ static void terminal(void) {
     EQUAL(read(m, b, 8), 2); write(m, "\3", 1); int e; waitpid(p, &e, 0); CHECK(WIFSIGNALED(e)); EQUAL(WTERMSIG(e), SIGINT); EQUAL(isatty(m), 1); close(s); close(m); EQUAL(ioctl(0, 0xabcdef, 0), -1); EQUAL(errno, ENOTTY);
 }
 
+static volatile int notified;
+static void told(union sigval v) { notified = v.sival_int; }
+
 static void ipc(void) {
     int id = shmget(IPC_PRIVATE, 10000, IPC_CREAT | 0600); CHECK(id >= 0); char *a = shmat(id, 0, 0); CHECK(a != (void *)-1); strcpy(a, "shared"); a[9999] = 1;
     char *b = shmat(id, 0, SHM_RDONLY); CHECK(b != a); EQUAL(strcmp(b, "shared"), 0); struct shmid_ds d; EQUAL(shmctl(id, IPC_STAT, &d), 0); EQUAL(d.shm_nattch, 2); EQUAL(d.shm_segsz, 10000); EQUAL(d.shm_perm.mode & 0777, 0600);
@@ -71,6 +74,8 @@ static void ipc(void) {
     struct msqid_ds q; EQUAL(msgctl(id, IPC_STAT, &q), 0); EQUAL(q.msg_qnum, 0); EQUAL(q.msg_lspid, getpid()); EQUAL(msgrcv(id, &y, 16, 0, IPC_NOWAIT), -1); EQUAL(errno, ENOMSG); EQUAL(msgctl(id, IPC_RMID, 0), 0);
     char name[64]; sprintf(name, "/tinamou-%d", getpid()); struct mq_attr r = {0, 4, 32}; mqd_t m = mq_open(name, O_CREAT | O_RDWR | O_EXCL, 0600, &r); if (m == (mqd_t)-1 && errno == ENOSYS) return;
     CHECK(m >= 0); mq_unlink(name); EQUAL(mq_send(m, "low", 3, 1), 0); EQUAL(mq_send(m, "high", 4, 9), 0); unsigned w; char z[32]; EQUAL(mq_receive(m, z, 32, &w), 4); EQUAL(w, 9); EQUAL(mq_getattr(m, &r), 0); EQUAL(r.mq_curmsgs, 1); EQUAL(r.mq_maxmsg, 4);
+    mq_receive(m, z, 32, &w); struct sigevent v2 = {.sigev_notify = SIGEV_THREAD, .sigev_notify_function = told, .sigev_value.sival_int = 42};
+    EQUAL(mq_notify(m, &v2), 0); EQUAL(mq_send(m, "tell", 4, 1), 0); for (int i = 0; i < 5000 && !notified; i++) usleep(1000); EQUAL(notified, 42);
     mq_receive(m, z, 32, &w); clock_gettime(CLOCK_REALTIME, &t); t.tv_nsec += 10000000; if (t.tv_nsec >= 1000000000) t.tv_nsec -= 1000000000, t.tv_sec++; EQUAL(mq_timedreceive(m, z, 32, &w, &t), -1); EQUAL(errno, ETIMEDOUT); mq_close(m);
     int f = shm_open(name, O_CREAT | O_RDWR, 0600); CHECK(f >= 0); shm_unlink(name); EQUAL(ftruncate(f, 4096), 0); char *h = mmap(0, 4096, 3, MAP_SHARED, f, 0); p = fork(); if (!p) { *h = 5; _exit(0); } waitpid(p, 0, 0); EQUAL(*h, 5);
 }

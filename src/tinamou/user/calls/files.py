@@ -126,7 +126,7 @@ def lseek(fd: Fd, offset: Long, whence: Whence) -> Result: ...
 
 @syscall(names="llseek _llseek")
 def llseek(t: Thread, fd: Fd, high: ULong, low: ULong, result: Out[i64], whence: Whence) -> None:
-    result.store(t.host("lseek", fd, high << 32 | low, whence))
+    result.store(t.host("lseek", fd, (high & 0xFFFF_FFFF) << 32 | low & 0xFFFF_FFFF, whence))
 
 
 @syscall
