@@ -9,12 +9,12 @@ from __future__ import annotations
 
 from typing import TypeVar
 
-from tinamou.native.memory import peek, peek_acquire
+from tinamou.native.memory import peek, peek_acquire, poke
 from tinamou.native.ops import outlined, unlikely
 from tinamou.native.types import Word, i64, u8, u64
 
 from .cpu import EXECUTE, READ, WRITE, Cpu
-from .flow import enter, guarded_peek, guarded_poke, leave, memory_base, pc_of, resume, slow
+from .flow import enter, guarded_peek, guarded_poke, guest_peek, guest_poke, leave, limit, memory_base, pc_of, resume, slow
 from .interpreter import KICK, TRAP
 from .predecode import entry_offset, find_slow, forget_all, new_page
 from .specials import begin_slice, end_slice, sample
@@ -31,15 +31,11 @@ def may(cpu: Cpu, access: int, address: u64) -> bool:
 
 
 def load(cpu: Cpu, kind: type[W], address: u64) -> W:
-    if unlikely(address >= cpu.limit):
-        slow()
-    return guarded_peek(kind, memory_base() + address, slow)
+    return guest_peek(kind, address)
 
 
 def store(cpu: Cpu, kind: type[W], address: u64, value: W) -> None:
-    if unlikely(address >= cpu.limit):
-        slow()
-    guarded_poke(kind, memory_base() + address, value, slow)
+    guest_poke(kind, address, value)
 
 
 def writable(cpu: Cpu, address: u64) -> u64:
@@ -49,9 +45,22 @@ def writable(cpu: Cpu, address: u64) -> u64:
     return memory_base() + address
 
 
+def load_checked(cpu: Cpu, kind: type[W], address: u64) -> W:
+    """For regions in which LLVM leaves no room for fault maps."""
+    if unlikely(not may(cpu, READ, address) or not may(cpu, READ, address + (kind.size - 1))):
+        slow()
+    return peek(kind, memory_base() + address)
+
+
+def store_checked(cpu: Cpu, kind: type[W], address: u64, value: W) -> None:
+    if unlikely(not may(cpu, WRITE, address) or not may(cpu, WRITE, address + (kind.size - 1))):
+        slow()
+    poke(kind, memory_base() + address, value)
+
+
 def find(cpu: Cpu, target: u64) -> u64:
     """The entry of a jump's target, or 0 when its page has none yet."""
-    if unlikely(target >= cpu.limit):
+    if unlikely(target >= limit()):
         return u64(0)
     base = peek_acquire(u64, cpu.pagemap + (target >> 12 << 3))
     return base + (entry_offset(target)) if base != 0 else u64(0)

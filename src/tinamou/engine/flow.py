@@ -22,6 +22,18 @@ def slow() -> NoReturn:
 
 
 @intrinsic
+def guest_peek(kind: type[W], address: u64) -> W:
+    """Read flat guest memory; slow() when the address is beyond the limit or the host faults."""
+    _only_compiled()
+
+
+@intrinsic
+def guest_poke(kind: type[W], address: u64, value: W) -> None:
+    """Write flat guest memory; slow() when the address is beyond the limit or the host faults."""
+    _only_compiled()
+
+
+@intrinsic
 def guarded_peek(kind: type[W], address: u64, otherwise: Callable[..., None], *arguments: Any) -> W:
     """Read host memory that may be missing: then otherwise(*arguments) runs, which does not return."""
     _only_compiled()
@@ -36,6 +48,12 @@ def guarded_poke(kind: type[W], address: u64, value: W, otherwise: Callable[...,
 @intrinsic
 def memory_base() -> u64:
     """cpu.memory, from its register."""
+    _only_compiled()
+
+
+@intrinsic
+def limit() -> u64:
+    """cpu.limit."""
     _only_compiled()
 
 

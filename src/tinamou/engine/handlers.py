@@ -95,6 +95,7 @@ class HandlerHooks(EngineHooks):
         self.slot = ""  # in specials the budget is a variable
         self.jumped = self.target = ""
         self.delta = ""
+        self.limit = ""  # where a region keeps cpu.limit
 
     def tail(self, g: Lower, function: str, entry: str | None = None) -> None:
         if self.slot:
@@ -152,6 +153,17 @@ class HandlerHooks(EngineHooks):
         if self.form is None or self.slow:
             raise Broken("there is no slower path from here")
         self.tail(g, f"@slow_{symbol_name(self.form)}")
+
+    def guest_pointer(self, g: Lower, address: V, data: str, guard: Callable[..., str]) -> str:
+        """The host address of a guest address, to be dereferenced at once; `data` is what will be stored there."""
+        limit = g.call_function(flow.limit, [], {})
+        bad, ok = g.label(), g.label()
+        g.branch_if(V(bool, g.value(f"icmp uge i64 {address.ref}, {g.ref(limit, u64)}"), weight=-1), bad, ok)
+        g.place(bad)
+        self.go_slow(g)
+        g.place(ok)
+        at = g.value(f"getelementptr i8, ptr {self.memory}, i64 {address.ref}")
+        return guard(g, at, data, Const(flow.slow), ())
 
     def jump(self, g: Lower, target: Value) -> None:
         if self.near:
@@ -221,9 +233,10 @@ def invalidate(pagemap: u64, first: u64, last: u64) -> None:
 class Functions:
     """The memory model's functions by role."""
 
-    def __init__(self, module: ModuleType) -> None:
-        self.load, self.load_slow = module.load, module.load_slow
-        self.store, self.store_slow = module.store, module.store_slow
+    def __init__(self, module: ModuleType, checked: bool) -> None:
+        self.load = module.load_checked if checked else module.load
+        self.store = module.store_checked if checked else module.store
+        self.load_slow, self.store_slow = module.load_slow, module.store_slow
         self.writable, self.writable_slow = module.writable, module.writable_slow
         self.find, self.find_code = module.find, module.find_code
         self.code_address, self.fence_code = module.code_address, module.fence_code
@@ -233,8 +246,8 @@ class Functions:
 class Builder:
     """The text of one interpreter."""
 
-    def __init__(self, arch: Architecture, model: ModuleType) -> None:
-        self.arch, self.model = arch, Functions(model)
+    def __init__(self, arch: Architecture, model: ModuleType, checked: bool = False) -> None:
+        self.arch, self.model = arch, Functions(model, checked)
         self.forms = predecode.forms(arch)
         self.bits = predecode.extension_bits(arch)
         self.decode = predecode.decoder(arch, self.forms, self.enabled_intrinsic)
@@ -488,8 +501,24 @@ class Builder:
             g.emit(f"store {llvm(t)} {data}, ptr {p}, align 1")
             return Const(None)
 
+        def guest_peek(g: Lower, kind: Value, address: Value) -> Value:
+            t: type[Word] = kind.value  # type: ignore[union-attr]
+            p = handler_hooks(g).guest_pointer(g, g.cast(address, u64), "", guard)
+            return V(t, g.value(f"load {llvm(t)}, ptr {p}, align 1"))
+
+        def guest_poke(g: Lower, kind: Value, address: Value, value: Value) -> Value:
+            t: type[Word] = kind.value  # type: ignore[union-attr]
+            data = g.ref(value, t)
+            p = handler_hooks(g).guest_pointer(g, g.cast(address, u64), f"{llvm(t)} {data}", guard)
+            g.emit(f"store {llvm(t)} {data}, ptr {p}, align 1")
+            return Const(None)
+
         def memory_base(g: Lower) -> Value:
             return V(u64, g.value(f"ptrtoint ptr {handler_hooks(g).memory} to i64"))
+
+        def limit(g: Lower) -> Value:
+            h = handler_hooks(g)
+            return V(u64, h.limit or g.value(f"load i64, ptr {field_pointer(g, h.cpu, 'limit')}"))
 
         def pc_of(g: Lower, entry: Value) -> Value:
             h = handler_hooks(g)
@@ -531,6 +560,7 @@ class Builder:
             predecode.shift: lambda g: Const(arch.shift), predecode.entry_offset: entry_offset,
             predecode.code_address: as_function(model.code_address), self.enabled_intrinsic: enabled,
             flow.slow: slow, flow.guarded_peek: guarded_peek, flow.guarded_poke: guarded_poke, flow.memory_base: memory_base,
+            flow.limit: limit, flow.guest_peek: guest_peek, flow.guest_poke: guest_poke,
             flow.pc_of: pc_of, flow.enter: enter, flow.resume: resume, flow.perform: perform, flow.leave: leave,
             flow.get_budget: get_budget, flow.set_budget: set_budget,
         }  # fmt: skip

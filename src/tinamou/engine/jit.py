@@ -16,12 +16,14 @@ import signal
 import threading
 import time
 from collections import Counter
+from collections.abc import Callable
 from dataclasses import dataclass, field
+from functools import cache, partial
 from typing import TYPE_CHECKING, Any
 
 from tinamou.native import types
 from tinamou.native.arena import Arena
-from tinamou.native.link import link
+from tinamou.native.link import Image, link
 
 from .cpu import EXECUTE, PAGE
 
@@ -71,7 +73,7 @@ class Jit:
         self.arena = Arena(ARENA)
         self.thread: threading.Thread | None = None
         self.stopped = threading.Event()
-        self.templates: Templates | None = None
+        self.makers: list[Callable[[], Templates]] = []  # with fault maps, with checks
         self.compiler: Any = None
         self.memory = os.open("/proc/self/mem", os.O_RDONLY | os.O_CLOEXEC)
 
@@ -172,8 +174,8 @@ class Jit:
 
     # -- compiling
 
-    def prepare(self) -> tuple[Templates, Any]:
-        if self.templates is None:
+    def prepare(self) -> None:
+        if not self.makers:
             from tinamou.native.llvm import SmallCompiler
 
             from .regions import Templates
@@ -184,9 +186,9 @@ class Jit:
             known = {}
             for symbol, (result, raises) in self.engine.image.notes["functions"].items():
                 known[symbol] = (tuple(word(r) for r in result) if isinstance(result, list) else word(result)), raises
-            self.templates = Templates(self.engine.arch, importlib.import_module(f"tinamou.engine.{self.engine.model}"), known)
+            model = importlib.import_module(f"tinamou.engine.{self.engine.model}")
+            self.makers = [cache(partial(Templates, self.engine.arch, model, known, checked)) for checked in (False, True)]
             self.compiler = SmallCompiler()
-        return self.templates, self.compiler
 
     def compile(self, pc: int) -> bool:
         """Make and install the region around pc."""
@@ -195,7 +197,7 @@ class Jit:
         from .regions import discover, region_text
 
         start = time.thread_time()
-        templates, compiler = self.prepare()
+        self.prepare()
         generation = self.generation
         pages: dict[int, bytes] = {}
 
@@ -215,19 +217,21 @@ class Jit:
                 data += page((at >> 12) + 1)[: 4 - len(data)]
             return int.from_bytes(data, "little") if len(data) >= 2 else None
 
-        region = discover(templates, pc, fetch, self.executed)
+        region = discover(self.makers[0](), pc, fetch, self.executed)
         if region is None or region.size < 2:
             self.refused.add(pc)
             self.statistics.refused += 1
             return False
-        text = region_text(templates, region, triple())
-        obj = compiler.compile(text)
-        installed = self.install(region, obj, generation)
+        for maker in self.makers:
+            obj, guards = self.compiler.compile(region_text(maker(), region, triple()))
+            image = link(obj, 16)
+            if len(image.faults) >= guards:
+                break
+        installed = self.install(region, image, generation)
         self.statistics.seconds += time.thread_time() - start
         return installed
 
-    def install(self, region: Region, obj: bytes, generation: int) -> bool:
-        image = link(obj, 16)
+    def install(self, region: Region, image: Image, generation: int) -> bool:
         with self.lock:
             if self.generation != generation:
                 return False  # code was invalidated meanwhile; if the address is still hot it comes again

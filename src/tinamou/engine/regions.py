@@ -49,6 +49,19 @@ class RegionHooks(HandlerHooks):
     def go_slow(self, g: Lower) -> None:
         g.branch("@@retry")
 
+    def guest_pointer(self, g: Lower, address: V, data: str, guard: Callable[..., str]) -> str:
+        """An `!access` line, which the region's text replaces: pointers off one register share their check (see Access)."""
+        base, offset = g.sums.get(address.ref, (address.ref, "0"))
+        name = f"%@@a{len(g.lines)}"
+        g.emit(f"!access {name} {address.ref} {base} {offset}")
+        ok = g.label()
+        g.stop(f"br i1 {name}n, label %{ok}x, label %{ok}, !prof !1, !make.implicit !2")
+        g.place(f"{ok}x")
+        g.emit('call void asm sideeffect "", ""()')
+        self.go_slow(g)
+        g.place(ok)
+        return f"{name}p"
+
     def jump(self, g: Lower, target: Value) -> None:
         g.emit(f"store i64 {g.cast(target, u64).ref}, ptr %@@target")
         g.emit("store i1 true, ptr %@@jumped")
@@ -63,14 +76,15 @@ class Template:
     body: str
     retries: bool
     traps: bool
+    accesses: bool
 
 
 class Templates:
     """The templates of one architecture and memory model, made as they are needed."""
 
-    def __init__(self, arch: Architecture, model: Any, known: dict[str, Any]) -> None:
+    def __init__(self, arch: Architecture, model: Any, known: dict[str, Any], checked: bool = False) -> None:
         self.arch = arch
-        self.builder = Builder(arch, model)
+        self.builder = Builder(arch, model, checked)
         self.unit: Unit = self.builder.unit
         self.known = known  # outlined functions of the interpreter's image, by symbol
         self.unit.external = self.external
@@ -93,6 +107,7 @@ class Templates:
 
     def make(self, form: Form) -> Template:
         hooks = RegionHooks(self.builder, form)
+        hooks.limit = "%limit"
         g = Lower(self.unit, hooks, form.insn.name)
         g.prefix = "@@"
         if form.jumps:
@@ -120,7 +135,7 @@ class Templates:
             g.emit(f"store i{item.bits} {g.cast(V(op.type, g.ref(v, op.type)), item).ref}, ptr @r{k}@")
         g.place("@@next") if not g.ended else g.lines.append("@@next:")
         body = "\n".join(g.lines)
-        return Template(form, "\n".join(g.entry), body, "%@@retry" in body, "%@@trap" in body)
+        return Template(form, "\n".join(g.entry), body, "%@@retry" in body, "%@@trap" in body, "!access" in body)
 
     def item(self, kind: Reg) -> type[Word]:
         found: Field = getattr(self.arch.cpu, kind.file)
@@ -129,7 +144,7 @@ class Templates:
     def make_tail(self) -> str:
         """The end of every region: go on at %exit_pc."""
         hooks = HandlerHooks(self.builder)
-        hooks.budget = "%exit_budget"
+        hooks.budget, hooks.limit = "%exit_budget", "%limit"
         g = Lower(self.unit, hooks, "exit")
         g.prefix = "exit."
         target = V(u64, "%exit_target")
@@ -145,6 +160,54 @@ class Templates:
         hooks.dispatch_counted(g, hooks.turn(g, found.ref, target.ref))
         self.tail_allocas = "\n".join(g.entry)
         return "\n".join(g.lines)
+
+
+class Access:
+    """Turns the `!access` lines of one straight line of instructions into code.
+
+    An access at a register plus a small offset is checked by the register alone: around the guest's memory are pages that fault.  Further
+    accesses off the same register, until it changes, need no check at all.
+    """
+
+    REACH = 2048  # bytes around the guest's memory that fault
+
+    def __init__(self) -> None:
+        self.pointers: dict[str, str] = {}  # guest register -> pointer to what it points at
+
+    def lower(self, text: str, prefix: str) -> str:
+        out: list[str] = []
+        loads: dict[str, str] = {}
+        straight = True
+        for line in text.split("\n"):
+            words = line.split()
+            if len(words) == 6 and words[2] == "load" and words[5].startswith("%x"):
+                loads[words[0]] = words[5]
+            if words and words[0] == "!access":
+                self.access(out, prefix, loads, straight, *words[1:])
+                continue
+            if "br i1" in line and "make.implicit" not in line:
+                straight = False
+            out.append(line)
+        return "\n".join(out)
+
+    def access(self, out: list[str], prefix: str, loads: dict[str, str], straight: bool, name: str, total: str, base: str, by: str) -> None:
+        register = loads.get(base) if by.lstrip("-").isdigit() and abs(int(by)) < self.REACH else None
+        if register is None:
+            base, by = total, "0"
+        pointer = self.pointers.get(register or "")
+        if pointer is None:
+            pointer = f"{name}q"
+            label = name[1:]
+            out += [f"  {name}c = icmp ult i64 {base}, %limit", f"  br i1 {name}c, label %{label}in, label %{prefix}retry, !prof !0"]
+            out += [f"{label}in:", f"  {name}m = getelementptr i8, ptr %mem, i64 {base}"]
+            out.append(f'  {pointer} = call ptr asm "", "=r,0"(ptr {name}m)')
+            if register and straight:
+                self.pointers[register] = pointer
+        out.append(f"  {name}p = getelementptr i8, ptr {pointer}, i64 {by}")
+        out.append(f"  {name}n = icmp eq ptr {pointer}, null")
+
+    def wrote(self, register: str) -> None:
+        self.pointers.pop(register, None)
 
 
 @dataclass
@@ -285,6 +348,7 @@ def region_text(templates: Templates, region: Region, triple: str) -> str:
     k = 0
     for block in blocks:
         body.append(f"P{block[0].pc:x}:")
+        memory = Access()
         body += [f"  %n{k} = load i64, ptr %budget_now", f"  %n{k}s = sub i64 %n{k}, {len(block)}", f"  store i64 %n{k}s, ptr %budget_now"]
         for j, n in enumerate(block):
             k += 1
@@ -295,9 +359,13 @@ def region_text(templates: Templates, region: Region, triple: str) -> str:
                 number = n.form.insn.number(n.word, op)
                 hole = register(op.kind, number, False) if isinstance(op.kind, Reg) else literal(number, op.type)
                 text = text.replace(f"@o{m}@", hole)
-            for m, (op, _) in enumerate(n.form.results):
-                assert isinstance(op.kind, Reg)
-                text = text.replace(f"@r{m}@", register(op.kind, n.form.insn.number(n.word, op), True))
+            results = [register(op.kind, n.form.insn.number(n.word, op), True) for op, _ in n.form.results if isinstance(op.kind, Reg)]
+            for m, name in enumerate(results):
+                text = text.replace(f"@r{m}@", name)
+            if t.accesses:
+                text = memory.lower(text, prefix)
+            for name in results:
+                memory.wrote(name)
             if t.allocas:
                 allocas.append(t.allocas.replace("@@", prefix))
             body.append(text)
@@ -352,7 +420,9 @@ def assemble(
     out += ["  %exit_pc = alloca i64", "  %exit_kind = alloca i8", "  %budget_now = alloca i64", templates.tail_allocas, *allocas]
     for (file, n), item in sorted(used.items(), key=lambda u: u[0]):
         out += [f"  %{file}{n} = alloca i{item.bits}", f"  %{file}{n}p = getelementptr inbounds i8, ptr %cpu, i64 {place(file, n)}"]
-        out += [f"  %{file}{n}v = load i{item.bits}, ptr %{file}{n}p", f"  store i{item.bits} %{file}{n}v, ptr %{file}{n}"]
+        out += [f"  %{file}{n}v = load volatile i{item.bits}, ptr %{file}{n}p", f"  store i{item.bits} %{file}{n}v, ptr %{file}{n}"]
+    # volatile: LLVM would move these loads between null checks and the accesses that they guard
+    out += [f"  %limitp = getelementptr inbounds i8, ptr %cpu, i64 {place('limit')}", "  %limit = load volatile i64, ptr %limitp"]
     out += [f"  %biasp = getelementptr inbounds i8, ptr %cpu, i64 {place('bias')}", "  %bias = load i64, ptr %biasp"]
     out += [f"  %targetp = getelementptr inbounds i8, ptr %cpu, i64 {place('target')}"]
     out += ["  store i64 %budget, ptr %budget_now", "  %ei = ptrtoint ptr %e to i64", f"  %es = lshr i64 %ei, {shift}"]

@@ -157,6 +157,9 @@ def find(cpu: Cpu, target: u64) -> u64:
     return peek(u64, at + (FETCHES + 8)) + entry_offset(target)
 
 
+load_checked, store_checked = load, store  # no access faults on the host
+
+
 # -- slow paths
 
 

@@ -379,6 +379,7 @@ class Lower:
         self.ended = False
         self.scopes: list[Scope] = []
         self.outlined: Outlined | None = None
+        self.sums: dict[str, tuple[str, str]] = {}  # results of additions -> operands
 
     # -- text
 
@@ -662,7 +663,10 @@ class Lower:
             top = tops[1] - 1
         elif op is ast.FloorDiv:
             top = tops[0]
-        return V(t, self.value(f"{instruction} i{t.bits} {x}, {y}"), top)
+        result = V(t, self.value(f"{instruction} i{t.bits} {x}, {y}"), top)
+        if op is ast.Add:
+            self.sums[result.ref] = x, y
+        return result
 
     def nonzero(self, b: Value, ref: str, t: type[Word]) -> str:
         """A divisor that is not zero: the host would trap."""

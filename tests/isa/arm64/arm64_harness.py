@@ -16,7 +16,7 @@ from unicorn import arm64_const as uc
 
 from tinamou.engine.cpu import EXECUTE, READ, WRITE, Trap
 from tinamou.engine.golden import Golden, Ram
-from tinamou.engine.patterns import Imm, Insn, Reg
+from tinamou.engine.patterns import Imm, Insn
 from tinamou.isa.arm64 import isa, traps
 from tinamou.isa.arm64.alu import get_nzcv, set_nzcv
 from tinamou.isa.arm64.architecture import ARM64
@@ -283,7 +283,10 @@ def with_field(insn: Insn, word: int, name: str, value: int) -> int:
     return word
 
 
-MEMORY_NAMES = {"load", "store", "store_pair", "atomic", "compare_swap", "check_store", "load_lanes", "store_lanes"}
+MEMORY_NAMES = {
+    "load", "store", "store_pair", "atomic", "compare_swap", "check_store", "load16", "store_list", "load_structures", "store_structures", "load_lane",
+    "store_lane", "load_all",
+}  # fmt: skip
 
 
 def touches_memory(insn: Insn) -> bool:
@@ -293,7 +296,7 @@ def touches_memory(insn: Insn) -> bool:
 def aim(r: random.Random, insn: Insn, word: int, state: State) -> int:
     """Let the address of a memory access be mostly in memory, aligned if it must be; gives the word, changed if need be."""
     names = ("Rn", "Rt") if insn.name.startswith(("dc", "ic")) else ("Rn",)
-    base = next((o for o in insn.operands if o.name in names and isinstance(o.kind, Reg)), None)
+    base = next((o for o in insn.operands if o.name in names), None)
     if base is None:  # a literal
         return with_field(insn, word, "imm", r.randrange(-0x1000, 0x1000) & ~3 & (1 << insn.bits("imm")) - 1)
     for clash in ("Rt", "Rt2", "Rs", "Rm"):  # unpredictable, or not an address
@@ -314,7 +317,7 @@ def aim(r: random.Random, insn: Insn, word: int, state: State) -> int:
     offset = next((insn.number(word, o) for o in insn.operands if isinstance(o.kind, Imm) and o.name == "imm"), 0)
     address = MEMORY + at - (offset if kind < 8 else 0) & U64
     n = insn.number(word, base)
-    if n == SP:
+    if n == SP or (n == 31 and isinstance(base.kind, Imm)):
         state.sp = address
     elif n < 31:
         state.x[n] = address

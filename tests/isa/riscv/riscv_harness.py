@@ -19,6 +19,7 @@ from unicorn import riscv_const as uc
 from support.flat_guest import FlatGuest
 from tinamou.engine.cpu import EXECUTE, READ, WRITE, Trap
 from tinamou.engine.golden import Golden, Ram
+from tinamou.engine.jit import Jit
 from tinamou.engine.patterns import Imm, Insn, Reg
 from tinamou.engine.vcpu import Vcpu
 from tinamou.isa.riscv import isa, traps
@@ -171,6 +172,51 @@ class InterpreterEngine:
 
 
 ENGINES: list[type[Engine]] = [GoldenEngine, InterpreterEngine]
+
+
+class Regions(Jit):
+    """Compiles what it is told to, executed before or not."""
+
+    def executed(self, pc: int) -> bool:
+        return CODE <= pc < DATA
+
+    def start(self) -> None:
+        """No thread."""
+
+
+class RegionsEngine:
+    """Compiled regions: the code from its first instruction to its end, an exception."""
+
+    name = "regions"
+
+    def __init__(self, xlen: int, checked: bool = False) -> None:
+        self.xlen = xlen
+        model = MODELS[xlen, "max"]
+        self.guest = FlatGuest(RV64 if xlen == 64 else RV32, 1 << 32, model.extensions)
+        self.guest.map(CODE, 2 * PAGE, READ | WRITE | EXECUTE)
+        self.guest.engine.jit = self.jit = Regions(self.guest.engine)
+        if checked:
+            self.jit.prepare()
+            self.jit.makers = self.jit.makers[1:]
+        self.vcpu = self.guest.vcpu()
+        self.vcpu.cpu.misa = u64(model.misa)
+        self.thread = self.guest.thread(self.vcpu)
+
+    def run(self, state: State, code: bytes) -> Outcome:
+        """Run up to an exception."""
+        hart = self.vcpu.cpu
+        put(hart, state)
+        self.guest.write(CODE, code)
+        self.guest.write(DATA, state.data)
+        put(hart, state)
+        self.vcpu.run()  # makes the page's entries, which the region is installed in
+        put(hart, state)
+        self.guest.write(DATA, state.data)
+        assert self.jit.compile(CODE)
+        assert self.jit.compiled(CODE)
+        end = self.vcpu.run()
+        assert end.trap
+        return Outcome(get(hart, self.guest.read(DATA, PAGE)), end.cause)
 
 
 CAUSES = {
