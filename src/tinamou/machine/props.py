@@ -8,8 +8,8 @@ from __future__ import annotations
 import difflib
 import re
 from collections.abc import Callable, Iterable
-from dataclasses import dataclass, field
-from typing import Any, TypeVar
+from dataclasses import dataclass, field, replace
+from typing import Any, ClassVar, TypeVar, dataclass_transform
 
 T = TypeVar("T")
 
@@ -210,30 +210,6 @@ def prop(kind: Kind, *, default: Any = _REQUIRED, help: str = "", name: str = ""
     return Prop(kind, default, help, name, hidden=hidden or kind is OBJECT)
 
 
-def parse_size(text: str, unit: int = 1) -> int | None:
-    """`512`, `0x200`, `1.5G`, `64k`; a bare number counts `unit`. None when it is no size below 2**64."""
-    m = re.fullmatch(r"\s*(?:(0[xX][0-9a-fA-F]+)|(\d+(?:\.\d*)?|\.\d+)\s*([bBkKmMgGtTpPeE]?))", text)
-    if not m:
-        return None
-    if m[1]:
-        value = int(m[1], 16) * unit
-    else:
-        scale = 1024 ** "bkmgtpe".index(m[3].lower()) if m[3] else unit
-        whole, _, part = m[2].partition(".")
-        value = int(whole or "0") * scale
-        if part:
-            if scale == 1:
-                return None
-            value += int(part) * scale // 10 ** len(part)
-    return value if value < 1 << 64 else None
-
-
-def nearest(word: str, known: Iterable[str], prefix: str = "; nearest: ") -> str:
-    """A hint naming close spellings, or nothing."""
-    found = difflib.get_close_matches(word, list(known), 3, 0.6)
-    return prefix + ", ".join(found) if found else ""
-
-
 @dataclass
 class Properties:
     """The properties of one type, looked up by their option names."""
@@ -262,3 +238,65 @@ class Properties:
         """What `-device X,help` prints."""
         rows = [p.describe() for _, p in sorted(self.table.items()) if not p.hidden]
         return "\n".join([f"{self.owner} options:", *rows]) + "\n"
+
+
+@dataclass_transform(kw_only_default=True, field_specifiers=(prop,))
+class Declared:
+    """Anything with declared properties that is no device: character devices, objects.
+
+    The class keyword `kind` is the name in option text.
+    """
+
+    kind: ClassVar[str] = ""
+    properties: ClassVar[Properties]
+
+    def __init_subclass__(cls, *, kind: str = "") -> None:
+        super().__init_subclass__()
+        cls.kind = kind or cls.kind
+        table: dict[str, Prop] = {}
+        for base in reversed(cls.__mro__):
+            for attribute, p in vars(base).items():
+                if isinstance(p, Prop):
+                    name = p.name or attribute.replace("_", "-")
+                    table[name] = replace(p, name=name, attribute=attribute)
+        cls.properties = Properties(cls.kind or cls.__name__, table)
+
+    def __init__(self, **given: Any) -> None:
+        for p in self.properties.table.values():
+            if p.attribute in given:
+                value = given.pop(p.attribute)
+                setattr(self, p.attribute, None if value is None else p.kind.parse(p.name, value))
+            elif p.required:
+                raise PropertyError(f"Parameter '{p.name}' is missing")
+            else:
+                setattr(self, p.attribute, p.initial())
+        if given:
+            raise TypeError(f"{type(self).__name__} has no property {next(iter(given))!r}")
+        self.setup()
+
+    def setup(self) -> None:
+        """Runs once, with the properties set."""
+
+
+def parse_size(text: str, unit: int = 1) -> int | None:
+    """`512`, `0x200`, `1.5G`, `64k`; a bare number counts `unit`. None when it is no size below 2**64."""
+    m = re.fullmatch(r"\s*(?:(0[xX][0-9a-fA-F]+)|(\d+(?:\.\d*)?|\.\d+)\s*([bBkKmMgGtTpPeE]?))", text)
+    if not m:
+        return None
+    if m[1]:
+        value = int(m[1], 16) * unit
+    else:
+        scale = 1024 ** "bkmgtpe".index(m[3].lower()) if m[3] else unit
+        whole, _, part = m[2].partition(".")
+        value = int(whole or "0") * scale
+        if part:
+            if scale == 1:
+                return None
+            value += int(part) * scale // 10 ** len(part)
+    return value if value < 1 << 64 else None
+
+
+def nearest(word: str, known: Iterable[str], prefix: str = "; nearest: ") -> str:
+    """A hint naming close spellings, or nothing."""
+    found = difflib.get_close_matches(word, list(known), 3, 0.6)
+    return prefix + ", ".join(found) if found else ""

@@ -2,7 +2,13 @@
 
 from __future__ import annotations
 
-from typing import Protocol
+import importlib
+import pkgutil
+from functools import cache
+from typing import Any, ClassVar, Protocol
+
+from tinamou.backends.loop import Loop
+from tinamou.machine.props import BOOL, OBJECT, STR, Declared, PropertyError, nearest, prop
 
 
 class FrontEnd(Protocol):
@@ -21,17 +27,28 @@ class FrontEnd(Protocol):
         ...
 
 
-class Chardev:
-    """The host's side. Subclasses implement `write`; they bring input by `deliver`, which queues what does not fit."""
+class Chardev(Declared, kind="null"):
+    """The host's side. Subclasses implement `write`; they bring input by `deliver`, which queues what does not fit.
 
-    kind = "null"
-    QUEUE_LIMIT = 1 << 20
+    The base class is the device `null`: it drops what the guest sends.
+    """
 
-    def __init__(self, id: str = "") -> None:
-        self.id = id
+    QUEUE_LIMIT: ClassVar[int] = 1 << 16
+
+    id: str = prop(STR, default="", hidden=True)
+    loop: Loop | None = prop(OBJECT, default=None, hidden=True)
+    logfile: str = prop(STR, default="", help="also write what the guest sends into this file")
+    logappend: bool = prop(BOOL, default=False)
+
+    def setup(self) -> None:
         self.front: FrontEnd | None = None
-        self._queue = bytearray()
         self.opened = True
+        self._queue = bytearray()
+        self._log = open(self.logfile, "ab" if self.logappend else "wb", buffering=0) if self.logfile else None
+        self.open()
+
+    def open(self) -> None:
+        """Open files and sockets. Raises OSError or PropertyError."""
 
     @property
     def filename(self) -> str:
@@ -41,18 +58,25 @@ class Chardev:
     # --- the front end's side
 
     def attach(self, front: FrontEnd) -> None:
-        """Become the back end of `front`. Raises RuntimeError when there is one already."""
+        """Become the back end of `front`. Raises PropertyError when there is one already."""
         if self.front is not None and self.front is not front:
-            raise RuntimeError(f"chardev '{self.id}' is busy")
+            raise PropertyError(f"Device '{self.id}' is in use")
         self.front = front
         if self.opened:
             front.event("opened")
+        self.accept_input()
 
     def detach(self) -> None:
         self.front = None
 
     def write(self, data: bytes) -> int:
-        """Bytes from the guest; returns how many were taken. The base drops them."""
+        """Bytes from the guest; returns how many were taken (the rest may be sent again later)."""
+        if self._log is not None:
+            self._log.write(data)
+        return self.send(data)
+
+    def send(self, data: bytes) -> int:
+        """Where the bytes go. The base drops them."""
         return len(data)
 
     def accept_input(self) -> None:
@@ -72,10 +96,14 @@ class Chardev:
             part = bytes(self._queue[:n])
             del self._queue[:n]
             self.front.receive(part)
+        self.flow()
+
+    def flow(self) -> None:
+        """The backlog changed: readers pause while it exceeds QUEUE_LIMIT."""
 
     @property
     def backlog(self) -> int:
-        """Bytes waiting for the front end; readers pause above `QUEUE_LIMIT`."""
+        """Bytes waiting for the front end."""
         return len(self._queue)
 
     def event(self, what: str) -> None:
@@ -87,17 +115,53 @@ class Chardev:
 
     def close(self) -> None:
         """Release files and sockets."""
+        if self._log is not None:
+            self._log.close()
+            self._log = None
 
 
-class MemoryChardev(Chardev):
+class MemoryChardev(Chardev, kind="memory-test"):
     """Keeps what the guest sends in `sent`; tests and scripts bring input with `deliver`."""
 
-    kind = "memory"
-
-    def __init__(self, id: str = "") -> None:
-        super().__init__(id)
+    def open(self) -> None:
         self.sent = bytearray()
 
-    def write(self, data: bytes) -> int:
+    def send(self, data: bytes) -> int:
         self.sent += data
         return len(data)
+
+
+@cache
+def discover() -> dict[str, type[Chardev]]:
+    """Every kind of character device by the name `-chardev` takes."""
+    package = importlib.import_module("tinamou.backends.chardev")
+    for info in pkgutil.iter_modules(package.__path__, package.__name__ + "."):
+        importlib.import_module(info.name)
+    found: dict[str, type[Chardev]] = {}
+    todo: list[type[Chardev]] = [Chardev]
+    while todo:
+        cls = todo.pop()
+        todo += cls.__subclasses__()
+        if "kind" in vars(cls) and cls.kind != "memory-test":
+            found.setdefault(cls.kind, cls)
+    return dict(sorted(found.items()))
+
+
+def make(options: dict[str, Any], loop: Loop | None = None) -> Chardev:
+    """A character device from `-chardev` options. Raises PropertyError or OSError."""
+    given = dict(options)
+    name = given.pop("backend", None)
+    if name is None:
+        raise PropertyError("Parameter 'backend' is missing")
+    id_ = given.pop("id", None)
+    if not id_:
+        raise PropertyError("chardev: no id specified")
+    given.pop("mux", None)
+    kinds = discover()
+    cls = kinds.get(ALIASES.get(name, name))
+    if cls is None:
+        raise PropertyError(f"'{name}' is not a valid char driver name", nearest(name, kinds, "nearest: "))
+    return cls(id=id_, loop=loop, **cls.properties.parse(given))
+
+
+ALIASES = {"memory": "ringbuf", "tty": "serial", "parport": "parallel"}
