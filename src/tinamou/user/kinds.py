@@ -12,14 +12,14 @@ from .errors import GuestFault
 from .host import HOST
 from .layout import layout_of, sigset
 from .room import Room
-from .syscall import Bits, Kind, Named, _Path, address_text, kind_of
+from .syscall import Bits, Call, Kind, Named, _Path, address_text, declared, kind_of
 
 if TYPE_CHECKING:
     from .abi import Abi
     from .thread import Thread
 
 __all__ = [
-    "Advice", "HighHalf", "LowHalf", "OptNewPath", "OptText", "Resource", "SigMask", "Text", "flag_set", "numbers_of",
+    "Advice", "HighHalf", "LowHalf", "OptNewPath", "OptText", "Resource", "SigMask", "Text", "call_named", "flag_set", "numbers_of",
     "pass_operation", "renumber", "waiting",
 ]  # fmt: skip
 
@@ -66,6 +66,21 @@ def pass_operation(t: Thread, name: str, leading: tuple[int, ...], kinds: tuple[
     for item in keep:
         if callable(item):
             item()
+    return result
+
+
+_by_name: dict[tuple[int, str], Call] = {}
+
+
+def call_named(t: Thread, name: str, *registers: int) -> int:
+    """Another call of the same ABI, by name, on argument registers: for calls that carry others (socketcall, ipc).  Raises OSError."""
+    key = id(t.abi), name
+    call = _by_name.get(key)
+    if call is None:
+        call = _by_name[key] = Call(declared()[name], t.abi, HOST)
+    result = call.run(t, registers)
+    if -4096 < result < 0:
+        raise OSError(-result, os.strerror(-result))
     return result
 
 

@@ -26,7 +26,7 @@ from tinamou.user.calls.sockets import (
     convert_control,
 )
 from tinamou.user.host import HOST
-from tinamou.user.layout import i32, layout_of, u16
+from tinamou.user.layout import i32, layout_of, u16, ulong
 from tinamou.user.structs import Timespec, Timeval
 from tinamou.user.syscall import Iovec
 
@@ -227,6 +227,21 @@ def test_udp_names(g: Guest) -> None:
     size = g.scalar(i32, 28)
     assert g.recvfrom(a, g.room(8), 8, 0, source, size) == 2 and g.load(i32, size) == 16
     assert g.sendto(b, g.put(b"yo"), 2, 0, inet(g, port), 4000) == -errno.EINVAL
+    close(g, a, b)
+
+
+def test_sockets_in_one_call(g: Guest) -> None:
+    def many(number: int, *words: int) -> int:
+        return int(g.socketcall(number, g.scalar(ulong, *words)))
+
+    fds = g.room(8)
+    assert many(8, 1, g.flag("sock_type", "SOCK_STREAM"), 0, fds) == 0
+    a, b = g.load(i32, fds), g.load(i32, fds + 4)
+    assert many(9, a, g.put(b"hello"), 5, 0) == 5
+    buf = g.room(8)
+    assert many(10, b, buf, 8, 0) == 5 and g.peek(buf, 5) == b"hello"
+    assert many(13, a, 1) == 0 and many(10, b, buf, 8, 0) == 0
+    assert many(4, 999, 1) == -errno.EBADF and many(77) == -errno.EINVAL and g.socketcall(1, 8) == -errno.EFAULT
     close(g, a, b)
 
 

@@ -228,6 +228,30 @@ def test_message_queues(g: Guest) -> None:
         assert g.msgctl(msqid, IPC_RMID, 0) == 0
 
 
+def test_ipc_in_one_call(g: Guest) -> None:
+    shmid = g.ipc(23, 0, 4096, 0o1600, 0, 0)
+    assert shmid >= 0
+    where = g.scalar(long, 0)
+    assert g.ipc(21, shmid, 0, where, 0, 0) == 0
+    at = g.load(long, where)
+    g.memory.write(at, b"x")
+    assert g.ipc(22, 0, 0, 0, at, 0) == 0 and g.ipc(24, shmid, IPC_RMID, 0, 0, 0) == 0
+    msqid = g.ipc(13, 0, 0o1600, 0, 0, 0)
+    assert g.ipc(11, msqid, 3, 0, g.put(layout_of(long, g.abi).dump(5) + b"abc"), 0) == 0
+    into = g.room(32)
+    old = g.put(layout_of(long, g.abi).dump(into) + layout_of(long, g.abi).dump(5))
+    assert g.ipc(12, msqid, 20, 0o4000, old, 0) == 3 and g.load(long, into) == 5
+    assert g.ipc(12 | 1 << 16, msqid, 20, 0o4000, into, 0) == -errno.ENOMSG
+    assert g.ipc(14, msqid, IPC_RMID, 0, 0, 0) == 0
+    semid = g.ipc(2, 0, 1, 0o1600, 0, 0)
+    value = 7 << 32 if g.abi.order == ">" and g.abi.bits == 64 else 7
+    assert g.ipc(3, semid, 0, 16, g.put(value.to_bytes(g.abi.bits // 8, "big" if g.abi.order == ">" else "little")), 0) == 0
+    assert g.ipc(3, semid, 0, 12, where, 0) == 7
+    assert g.ipc(1, semid, 1, 0, g.struct(Sembuf, sem_num=0, sem_op=-7), 0) == 0
+    assert g.ipc(3, semid, 0, IPC_RMID, where, 0) == 0
+    assert g.ipc(99, 0, 0, 0, 0, 0) == -errno.ENOSYS
+
+
 def test_ipc_layouts() -> None:
     """Sizes as a C compiler gives them for asm-generic, and for this host."""
     sizes = {64: (112, 120, 88), 32: (84, 88, 64)}

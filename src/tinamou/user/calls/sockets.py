@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 from ..errors import GuestFault
 from ..host import HOST
-from ..kinds import flag_set, numbers_of, renumber
+from ..kinds import call_named, flag_set, numbers_of, renumber
 from ..layout import Struct, i32, layout_of, pointer, u8, u16, u32, u64, ulong
 from ..room import Room
 from ..structs import Timespec, Timeval
@@ -660,3 +660,22 @@ def getsockopt(t: Thread, fd: Fd, level: Level, option: Int, value: Buf, length:
     data = data[:room_for]
     value.write(data)
     length.store(len(data))
+
+
+# ---------------------------------------------------------------------------------------------------------------- one call for all of them
+
+
+SOCKETCALLS = (
+    ("socket", 3), ("bind", 3), ("connect", 3), ("listen", 2), ("accept", 3), ("getsockname", 3), ("getpeername", 3), ("socketpair", 4),
+    ("send", 4), ("recv", 4), ("sendto", 6), ("recvfrom", 6), ("shutdown", 2), ("setsockopt", 5), ("getsockopt", 5), ("sendmsg", 3),
+    ("recvmsg", 3), ("accept4", 4), ("recvmmsg", 5), ("sendmmsg", 4),
+)  # fmt: skip
+
+
+@syscall
+def socketcall(t: Thread, which: Int, arguments: In[ulong]) -> int:
+    """The socket calls of older architectures: linux/net.h."""
+    if not 1 <= which <= len(SOCKETCALLS):
+        raise OSError(errno.EINVAL, "socketcall")
+    name, count = SOCKETCALLS[which - 1]
+    return call_named(t, name, *arguments[:count])

@@ -8,11 +8,11 @@ import struct
 from typing import TYPE_CHECKING, Annotated, Any
 
 from ..host import HOST
-from ..kinds import flag_set
-from ..layout import Struct, i16, i32, layout_of, u16, u32, ulong
+from ..kinds import call_named, flag_set
+from ..layout import Struct, i16, i32, layout_of, pointer, u16, u32, ulong
 from ..room import Room
 from ..structs import Timespec
-from ..syscall import Addr, Buf, In, Int, Kind, Long, Ptr, Result, Size, ULong, syscall
+from ..syscall import Addr, Buf, In, Int, Kind, Long, Ptr, Result, Size, UInt, ULong, syscall
 
 if TYPE_CHECKING:
     from ..abi import Abi
@@ -376,3 +376,44 @@ def msgrcv(t: Thread, msqid: Int, message: Buf, size: Size, kind: Long, flags: I
     return got
 
 
+
+
+# ---- one call for all of them
+
+
+class OldReceive(Struct):
+    """What the fifth argument of msgrcv through ipc, version 0, points to."""
+
+    message: pointer
+    kind: Annotated[int, "long"]
+
+
+@syscall
+def ipc(t: Thread, which: UInt, first: ULong, second: ULong, third: ULong, at: ULong, fifth: ULong) -> int:
+    """The System V calls of older architectures: linux/ipc.h; the version of the interface is in the upper half of `which`."""
+    version, number = which >> 16, which & 0xFFFF
+    if number == 3:
+        argument: int = layout_of(ulong, t.abi).load(t.memory.read(at, t.abi.bits // 8))
+        return call_named(t, "semctl", first, second, third, argument)
+    if number == 12 and not version:
+        old: OldReceive = Ptr[Any](t.memory, at, layout_of(OldReceive, t.abi)).load()
+        at, fifth = old.message, old.kind & t.abi.mask
+    if number == 21:
+        t.memory.write(third, layout_of(ulong, t.abi).dump(call_named(t, "shmat", first, at, second)))
+        return 0
+    calls: dict[int, tuple[str, tuple[int, ...]]] = {
+        1: ("semop", (first, at, second)),
+        2: ("semget", (first, second, third)),
+        4: ("semtimedop", (first, at, second, fifth)),
+        11: ("msgsnd", (first, at, second, third)),
+        12: ("msgrcv", (first, at, second, fifth, third)),
+        13: ("msgget", (first, second)),
+        14: ("msgctl", (first, second, at)),
+        22: ("shmdt", (at,)),
+        23: ("shmget", (first, second, third)),
+        24: ("shmctl", (first, second, at)),
+    }
+    if number not in calls:
+        raise OSError(errno.ENOSYS, "ipc")
+    name, arguments = calls[number]
+    return call_named(t, name, *arguments)
