@@ -344,7 +344,7 @@ class Graph:
         generic: Generic,
         filename: str | None,
     ) -> Node:
-        if filename is None and cls.main_child in children:
+        if cls.main_child in children and (filename is None or not has_protocol(children[cls.main_child].filename)):
             filename = children[cls.main_child].filename
         return self._make(cls, options, children, settings, generic, filename or "")
 

@@ -64,7 +64,7 @@ class Extent(NamedTuple):
     kind      "data"   in `file` at byte `offset`, as they are
               "crypt"  in `file` at byte `offset`, through the node's `encrypt`/`decrypt`
               "zero"   reads as zeroes (`offset` >= 0: space is reserved there)
-              "hole"   never written: the backing node shows through, zeroes where there is none
+              "hole"   never written: the backing node shows through, zeroes where there is none (`offset` as for "zero")
               "zlib", "zstd", ...  compressed with the cluster's other bytes: `size` bytes in `file` at `offset`, and the
                        first wanted byte is byte `skip` of the unpacked cluster
     length    at least 1; may reach beyond what was asked
@@ -726,7 +726,7 @@ def status(node: Node, pos: int, want: int, depth: int = 0, until: Node | None =
             return _host_status(layer, extent, n, depth)
         backing = layer.children.get("backing")
         if backing is None:
-            return Status(n, False, True, False, depth)
+            return Status(n, False, True, False, depth, extent.offset, extent.file or layer.children.get("file"))
         if backing is until:
             return Status(n, False, False, False, depth + 1)
         want = n

@@ -66,8 +66,8 @@ def entries(node: Node, start: int, end: int) -> list[tuple[int, Status]]:
                 out.append((last_pos, last))
             last, last_pos = found, pos
         pos += found.length
-    if last is not None:
-        out.append((last_pos, last))
+    if last is not None or start >= end:
+        out.append((last_pos, last) if last is not None else (start, Status(0, False, False, False, 0)))
     return out
 
 

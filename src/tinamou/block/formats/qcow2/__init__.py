@@ -521,8 +521,8 @@ class Qcow2(Format, name="qcow2"):
             if kind and (
                 first != kind
                 or (kind == "data" and (place != offset + length or writable != bool(entry & COPIED)))
-                or (kind == "zero" and (place < 0) != (offset < 0))
-                or (kind == "zero" and place >= 0 and place != offset + length)
+                or (kind != "data" and (place < 0) != (offset < 0))
+                or (kind != "data" and place >= 0 and place != offset + length)
             ):
                 break
             if not kind:
@@ -536,8 +536,6 @@ class Qcow2(Format, name="qcow2"):
             at += 1
             if n < 32 or at >= self.l2_entries or length >= want:
                 break
-        if kind == "hole":
-            return Extent("hole", length)
         if kind == "data" and self.cipher:
             kind = "crypt"
         return Extent(kind, length, offset, writable=writable, file=self.data)

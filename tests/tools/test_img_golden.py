@@ -1,0 +1,121 @@
+"""Every command of `tinamou-img` beside the original's on the same images: stdout, stderr and exit code are equal.
+
+JSON is compared parsed; what may differ (sizes on the host's disk) is removed first.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import re
+import shlex
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from support import originals
+
+SETUP = """
+img create -q -f raw a.raw 16M
+io -q -f raw -c "write -P 7 1M 3M" -c "write -P 9 10M 70k" a.raw
+img convert -f raw -O qcow2 a.raw a.qcow2
+img convert -f raw -O qcow2 -c a.raw packed.qcow2
+img convert -f raw -O qcow2 -c -o compression_type=zstd a.raw zstd.qcow2
+img convert -f raw -O qcow2 -o compat=0.10 a.raw old.qcow2
+img convert -f raw -O qcow2 -o extended_l2=on a.raw sub.qcow2
+img create -q -f qcow2 -b a.qcow2 -F qcow2 b.qcow2
+io -c "write -P 3 1M 70k" -c "write -z 2M 128k" b.qcow2
+img snapshot -c s1 b.qcow2
+io -c "write -P 4 5M 64k" b.qcow2
+img convert -O qcow2 a.qcow2 marked.qcow2
+img bitmap --add marked.qcow2 b0
+img bitmap --add --disable -g 128k marked.qcow2 b1
+io -c "write -P 4 5M 64k" marked.qcow2
+img create -q -f raw small.raw 64k
+img create -q -f raw big.raw 17M
+img create -q -f qcow2 -o cluster_size=4k,refcount_bits=1,lazy_refcounts=on fine.qcow2 4M
+io -c "write -P 3 100k 1M" fine.qcow2
+"""
+
+CASES = Path(__file__).with_name("img_cases.txt").read_text().splitlines()
+
+
+@pytest.fixture(scope="session")
+def images(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    folder = tmp_path_factory.mktemp("images")
+    for line in SETUP.strip().splitlines():
+        program, *args = shlex.split(line)
+        args = [a for a in args if not (program == "io" and a == "-q")]
+        originals.run(f"qemu-{program}", *args, cwd=folder)
+    return folder
+
+
+@pytest.fixture(scope="session")
+def shims(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A folder with our tools under the original's names."""
+    folder = tmp_path_factory.mktemp("bin")
+    for name in ("img", "io"):
+        script = folder / f"qemu-{name}"
+        script.write_text(f"#!{sys.executable}\nimport sys\nfrom tinamou.tools.{name} import main\nsys.exit(main())\n")
+        script.chmod(0o755)
+    return folder
+
+
+def blur(text: str) -> str:
+    text = re.sub(r"disk size: .*", "disk size: ?", text)
+    text = re.sub(r"Image end offset: .*", "Image end offset: ?", text)
+    text = re.sub(r"\d{4}-\d\d-\d\d \d\d:\d\d:\d\d", "DATE", text)
+    text = re.sub(r"Run completed in .* seconds", "Run completed", text)
+    return re.sub(r"(The lock is held by|Did you mean) .*\n", "", text)
+
+
+def parsed(text: str) -> object:
+    """JSON without the values that depend on how a file was written."""
+
+    def clean(value: object) -> object:
+        if isinstance(value, dict):
+            dropped = ("actual-size", "date-sec", "date-nsec", "image-end-offset")
+            return {k: clean(v) for k, v in value.items() if k not in dropped}
+        return [clean(v) for v in value] if isinstance(value, list) else value
+
+    return clean(json.loads(text))
+
+
+def needed(case: str, images: Path) -> list[Path]:
+    """The images a case names, with their backing files."""
+    names = {image.name for image in images.iterdir() if image.name in case}
+    if "b.qcow2" in names:
+        names.add("a.qcow2")
+    return sorted(images / name for name in names)
+
+
+def run(line: str, folder: Path, path: str) -> tuple[int, str, str]:
+    env = {**os.environ, "PATH": path + os.pathsep + os.environ["PATH"], "TZ": "UTC"}
+    done = subprocess.run(["sh", "-c", line], cwd=folder, env=env, capture_output=True, text=True, timeout=60)
+    return done.returncode, done.stdout, done.stderr
+
+
+@pytest.mark.parametrize("case", [c for c in CASES if c and not c.startswith("#")])
+def test_same_as_the_original(case: str, images: Path, shims: Path, tmp_path: Path) -> None:
+    """`case`: a command line after `qemu-img`; what follows `;;` looks at the result with the original's tools."""
+    command, _, look = case.partition(";;")
+    original = str(Path(originals.tool("qemu-img")[-1]).parent)
+    answers = []
+    for name, path in (("theirs", original), ("ours", str(shims))):
+        folder = tmp_path / name
+        folder.mkdir()
+        for image in needed(case, images):
+            subprocess.run(["cp", "--sparse=always", "-p", str(image), str(folder)], check=True)
+        answer = run(f"qemu-img {command}", folder, path)
+        after = run(look, folder, original) if look else (0, "", "")
+        answers.append((answer, after))
+    (theirs, after_theirs), (ours, after_ours) = answers
+    assert ours[0] == theirs[0], ours[2]
+    assert blur(ours[2]) == blur(theirs[2])
+    if "--output=json" in command and theirs[1].startswith(("{", "[")):
+        assert parsed(ours[1]) == parsed(theirs[1])
+    else:
+        assert blur(ours[1]) == blur(theirs[1])
+    assert (after_ours[0], blur(after_ours[1]), after_ours[2]) == (after_theirs[0], blur(after_theirs[1]), after_theirs[2])
