@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 from tinamou.engine.architecture import Architecture
-from tinamou.native.memory import cycle_counter
+from tinamou.native.memory import call_host, cycle_counter
 from tinamou.native.types import u32, u64
 
 from . import isa
@@ -21,8 +21,16 @@ def counter(core: Core) -> u64:
     return cycle_counter()
 
 
+NOISE = Core.fields["noise"].offset
+
+
+def random(core: Core) -> u64:
+    call_host(core.getrandom, core.address + NOISE, 8, 0)
+    return core.noise
+
+
 def _intrinsics() -> dict[Any, Any]:
-    return {Core.counter: counter}
+    return {Core.counter: counter, Core.random: random}
 
 
-ARM64 = Architecture("aarch64", isa, Core, 4, 4, length, ("isa/arm64", "softfloat"), _intrinsics)
+ARM64 = Architecture("aarch64", isa, Core, 4, 4, length, ("isa/arm64", "softfloat"), intrinsics=_intrinsics)

@@ -109,6 +109,12 @@ def _register_list(first: int, count: int, arrangement: str) -> str:
     return "{ " + ", ".join(f"v{(first + k) % 32}.{arrangement}" for k in range(count)) + " }"
 
 
+def _arrangement(s: Shown) -> str:
+    """Of the whole registers: by size, a field or bits of the row, and Q."""
+    size = int(str(s["size"]), 2) if isinstance(s["size"], str) else int(s["size"])
+    return f"{(8 << int(s['QQ' if 'Q' not in s else 'Q'])) >> size}{'bhsd'[size]}"
+
+
 def _pair(s: Shown, field: str) -> str:
     letter, n = s["pair"], int(s[field])
     return ", ".join(f"{letter}{k}" if k < 31 else f"{letter}zr" for k in (n, n + 1))
@@ -134,6 +140,10 @@ COMPUTED: dict[str, Callable[[Shown], Any]] = {
     "index": _index,
     "pair_s": lambda s: _pair(s, "Rs"),
     "pair_t": lambda s: _pair(s, "Rt"),
+    "list": lambda s: _register_list(s["Rt"], s["COUNT"], _arrangement(s)),
+    "lane_list": lambda s: _register_list(s["Rt"], s["COUNT"], s["<e>"]),
+    "base": lambda s: "sp" if s["Rn"] == 31 else f"x{s['Rn']}",
+    "post": lambda s: f", #{s['STEP']}" if s["Rm"] == 31 else f", x{s['Rm']}",
     "right": lambda s: s["K"] - s["imm"],
     "Rm_v": lambda s: "v" + str(s["Rm"])[1:],
     "table": lambda s: _register_list(s["Rn"], s["K"], "16b"),

@@ -77,7 +77,7 @@ def may_round(h: Core, f: Format[W]) -> bool:
 
 
 def add(h: Core, f: Format[W], a: W, b: W) -> W:
-    if may_round(h, f) and fast.plain(f, a) and fast.plain(f, b):
+    if fast.hosted(f) and may_round(h, f) and fast.plain(f, a) and fast.plain(f, b):
         quick = host_add(a, b)
         if fast.normal(f, quick):
             return quick
@@ -87,7 +87,7 @@ def add(h: Core, f: Format[W], a: W, b: W) -> W:
 
 
 def sub(h: Core, f: Format[W], a: W, b: W) -> W:
-    if may_round(h, f) and fast.plain(f, a) and fast.plain(f, b):
+    if fast.hosted(f) and may_round(h, f) and fast.plain(f, a) and fast.plain(f, b):
         quick = host_sub(a, b)
         if fast.normal(f, quick):
             return quick
@@ -97,7 +97,7 @@ def sub(h: Core, f: Format[W], a: W, b: W) -> W:
 
 
 def mul(h: Core, f: Format[W], a: W, b: W) -> W:
-    if may_round(h, f) and fast.plain(f, a) and fast.plain(f, b):
+    if fast.hosted(f) and may_round(h, f) and fast.plain(f, a) and fast.plain(f, b):
         quick = host_mul(a, b)
         if fast.normal(f, quick):
             return quick
@@ -111,7 +111,7 @@ def nmul(h: Core, f: Format[W], a: W, b: W) -> W:
 
 
 def div(h: Core, f: Format[W], a: W, b: W) -> W:
-    if may_round(h, f) and fast.plain(f, a) and fast.plain(f, b) and b & f.magnitude != 0:
+    if fast.hosted(f) and may_round(h, f) and fast.plain(f, a) and fast.plain(f, b) and b & f.magnitude != 0:
         quick = host_div(a, b)
         if fast.normal(f, quick):
             return quick
@@ -121,7 +121,7 @@ def div(h: Core, f: Format[W], a: W, b: W) -> W:
 
 
 def sqrt(h: Core, f: Format[W], a: W) -> W:
-    if may_round(h, f) and fast.plain(f, a) and a & f.sign == 0:
+    if fast.hosted(f) and may_round(h, f) and fast.plain(f, a) and a & f.sign == 0:
         quick = host_sqrt(a)
         if fast.normal(f, quick):
             return quick
@@ -132,7 +132,7 @@ def sqrt(h: Core, f: Format[W], a: W) -> W:
 
 def muladd(h: Core, f: Format[W], c: W, a: W, b: W) -> W:
     """c + a * b, rounded once.  Negated operands come with their signs inverted, NaNs too."""
-    if may_round(h, f) and fast.plain(f, a) and fast.plain(f, b) and fast.plain(f, c):
+    if fast.hosted(f) and may_round(h, f) and fast.plain(f, a) and fast.plain(f, b) and fast.plain(f, c):
         quick = host_fma(a, b, c)
         if fast.normal(f, quick):
             return quick
@@ -320,7 +320,7 @@ def rint64x(h: Core, f: Format[W], a: W) -> W:
 
 def to_int(h: Core, f: Format[W], t: type[V], a: W, scale: i32, rounding: int) -> V:
     """a * 2^scale as an integer."""
-    if rounding == TOWARD_ZERO and scale == 0 and fast.hosted(f):
+    if fast.hosted(f) and rounding == TOWARD_ZERO and scale == 0:
         if fast.plain(f, a) and fast.fits(f, t, a) and (h.exceptions & INEXACT != 0 or fast.cut_exactly(f, a)):
             return t(host_to_int(i64, a))
     result, flags = convert.to_fixed(f, ARM, t, a, scale, control_with(h, f, rounding))
@@ -330,7 +330,7 @@ def to_int(h: Core, f: Format[W], t: type[V], a: W, scale: i32, rounding: int) -
 
 def from_int(h: Core, f: Format[W], t: type[V], a: V, scale: i32) -> W:
     """a / 2^scale as a number."""
-    if scale == 0 and (fast.exact_integer(f, a) or may_round(h, f)):
+    if fast.hosted(f) and scale == 0 and (fast.exact_integer(f, a) or may_round(h, f)):
         return host_from_int(f.word, a)
     result, flags = convert.from_fixed(f, ARM, t, a, scale, control(h, f))
     accrue(h, f, flags)
@@ -428,7 +428,7 @@ def recpe(h: Core, f: Format[W], a: W) -> W:
         accrue(h, f, flags | 5)
         m = c & 7
         away = m == NEAREST_EVEN or (m == UP and sign == 0) or (m == DOWN and sign != 0)
-        return sign | (f.infinity if away else f.largest)
+        return sign | f.word(f.infinity) if away else sign | f.word(f.largest)
     top = 2 * f.bias - 1  # 253, 2045 or 29
     if exponent >= top and c & 0x20 != 0:  # the result would be subnormal
         accrue(h, f, flags | 2)

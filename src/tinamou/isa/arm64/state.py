@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import ctypes
+import os
 import time
 from typing import Annotated
 
@@ -14,6 +16,10 @@ from .traps import DATA_ABORT_READ, DATA_ABORT_WRITE, INSTRUCTION_ABORT, UNDEFIN
 ZERO = 31  # slots of Core.x
 SP = 32
 UNMONITORED = 0xFFFF_FFFF_FFFF_FFFF  # no address of an exclusive load: those are aligned
+
+
+def _getrandom() -> int:
+    return ctypes.cast(ctypes.CDLL(None).getrandom, ctypes.c_void_p).value or 0
 
 
 class Core(Cpu):
@@ -50,6 +56,8 @@ class Core(Cpu):
     ctr: u64  # CTR_EL0
     dczid: u64  # DCZID_EL0
     frequency: u64  # CNTFRQ_EL0
+    getrandom: u64  # host address of the system's getrandom()
+    noise: u64  # what it gave
 
     def __init__(self) -> None:
         super().__init__()
@@ -59,6 +67,7 @@ class Core(Cpu):
         self.dczid = u64(4)  # blocks of 64 bytes
         self.frequency = u64(1_000_000_000)
         self.pac_enabled = u32(15)
+        self.getrandom = u64(_getrandom())
 
     @intrinsic
     def counter(self) -> u64:
@@ -68,8 +77,6 @@ class Core(Cpu):
     @intrinsic
     def random(self) -> u64:
         """64 bits from the host's generator."""
-        import os
-
         return u64(int.from_bytes(os.urandom(8), "little"))
 
     def fault(self, access: int, address: u64) -> None:
