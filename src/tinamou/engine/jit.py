@@ -31,8 +31,10 @@ if TYPE_CHECKING:
     from .regions import Region, Templates
     from .vcpu import Engine, Vcpu
 
-HOT = 24  # samples of an address before it is compiled: half a million instructions
+HOT = 32  # samples of an address before it is looked at
+PRICE = 12  # samples in a region for each of its instructions before it is compiled: it would run a quarter of a million times
 ARENA = 256 << 20  # bytes of address space for regions
+NEVER = 1 << 62
 POLL = 0.004  # seconds between looks at the samples while there are some
 IDLE = 0.05  # the same while there are none
 
@@ -68,6 +70,7 @@ class Jit:
         self.lock = threading.RLock()
         self.heat: Counter[int] = Counter()
         self.refused: set[int] = set()
+        self.wanted: dict[int, int] = {}  # an address that was looked at -> samples it needs before the next look
         self.by_page: dict[int, list[Installed]] = {}
         self.generation = 0
         self.arena = Arena(ARENA)
@@ -122,13 +125,13 @@ class Jit:
             wait = POLL if self.collect() else IDLE
             while not self.stopped.is_set():
                 with self.lock:
-                    hot = self.heat.most_common(1)
-                    if not hot or hot[0][1] < HOT:
-                        break
-                    pc = hot[0][0]
-                    del self.heat[pc]
-                if pc not in self.refused and not self.compiled(pc):
-                    self.compile(pc)
+                    hot = max(((n, pc) for pc, n in self.heat.items() if n >= self.wanted.get(pc, HOT)), default=None)
+                if hot is None:
+                    break
+                if self.compiled(hot[1]):
+                    del self.heat[hot[1]]
+                else:
+                    self.compile(hot[1])
                 self.collect()
 
     def collect(self) -> int:
@@ -218,10 +221,10 @@ class Jit:
             return int.from_bytes(data, "little") if len(data) >= 2 else None
 
         region = discover(self.makers[0](), pc, fetch, self.executed)
-        if region is None or region.size < 2:
-            self.refused.add(pc)
-            self.statistics.refused += 1
+        if not self.worthwhile(pc, region):
+            self.statistics.seconds += time.thread_time() - start
             return False
+        assert region is not None
         for maker in self.makers:
             obj, guards = self.compiler.compile(region_text(maker(), region, triple()))
             image = link(obj, 16)
@@ -230,6 +233,27 @@ class Jit:
         installed = self.install(region, image, generation)
         self.statistics.seconds += time.thread_time() - start
         return installed
+
+    def worthwhile(self, pc: int, region: Region | None) -> bool:
+        """Whether compiling a region pays; otherwise the address is looked at again when it is much hotter.
+
+        Compiling costs about half a millisecond an instruction and saves about a nanosecond at each execution, if the region has a loop:
+        going in and out of one costs as much as tens of instructions.
+        """
+        with self.lock:
+            if region is None or not region.loops:
+                self.refused.add(pc)
+                self.statistics.refused += 1
+                self.wanted[pc] = NEVER
+                return False
+            heat = sum(self.heat[n] for n in region.nodes if n in self.heat)
+            need = PRICE * region.size
+            if heat < need:
+                self.wanted[pc] = self.heat[pc] * max(4, min(32, need // max(heat, 1)))
+                return False
+            for n in region.nodes:
+                self.heat.pop(n, None)
+            return True
 
     def install(self, region: Region, image: Image, generation: int) -> bool:
         with self.lock:
@@ -255,7 +279,6 @@ class Jit:
         """Pages `first` up to `last` (excluded) have other code now, or none."""
         with self.lock:
             self.generation += 1
-            self.refused.clear()
             numbers = [n for n in self.by_page if first <= n < last] if last - first > len(self.by_page) else range(first, last)
             for number in numbers:
                 for made in self.by_page.pop(number, ()):
@@ -272,5 +295,6 @@ class Jit:
             self.by_page.clear()
             self.heat.clear()
             self.refused.clear()
+            self.wanted.clear()
             self.arena.used = 0
             self.engine.faults.clear()

@@ -90,6 +90,7 @@ class Templates:
         self.unit.external = self.external
         self.forms = {f.insn.name: f for f in self.builder.forms}
         self.made: dict[str, Template] = {}
+        self.decoded: dict[int, tuple[Form, int] | None] = {}
         self.tail = self.make_tail()
 
     def external(self, symbol: str) -> Outlined | None:
@@ -99,6 +100,16 @@ class Templates:
             return None
         result, raises = found
         return Outlined(symbol, result, raises)
+
+    def decode(self, word: int) -> tuple[Form, int] | None:
+        """The form of the instruction that these bits start with, and its own bits."""
+        if word not in self.decoded:
+            insn = self.arch.isa.decode(word)
+            if insn is None or insn.size != self.arch.length(u32(word)):
+                self.decoded[word] = None
+            else:
+                self.decoded[word] = self.forms[insn.name], word & (1 << insn.width) - 1
+        return self.decoded[word]
 
     def get(self, name: str) -> Template:
         if name not in self.made:
@@ -235,12 +246,16 @@ class Region:
     def size(self) -> int:
         return len(self.nodes)
 
+    @property
+    def loops(self) -> bool:
+        """Control can come back inside the region."""
+        return any(t <= n.pc and t in self.nodes for n in self.nodes.values() for t in n.targets)
+
 
 def discover(
     templates: Templates, start: int, fetch: Callable[[int], int | None], executed: Callable[[int], bool], limit: int = MAX_INSNS
 ) -> Region | None:
     """The region around a hot address.  `fetch` gives the instruction word at an address that may be executed."""
-    isa, length = templates.arch.isa, templates.arch.length
     nodes: dict[int, Node] = {}
     entries = {start}
     work = [start]
@@ -251,11 +266,11 @@ def discover(
             word = fetch(pc)
             if word is None or not executed(pc):
                 break
-            insn = isa.decode(word)
-            if insn is None or insn.size != length(u32(word)):
+            decoded = templates.decode(word)
+            if decoded is None:
                 break
-            form = templates.forms[insn.name]
-            word &= (1 << insn.width) - 1
+            form, word = decoded
+            insn = form.insn
             if form.switches or (form.ends and not form.jumps):
                 break
             node = nodes[pc] = Node(pc, word, form, falls=not form.ends)

@@ -21,6 +21,7 @@ from tinamou.engine.cpu import EXECUTE, READ, WRITE, Trap
 from tinamou.engine.golden import Golden, Ram
 from tinamou.engine.jit import Jit
 from tinamou.engine.patterns import Imm, Insn, Reg
+from tinamou.engine.regions import Region
 from tinamou.engine.vcpu import Vcpu
 from tinamou.isa.riscv import isa, traps
 from tinamou.isa.riscv.architecture import RV32, RV64
@@ -182,6 +183,9 @@ class Regions(Jit):
 
     def start(self) -> None:
         """No thread."""
+
+    def worthwhile(self, pc: int, region: Region | None) -> bool:
+        return region is not None
 
 
 class RegionsEngine:
