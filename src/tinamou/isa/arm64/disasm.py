@@ -144,6 +144,8 @@ COMPUTED: dict[str, Callable[[Shown], Any]] = {
     "lane_list": lambda s: _register_list(s["Rt"], s["COUNT"], s["<e>"]),
     "base": lambda s: "sp" if s["Rn"] == 31 else f"x{s['Rn']}",
     "post": lambda s: f", #{s['STEP']}" if s["Rm"] == 31 else f", x{s['Rm']}",
+    "Rd_q": lambda s: "q" + str(s["Rd"])[1:],
+    "Rn_q": lambda s: "q" + str(s["Rn"])[1:],
     "right": lambda s: s["K"] - s["imm"],
     "Rm_v": lambda s: "v" + str(s["Rm"])[1:],
     "table": lambda s: _register_list(s["Rn"], s["K"], "16b"),
