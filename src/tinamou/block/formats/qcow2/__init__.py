@@ -809,6 +809,7 @@ class Qcow2(Format, name="qcow2"):
             raise OSError(95, "Operation not supported")
         with self.lock:
             self._start_writing()
+            self._unpacked = None
             size = self.cluster_size
             index = pos >> self.cluster_bits
             at = index & (self.l2_entries - 1)

@@ -262,14 +262,25 @@ def resize(image: Qcow2, size: int, preallocation: str = "off", new: bool = Fals
             return
         grow_l1(image, -(-size // image.l2_reach))
         image.size = header.size = size
-        image.write_header_fields("size")
+        if not new:
+            clear_growth(image, old, size)
         image.flush_metadata()
+        image.write_header_fields("size")
         if preallocation != "off":
             preallocate(image, old, size, preallocation)
         if image.external and image.data is not image.file and image.data.size < size:
             image.data.resize(size, preallocation if preallocation in ("falloc", "full") else "off")
         if image.data_raw and preallocation == "off":
             preallocate(image, old, size, "metadata")
+
+
+def clear_growth(image: Qcow2, old: int, size: int) -> None:
+    """New space reads as zeroes: neither the rest of the old last cluster nor a longer backing file shows."""
+    end = min(size, -(-old // image.cluster_size) * image.cluster_size)
+    if image.backing is not None:
+        end = max(end, min(size, image.backing.size))
+    if (end > old and image.l1[old // image.l2_reach] & OFFSET_MASK) or (image.backing is not None and end > old):
+        image.write_zeroes(old, end - old)
 
 
 def shrink(image: Qcow2, size: int) -> None:

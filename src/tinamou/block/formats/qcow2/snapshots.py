@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import time
 from array import array
+from collections import Counter
 from typing import TYPE_CHECKING
 
 from ...node import BlockError, Snapshot
@@ -16,6 +17,10 @@ from .layout import COMPRESSED, COPIED, OFFSET_MASK, SnapshotExtra, SnapshotHead
 
 if TYPE_CHECKING:
     from . import Qcow2
+
+
+class TooNarrow(BlockError):
+    """The image's reference counts have too few bits for what is asked."""
 
 
 class StoredSnapshot(Snapshot):
@@ -184,6 +189,33 @@ def change_counts(image: Qcow2, l1: array[int], delta: int) -> None:
                 image.l1_dirty.add(l1_index)
 
 
+def check_room(image: Qcow2, l1: array[int]) -> None:
+    """Counting everything below `l1` once more must not exceed the width of the counts; raises `TooNarrow`."""
+    if image.refs.maximum >= 1 << 31:
+        return
+    more: Counter[int] = Counter()
+    size = image.cluster_size
+    for entry in l1:
+        offset = entry & OFFSET_MASK
+        if not offset:
+            continue
+        more[offset // size] += 1
+        for word in image.l2_table(offset).words[:: image.entry_words]:
+            if word & COMPRESSED:
+                start = word & image.packed_mask
+                sectors = ((word & ~(COPIED | COMPRESSED)) >> image.packed_shift) + 1
+                for cluster in range(start // size, (start // 512 * 512 + sectors * 512 - 1) // size + 1):
+                    more[cluster] += 1
+            elif word & OFFSET_MASK and not image.external:
+                more[(word & OFFSET_MASK) // size] += 1
+    for cluster, n in more.items():
+        if image.refs.get(cluster) + n > image.refs.maximum:
+            raise TooNarrow(
+                f"Reference counts of {1 << image.header.refcount_order} bits are too narrow for another snapshot "
+                "(change them with amend -o refcount_bits=...)"
+            )
+
+
 def host_flags(entry: int, count: int) -> int:
     return entry | COPIED if count == 1 else entry & ~COPIED
 
@@ -224,9 +256,7 @@ def create(image: Qcow2, name: str, vm_state_size: int = 0, vm_clock_nsec: int =
         all_of = [s for s in image.snapshots() if isinstance(s, StoredSnapshot)]
         if len(all_of) >= q.MAX_SNAPSHOTS:
             raise BlockError("Too many snapshots")
-        if image.refs.maximum < len(all_of) + 2:
-            highest = image.refs.maximum
-            raise BlockError(f"A reference count of {1 << image.header.refcount_order} bits holds no more than {highest} users")
+        check_room(image, image.l1)
         now = time.time_ns()
         ident = 1 + max((int(s.id) for s in all_of if s.id.isdigit() and len(s.id) < 20), default=0)
         new = StoredSnapshot(
@@ -299,6 +329,7 @@ def apply(image: Qcow2, ident: str | None, name: str | None, either: bool = Fals
             from .creation import grow_l1
 
             grow_l1(image, s.l1_size)
+        check_room(image, new)
         marked = _begin(image)
         new.extend([0] * (len(image.l1) - len(new)))
         old = image.l1[:]

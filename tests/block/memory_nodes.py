@@ -1,0 +1,80 @@
+"""A disk in memory that keeps its write stream, for tests of formats."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+from tinamou.block.graph import Graph
+from tinamou.block.node import Extent, Protocol, Settings
+
+
+class Memory(Protocol, name="test-memory"):
+    """`data` is the contents; `log` has every change and flush in order, as (position, bytes) / ("size", n) / ("flush",)."""
+
+    contents: bytes = b""
+
+    def open(self) -> None:
+        self.data = bytearray(type(self).contents)
+        self.size = len(self.data)
+        self.log: list[tuple[Any, ...]] = []
+        self.filename = "memory"
+
+    def read_into(self, pos: int, view: memoryview) -> None:
+        part = self.data[pos : pos + len(view)]
+        view[: len(part)] = part
+        if len(part) < len(view):
+            view[len(part) :] = bytes(len(view) - len(part))
+
+    def writev(self, pos: int, buffers: Sequence[Any]) -> None:
+        self.log.append((pos, b"".join(buffers)))
+        apply(self.data, self.log[-1])
+        self.size = len(self.data)
+
+    def write_zeroes(self, pos: int, length: int, unmap: bool = True) -> None:
+        self.writev(pos, [bytes(length)])
+
+    def resize(self, size: int, preallocation: str = "off", exact: bool = True) -> None:
+        self.log.append(("size", size))
+        apply(self.data, self.log[-1])
+        self.size = size
+
+    def flush(self) -> None:
+        self.log.append(("flush",))
+
+    def extent(self, pos: int, want: int) -> Extent:
+        return Extent("data", self.size - pos, pos, file=self)
+
+    def allocated_bytes(self) -> int:
+        return self.size
+
+
+def apply(data: bytearray, change: tuple[Any, ...]) -> None:
+    """One entry of the log."""
+    if change[0] == "flush":
+        return
+    if change[0] == "size":
+        del data[change[1] :]
+        data.extend(bytes(change[1] - len(data)))
+        return
+    pos, new = change
+    if pos > len(data):
+        data.extend(bytes(pos - len(data)))
+    data[pos : pos + len(new)] = new
+
+
+def open_memory(graph: Graph, contents: bytes, settings: Settings, **options: Any) -> Any:
+    """A node over a copy of `contents`."""
+    Memory.contents = contents
+    return graph.open_options({"driver": "qcow2", "file": {"driver": "test-memory"}, **options}, settings)
+
+
+def new_image(**options: Any) -> bytes:
+    """The bytes of a new qcow2 image."""
+    from tinamou.block.formats.qcow2 import Qcow2
+
+    with Graph() as graph:
+        Memory.contents = b""
+        file: Any = graph.open_options({"driver": "test-memory"}, Settings(write=True))
+        Qcow2.create(graph, file, Qcow2.Create(options))
+        return bytes(file.data)
