@@ -9,6 +9,7 @@ result there, so that every width goes the same way.
 
 import ctypes
 import linecache
+import struct
 import typing
 from collections.abc import Callable, Iterable
 from typing import Any
@@ -96,7 +97,7 @@ class Pack:
             ctypes.memmove(at + k * SLOT, n.to_bytes(size, "little"), size)
         out = ctypes.addressof(self._out)
         run(at, out)
-        return tuple(read(t, out + k * SLOT) for k, t in enumerate(results))
+        return tuple(read(t, ctypes.string_at(out + k * SLOT, SLOT)) for k, t in enumerate(results))
 
     def check(self, f: Callable[..., Any], *values: int) -> None:
         """CPython and the compiled code agree; what has no result in CPython (division by 0) must do no harm."""
@@ -112,10 +113,11 @@ class Pack:
         assert expected == compiled, f"{f.__name__}{given}: CPython {expected}, compiled {compiled}"
 
 
-def read(t: type, at: int) -> Any:
+def read(t: type, data: bytes) -> Any:
+    """A word or bool from the first bytes of some memory."""
     if t is bool:
-        return {b"\0": False, b"\1": True}[ctypes.string_at(at, 1)]
-    return t(int.from_bytes(ctypes.string_at(at, t.size), "little"))
+        return {0: False, 1: True}[data[0]]
+    return t(int.from_bytes(data[: t.size], "little"))
 
 
 def edges(t: type[Word]) -> list[int]:
@@ -143,3 +145,59 @@ def compile_error(f: Callable[..., Any], hooks: Hooks | None = None) -> CompileE
     except CompileError as error:
         return error
     raise AssertionError(f"{f.__name__} compiles")
+
+
+def elf_object(
+    machine: int,
+    sections: dict[str, tuple[int, int, bytes]],
+    symbols: list[tuple[str, str | int, int]],
+    relocations: list[tuple[str, int, int, str, int]],
+) -> bytes:
+    """A relocatable ELF64 object.
+
+    `sections`: name -> (flags, alignment, content); `symbols`: (name, section or number of a special one, value), all global;
+    `relocations`: (section, offset, type, symbol, addend).
+    """
+    names = b"\0"
+    places: dict[str, int] = {}
+
+    def text(name: str) -> int:
+        nonlocal names
+        if name not in places:
+            places[name] = len(names)
+            names += name.encode() + b"\0"
+        return places[name]
+
+    order = list(sections)
+    heads = [struct.pack("<IIQQQQIIQQ", 0, 0, 0, 0, 0, 0, 0, 0, 0, 0)]
+    body = b""
+
+    def add(name: str, kind: int, flags: int, content: bytes, link: int, info: int, align: int, entry: int) -> None:
+        nonlocal body
+        body += bytes(-(64 + len(body)) % 16)
+        heads.append(struct.pack("<IIQQQQIIQQ", text(name), kind, flags, 0, 64 + len(body), len(content), link, info, align, entry))
+        body += content
+
+    for name in order:
+        flags, align, content = sections[name]
+        add(name, 1, flags, content, 0, 0, align, 0)
+    table = bytes(24)
+    for name, section, value in symbols:
+        index = order.index(section) + 1 if isinstance(section, str) else section
+        table += struct.pack("<IBBHQQ", text(name), 0x10, 0, index, value, 0)
+    numbers = {s[0]: k + 1 for k, s in enumerate(symbols)}
+    strings_at = len(order) + 2
+    add(".symtab", 2, 0, table, strings_at, 1, 8, 24)
+    for name in [*order, ".rela", ".strtab"]:
+        text(name)
+    kept = names
+    add(".strtab", 3, 0, kept, 0, 0, 1, 0)
+    for name in order:
+        own = [r for r in relocations if r[0] == name]
+        if own:
+            data = b"".join(struct.pack("<QQq", offset, numbers[symbol] << 32 | kind, addend) for _, offset, kind, symbol, addend in own)
+            add(".rela", 4, 0, data, len(order) + 1, order.index(name) + 1, 8, 24)
+    start = 64 + len(body)
+    head = b"\x7fELF\x02\x01\x01" + bytes(9)
+    head += struct.pack("<HHIQQQIHHHHHH", 1, machine, 1, 0, 0, start, 0, 64, 0, 0, 64, len(heads), strings_at)
+    return head + body + b"".join(heads)
