@@ -8,7 +8,6 @@ regions that contain some of it go back to tier 0 (a CPU that is inside leaves a
 
 from __future__ import annotations
 
-import contextlib
 import ctypes
 import importlib
 import os
@@ -23,6 +22,7 @@ from typing import TYPE_CHECKING, Any
 
 from tinamou.native import types
 from tinamou.native.arena import Arena
+from tinamou.native.image import libc
 from tinamou.native.link import Image, link
 
 from .cpu import EXECUTE, PAGE
@@ -37,6 +37,16 @@ ARENA = 256 << 20  # bytes of address space for regions
 NEVER = 1 << 62
 POLL = 0.004  # seconds between looks at the samples while there are some
 IDLE = 0.05  # the same while there are none
+
+
+def read_page(address: int) -> bytes:
+    """A page of this process, or nothing if it has just gone away: a CPU may unmap it at any moment."""
+    room = ctypes.create_string_buffer(PAGE)
+    local, remote = (ctypes.c_uint64 * 2)(ctypes.addressof(room), PAGE), (ctypes.c_uint64 * 2)(address, PAGE)
+    n = libc.process_vm_readv(
+        os.getpid(), ctypes.byref(local), ctypes.c_ulong(1), ctypes.byref(remote), ctypes.c_ulong(1), ctypes.c_ulong(0)
+    )
+    return room.raw if n == PAGE else b""
 
 
 @dataclass
@@ -73,19 +83,19 @@ class Jit:
         self.wanted: dict[int, int] = {}  # an address that was looked at -> samples it needs before the next look
         self.by_page: dict[int, list[Installed]] = {}
         self.generation = 0
+        self.compiling = self.disabled = False
         self.arena = Arena(ARENA)
         self.thread: threading.Thread | None = None
         self.stopped = threading.Event()
         self.makers: list[Callable[[], Templates]] = []  # with fault maps, with checks
         self.compiler: Any = None
-        self.memory = os.open("/proc/self/mem", os.O_RDONLY | os.O_CLOEXEC)
 
     # -- life
 
     def add(self, vcpu: Vcpu) -> None:
         with self.lock:
             self.vcpus[id(vcpu)] = (vcpu, int(vcpu.cpu.sampled))
-        if self.thread is None:
+        if self.thread is None and not self.disabled:
             self.start()
 
     def remove(self, vcpu: Vcpu) -> None:
@@ -109,13 +119,15 @@ class Jit:
         self.thread = None
 
     def after_fork(self) -> None:
-        """In the child: the thread is gone, and the parent goes on writing to the arena, which is shared."""
+        """In the child: the thread is gone, and the parent goes on writing to the arena, which is shared.
+
+        If the thread was inside LLVM, LLVM's locks are held for ever here: the child makes do with the regions it has.
+        """
         self.lock = threading.RLock()
         self.stopped = threading.Event()
         self.thread = None
         self.arena = Arena(ARENA)
-        os.close(self.memory)
-        self.memory = os.open("/proc/self/mem", os.O_RDONLY | os.O_CLOEXEC)
+        self.disabled = self.disabled or self.compiling
 
     # -- the thread
 
@@ -131,7 +143,9 @@ class Jit:
                 if self.compiled(hot[1]):
                     del self.heat[hot[1]]
                 else:
+                    self.compiling = True
                     self.compile(hot[1])
+                    self.compiling = False
                 self.collect()
 
     def collect(self) -> int:
@@ -209,8 +223,7 @@ class Jit:
                 flags = ctypes.c_uint8.from_address(self.engine.page_flags + number).value if number << 12 < self.engine.limit else 0
                 data = b""
                 if flags & EXECUTE:
-                    with contextlib.suppress(OSError):
-                        data = os.pread(self.memory, PAGE, self.engine.memory + (number << 12))
+                    data = read_page(self.engine.memory + (number << 12))
                 pages[number] = data
             return pages[number]
 

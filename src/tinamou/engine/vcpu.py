@@ -103,8 +103,9 @@ class Vcpu:
     def __init__(self, engine: Engine, cpu: Cpu) -> None:
         self.engine, self.cpu = engine, cpu
         self._run: Callable[[int], Any] = engine.run_native
-        self._kick = ctypes.c_uint64.from_address(cpu.address + _offset(cpu, "kick"))
-        self._reason = ctypes.c_uint64.from_address(cpu.address + _offset(cpu, "reason"))
+        names = ("kick", "reason", "trapped", "cause", "value")
+        views = [ctypes.c_uint64.from_address(cpu.address + type(cpu).fields[n].offset) for n in names]
+        self._kick, self._reason, self._trapped, self._cause, self._value = views
         self._known = False  # to the JIT
         self.attach()
 
@@ -133,10 +134,9 @@ class Vcpu:
         if self._reason.value == interpreter.KICK:
             self._kick.value = 0
             return Exit(False)
-        cpu = self.cpu
-        if cpu.trapped == 2:
+        if self._trapped.value == 2:
             raise MemoryError("no room for more predecoded code")
-        return Exit(True, int(cpu.cause), int(cpu.value))
+        return Exit(True, self._cause.value, self._value.value)
 
     def step(self, count: int = 1) -> Exit:
         """Run exactly `count` instructions, or up to one that raises."""
@@ -152,7 +152,7 @@ class Vcpu:
             else:
                 step(cpu.address)
             if self._reason.value != interpreter.KICK:
-                return Exit(True, int(cpu.cause), int(cpu.value))
+                return Exit(True, self._cause.value, self._value.value)
         return Exit(False)
 
     def kick(self) -> None:
@@ -162,16 +162,12 @@ class Vcpu:
     @property
     def kick_address(self) -> int:
         """Host address of the 8-byte word that kick() sets."""
-        return self.cpu.address + _offset(self.cpu, "kick")
+        return self.cpu.address + type(self.cpu).fields["kick"].offset
 
     @property
     def instructions(self) -> int:
         """Executed so far; exact while not running."""
         return int(self.cpu.instructions)
-
-
-def _offset(cpu: Cpu, name: str) -> int:
-    return type(cpu).fields[name].offset
 
 
 __all__ = ["Engine", "Exit", "Vcpu"]

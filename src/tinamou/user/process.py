@@ -83,6 +83,7 @@ class Process:
         self.at_exit: list[Callable[[], None]] = []
         self.at_exec: list[Callable[[], None]] = []  # what execve ends besides memory, handlers and descriptors (timers)
         self.engine: Any = None
+        self.debugger: Any = None  # control.gdb_user.Debugger
         self.leader_status = 0
         self._job: Callable[[], Thread] | None = None  # of the leader's host thread, whose guest thread has ended
         self._job_given = threading.Semaphore(0)
@@ -113,7 +114,7 @@ class Process:
         host = self.host_number(signo)
         action = self.actions[signo]
         announced = (signo in signals.CORE and self.abi.dumps_core) or (
-            self.strace and signo not in signals.IGNORED | signals.STOPS
+            (self.strace or self.debugger is not None) and signo not in signals.IGNORED | signals.STOPS
         )
         if signo in signals.SYNCHRONOUS or host == KICK or action.sa_handler not in (SIG_DFL, SIG_IGN):
             native.catch(host, action.sa_flags & (signals.SA_NOCLDSTOP | signals.SA_NOCLDWAIT))
@@ -255,6 +256,8 @@ class Process:
     def exit(self, status: int) -> NoReturn:
         """exit_group."""
         self.before_exit()
+        if self.debugger is not None:
+            self.debugger.ended(status & 0xFF)
         os._exit(status & 0xFF)
 
     def die_of(self, host_signo: int) -> NoReturn:
@@ -273,10 +276,10 @@ class Process:
         self.threads = {t.tid: t}
         t.queue = []
         native.forked(t.record)
+        if self.debugger is not None:
+            self.debugger.forked()
         if self.engine.jit:
-            self.private_fds.discard(self.engine.jit.memory)
             self.engine.jit.after_fork()
-            self.engine.jit.memory = self.hide(self.engine.jit.memory)
 
     def __repr__(self) -> str:
         return f"<Process {os.fsdecode(self.exe)} of {self.abi.name}, {len(self.threads)} threads>"
