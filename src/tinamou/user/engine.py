@@ -36,7 +36,6 @@ def new_vcpu(process: Process, arch: Architecture, cpu: Cpu, extensions: frozens
         if process.engine.jit:
             # Python warns of signals 32 and 33 in masks, which libc keeps to itself and guests block like any other.
             warnings.filterwarnings("ignore", "invalid signal number")
-            process.engine.jit.memory = process.hide(process.engine.jit.memory)
     return process.engine.vcpu(cpu)
 
 
