@@ -11,10 +11,13 @@ import hashlib
 import os
 import secrets
 import stat
+import time
 from pathlib import Path
 
-MAGIC = b"tinamou\x01"
+MAGIC = b"tinamou\x02"
 DIGEST = 32
+LARGEST = 1 << 30  # bytes of a file; images have a few hundred thousand
+LEFT = 3600  # seconds after which a file half written is left by a process that died
 
 
 def folder() -> Path | None:
@@ -33,26 +36,46 @@ def folder() -> Path | None:
     return path
 
 
+def _digest(name: str, content: bytes | memoryview) -> bytes:
+    """Over the name too: a file under another's name is not whole."""
+    return hashlib.blake2b(content, digest_size=DIGEST, person=hashlib.blake2b(name.encode(), digest_size=16).digest()).digest()
+
+
 def read(name: str) -> bytes | None:
     """The content stored under a name, if it is there and whole."""
     path = folder()
     if path is None:
         return None
     try:
-        fd = os.open(path / name, os.O_RDONLY | os.O_NOFOLLOW | os.O_CLOEXEC)
+        fd = os.open(path / name, os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC)
     except OSError:
         return None
-    with open(fd, "rb") as f:
-        if os.fstat(fd).st_uid != os.geteuid():
+    try:
+        info = os.fstat(fd)
+        if info.st_uid != os.geteuid() or not stat.S_ISREG(info.st_mode) or info.st_size > LARGEST:
             return None
-        try:
+        with open(fd, "rb", closefd=False) as f:
             raw = f.read()
-        except OSError:
-            return None
+    except OSError:
+        return None
+    finally:
+        os.close(fd)
     body = memoryview(raw)[len(MAGIC) + DIGEST :]
-    if raw[: len(MAGIC)] != MAGIC or hashlib.blake2b(body, digest_size=DIGEST).digest() != raw[len(MAGIC) : len(MAGIC) + DIGEST]:
+    if raw[: len(MAGIC)] != MAGIC or _digest(name, body) != raw[len(MAGIC) : len(MAGIC) + DIGEST]:
         return None
     return bytes(body)
+
+
+def trim(name: str, keep: int) -> None:
+    """Forget all but the `keep` newest files called name-..., and what writing processes that died have left."""
+    path = folder()
+    if path is None:
+        return
+    with contextlib.suppress(OSError):
+        found = sorted(path.glob(f"{name}-*.image"), key=lambda p: p.stat().st_mtime)
+        scratch = [p for p in path.glob(".*.image.*") if p.stat().st_mtime < time.time() - LEFT]
+        for old in found[:-keep] + scratch:
+            old.unlink(missing_ok=True)
 
 
 def write(name: str, content: bytes) -> bool:
@@ -63,7 +86,7 @@ def write(name: str, content: bytes) -> bool:
     scratch = path / f".{name}.{os.getpid()}.{secrets.token_hex(4)}"
     try:
         with open(scratch, "xb") as f:
-            f.write(MAGIC + hashlib.blake2b(content, digest_size=DIGEST).digest())
+            f.write(MAGIC + _digest(name, content))
             f.write(content)
         os.replace(scratch, path / name)
     except OSError:

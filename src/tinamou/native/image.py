@@ -121,7 +121,7 @@ def load(name: str, packages: Iterable[str], build: Callable[[], tuple[bytes, di
     image = link(obj)
     image.notes = notes
     store.write(file, pack(image))
-    _trim(name)
+    store.trim(name, KEEP)
     return Loaded(image)
 
 
@@ -134,16 +134,3 @@ def pack(image: Image) -> bytes:
 def unpack(raw: bytes) -> Image:
     (n,) = struct.unpack_from("<I", raw)
     return Image(**json.loads(raw[4 : 4 + n]), content=raw[4 + n :])
-
-
-def _trim(name: str) -> None:
-    """Forget the oldest images of this name."""
-    path = store.folder()
-    if path is None:
-        return
-    try:
-        found = sorted(path.glob(f"{name}-*.image"), key=lambda p: p.stat().st_mtime)
-        for old in found[:-KEEP]:
-            old.unlink(missing_ok=True)
-    except OSError:
-        pass
