@@ -31,7 +31,7 @@ class FlatGuest:
 
     def __init__(self, arch: Architecture, limit: int, extensions: frozenset[str] | None = None) -> None:
         self.limit = limit
-        self.base = allocate(limit + 2 * PAGE, 0)
+        self.base = allocate(limit + 2 * PAGE, 0) + PAGE
         self.flags = allocate(max(limit >> 12, PAGE))
         self.engine = Engine(arch, self.base, limit, self.flags, extensions)
         _catch_faults()
@@ -60,5 +60,5 @@ class FlatGuest:
 
     def close(self) -> None:
         self.engine.close()
-        release(self.base, self.limit + 2 * PAGE)
+        release(self.base - PAGE, self.limit + 2 * PAGE)
         release(self.flags, max(self.limit >> 12, PAGE))

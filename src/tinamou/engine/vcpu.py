@@ -38,7 +38,11 @@ class Exit:
 
 
 class Engine:
-    """What the CPUs of one guest share: its memory's place, compiled handlers, predecoded code."""
+    """What the CPUs of one guest share: its memory's place, compiled handlers, predecoded code.
+
+    `memory` is the host address of guest address 0.  The pages before it and behind `limit` must fault.  `page_flags` has a byte for each
+    guest page (READ, WRITE, EXECUTE, 8: mapped).
+    """
 
     model = "flat"
 

@@ -20,6 +20,7 @@ from .errors import GuestFault
 __all__ = ["EXEC", "READ", "WRITE", "AddressSpace", "Region"]
 
 PAGE = 4096
+GUARD = PAGE << 4  # compiled code checks a register and accesses memory a little before or behind what it points at
 READ, WRITE, EXEC = 1, 2, 4
 MAP_SHARED, MAP_PRIVATE, MAP_FIXED, MAP_ANONYMOUS, MAP_NORESERVE = 1, 2, 0x10, 0x20, 0x4000
 MAP_TYPE = 0xF
@@ -104,7 +105,7 @@ class AddressSpace:
     """
 
     def __init__(self, limit: int, base: int = 0) -> None:
-        """Reserve `limit` bytes and a guard behind them, less when RLIMIT_AS refuses; at host address `base` if given.
+        """Reserve `limit` bytes with a guard before and behind them, less when RLIMIT_AS refuses; at host address `base` if given.
 
         Raises OSError when the host refuses even 256 MiB, or that base.
         """
@@ -114,7 +115,8 @@ class AddressSpace:
             try:
                 if soft != resource.RLIM_INFINITY and limit > soft:
                     raise OSError(errno.ENOMEM, "RLIMIT_AS")
-                self.base = _host_map(base, limit + (PAGE << 4), 0, MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE | fixed)
+                flags = MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE | fixed
+                self.base = _host_map(max(base - GUARD, 0), limit + 2 * GUARD, 0, flags) + GUARD
                 break
             except OSError:
                 if limit <= 1 << 28 or base:
@@ -142,7 +144,7 @@ class AddressSpace:
 
     def release(self) -> None:
         """Give the reserved range back to the host; nothing may be read or written afterwards."""
-        _munmap(self.base, self.limit + (PAGE << 4))
+        _munmap(self.base - GUARD, self.limit + 2 * GUARD)
         _munmap(self.flags, self.limit // PAGE)
 
     # ---- access
@@ -493,6 +495,21 @@ class AddressSpace:
             if self._covered(address, end) < end:
                 raise OSError(errno.ENOMEM, "gap")
         return self.base + address
+
+    # ---- for debuggers
+
+    def mapped_from(self, address: int, length: int) -> int:
+        """How many of these bytes lie in mapped pages without a gap."""
+        with self.lock:
+            return max(self._covered(address, min(address + length, self.limit)) - address, 0) if self.find(address) else 0
+
+    def restrict(self, page: int, access: int) -> None:
+        """Leave the guest only these accesses (PROT_ bits) of what it may do in a page; 7 restores them."""
+        with self.lock:
+            region = self.find(page)
+            if region is not None:
+                _mprotect(self.base + page, PAGE, self._host_prot(region.prot) & access)
+                self._set_flags(page, page + PAGE, region.prot & (access | EXEC))
 
     def brk(self, wanted: int) -> int:
         """Move the end of the heap; gives where it is now (unchanged when it cannot move)."""
