@@ -5,6 +5,7 @@ The compressors release the interpreter lock, so a thread pool around them uses 
 
 from __future__ import annotations
 
+import threading
 from typing import Any
 
 from .errors import BlockError, CorruptImage
@@ -54,6 +55,14 @@ def pack_deflate(data: Any, level: int = -1, window: int = -12) -> bytes:
     return engine.compress(data) + engine.flush()
 
 
+_local = threading.local()
+
+
 def pack_zstd(data: Any, level: int = 3) -> bytes:
-    out: bytes = zstd_module().compress(data, level)
+    """One frame. Each thread keeps its compressor: making one costs more than packing a cluster."""
+    engine = getattr(_local, "compressor", None)
+    if engine is None or _local.level != level:
+        engine = _local.compressor = zstd_module().ZstdCompressor(level=level)
+        _local.level = level
+    out: bytes = engine.compress(data, engine.FLUSH_FRAME)
     return out

@@ -11,7 +11,6 @@ import time
 from collections import deque
 from collections.abc import Callable, Iterator
 from concurrent.futures import Future, ThreadPoolExecutor
-from dataclasses import dataclass
 from typing import Any
 
 from .errors import BlockError
@@ -35,30 +34,50 @@ class Section:
         self.source_pos = source_pos
 
 
-@dataclass
 class Copy:
     """A copy in progress. `sources` are put one after the other.
 
-    sparse     bytes of zeroes that are worth not writing; 0 writes everything
-    base       a node of the source's chain that the target shares: what only it has is not copied
-    target_zero  the target reads as zeroes (no need to write them)
+    sparse            bytes of zeroes that are worth not writing; 0 writes everything
+    compressed        store compressed clusters
+    target_zero       the target reads as zeroes already
+    base              a node of the source's chain that the target shares: what only it has is not copied
+    skip_unallocated  what the source's chain above `base` does not hold is not copied
+    threads           requests in flight
+    salvage           unreadable sectors become zeroes
+    rate              bytes per second, 0: no limit
     """
 
-    sources: list[Node]
-    target: Node
-    sparse: int = 4096
-    compressed: bool = False
-    target_zero: bool = False
-    base: Node | None = None
-    skip_unallocated: bool = False
-    threads: int = 8
-    out_of_order: bool = False
-    offload: bool = False
-    salvage: bool = False
-    rate: int = 0
-    chunk: int = CHUNK
-    on_progress: Callable[[int], None] = lambda n: None
-    on_read_error: Callable[[int, OSError], None] = lambda pos, error: None
+    def __init__(
+        self,
+        sources: list[Node],
+        target: Node,
+        *,
+        sparse: int = 4096,
+        compressed: bool = False,
+        target_zero: bool = False,
+        base: Node | None = None,
+        skip_unallocated: bool = False,
+        threads: int = 8,
+        out_of_order: bool = False,
+        offload: bool = False,
+        salvage: bool = False,
+        rate: int = 0,
+    ) -> None:
+        self.sources = sources
+        self.target = target
+        self.sparse = sparse
+        self.compressed = compressed
+        self.target_zero = target_zero
+        self.base = base
+        self.skip_unallocated = skip_unallocated
+        self.threads = threads
+        self.out_of_order = out_of_order
+        self.offload = offload
+        self.salvage = salvage
+        self.rate = rate
+        self.chunk = CHUNK
+        self.on_progress: Callable[[int], None] = lambda n: None
+        self.on_read_error: Callable[[int, OSError], None] = lambda pos, error: None
 
     def total(self) -> int:
         return sum(source.size for source in self.sources)
@@ -216,7 +235,7 @@ class Copy:
         buffer = self._take(section.length)
         view = memoryview(buffer)[: section.length]
         self._fill(section, view)
-        return buffer, self._runs(view, section.pos)
+        return buffer, self._runs(buffer, section.length, section.pos)
 
     def _read_write(self, section: Section) -> None:
         buffer, runs = self._read(section)
@@ -233,27 +252,13 @@ class Copy:
             return b"", buffer
         return target.compress(buffer), buffer
 
-    def _runs(self, view: memoryview, pos: int) -> list[tuple[int, int, bool]]:
+    def _runs(self, buffer: bytearray, length: int, pos: int) -> list[tuple[int, int, bool]]:
         """[(start, end, is zero)] of a chunk that begins at `pos`, cut at multiples of `sparse` and, for data, widened to
         the target's clusters."""
-        length = len(view)
         step = self.sparse
         if not step:
             return [(0, length, False)]
-        runs: list[tuple[int, int, bool]] = []
-        at = 0
-        cut = step - pos % step
-        same = bytearray(step)
-        while at < length:
-            stop = cut if cut < length else length
-            part = view[at:stop]
-            is_nil = same == part if stop - at == step else is_zero(part)
-            if runs and runs[-1][2] == is_nil:
-                runs[-1] = (runs[-1][0], stop, is_nil)
-            else:
-                runs.append((at, stop, is_nil))
-            at = stop
-            cut += step
+        runs = zero_runs(buffer, length, step, -pos % step)
         unit = self.target.cluster_size if isinstance(self.target, Format) else 0
         if unit > step and len(runs) > 1:
             runs = _widen(runs, pos, unit, length)
@@ -311,6 +316,38 @@ class Copy:
             early = self.began + self.moved / self.rate - time.monotonic()
             if early > 0:
                 time.sleep(early)
+
+
+def zero_runs(buffer: bytearray, length: int, step: int, first: int) -> list[tuple[int, int, bool]]:
+    """[(start, end, is zero)] covering the first `length` bytes; zero runs are whole blocks of `step` bytes, the first block
+    beginning at `first` (what lies before and after whole blocks counts as data unless it is zero, too).
+
+    Blocks of zeroes are found by a string search, which is quick where there are none."""
+    nil = bytes(step)
+    view = memoryview(buffer)
+    runs: list[tuple[int, int, bool]] = []
+    start = 0
+    at = 0
+    while at < length:
+        found = buffer.find(nil, at, length)
+        block = -1 if found < 0 else found - (found - first) % step + (step if (found - first) % step else 0)
+        if found >= 0 and block + step <= length and nil == view[block : block + step]:
+            end = block + step
+            while end + step <= length and nil == view[end : end + step]:
+                end += step
+            if block > start:
+                runs.append((start, block, False))
+            runs.append((block, end, True))
+            start = at = end
+        elif found < 0 or block + step > length:
+            break
+        else:
+            at = block + 1
+    if start < length:
+        runs.append((start, length, is_zero(view[start:length])))
+    if runs and runs[0][1] <= first and not runs[0][2] and is_zero(view[: runs[0][1]]):
+        runs[0] = (0, runs[0][1], True)
+    return runs
 
 
 def _widen(runs: list[tuple[int, int, bool]], pos: int, unit: int, length: int) -> list[tuple[int, int, bool]]:

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import importlib
 import os
-from dataclasses import replace
 from typing import Any
 
 from .errors import BlockError
@@ -308,7 +307,7 @@ class Graph:
             changed["detect_zeroes"] = generic.detect_zeroes
         if generic.force_share is not None:
             changed["force_share"] = generic.force_share
-        settings = replace(settings, **changed)
+        settings = settings.replace(**changed)
         if settings.force_share and settings.write:
             raise BlockError("force-share=on can only be used with read-only images")
         if settings.detect_zeroes == "unmap" and settings.discard != "unmap" and generic.detect_zeroes is not None:
@@ -317,7 +316,7 @@ class Graph:
 
     def _open_file(self, options: dict[str, Any], settings: Settings, filename: str | None, image: bool = False, key: str = "file") -> Node:
         """The `file` child: from a file name, from options under `file`, or a reference to a named node."""
-        below = replace(settings, backing=True) if image else settings
+        below = settings.replace(backing=True) if image else settings
         given = options.pop(key, None)
         if isinstance(given, str):
             return self.find(given)
@@ -421,7 +420,7 @@ class Graph:
             return
         if given is not ... and not node.supports_backing:
             raise BlockError(f"Driver doesn't support backing files")  # noqa: F541
-        below = replace(settings, write=False, backing=True, for_check=False, discard="ignore", detect_zeroes="off")
+        below = settings.replace(write=False, backing=True, for_check=False, discard="ignore", detect_zeroes="off")
         if isinstance(given, str):
             node.children["backing"] = self.find(given)
             return

@@ -17,7 +17,6 @@ All positions and lengths are bytes. A node may be used from several threads; `F
 from __future__ import annotations
 
 import threading
-from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, ClassVar, NamedTuple
 
 from . import options as opt
@@ -94,35 +93,45 @@ class Status(NamedTuple):
     compressed: bool = False
 
 
-@dataclass
 class CheckResult:
     """What `check` found and repaired. `messages` are the lines for the user, in the order found."""
 
-    corruptions: int = 0
-    leaks: int = 0
-    errors: int = 0
-    corruptions_fixed: int = 0
-    leaks_fixed: int = 0
-    total_clusters: int = 0
-    allocated_clusters: int = 0
-    fragmented_clusters: int = 0
-    compressed_clusters: int = 0
-    image_end: int = 0
-    messages: list[str] = field(default_factory=list)
+    def __init__(self) -> None:
+        self.corruptions = 0
+        self.leaks = 0
+        self.errors = 0
+        self.corruptions_fixed = 0
+        self.leaks_fixed = 0
+        self.total_clusters = 0
+        self.allocated_clusters = 0
+        self.fragmented_clusters = 0
+        self.compressed_clusters = 0
+        self.image_end = 0
+        self.messages: list[str] = []
 
 
-@dataclass
 class Snapshot:
     """An internal snapshot as listed by `snapshot -l` and `info`."""
 
-    id: str
-    name: str
-    vm_state_size: int = 0
-    date_sec: int = 0
-    date_nsec: int = 0
-    vm_clock_nsec: int = 0
-    icount: int | None = None
-    disk_size: int = 0
+    def __init__(
+        self,
+        id: str,
+        name: str,
+        vm_state_size: int = 0,
+        date_sec: int = 0,
+        date_nsec: int = 0,
+        vm_clock_nsec: int = 0,
+        icount: int | None = None,
+        disk_size: int = 0,
+    ) -> None:
+        self.id = id
+        self.name = name
+        self.vm_state_size = vm_state_size
+        self.date_sec = date_sec
+        self.date_nsec = date_nsec
+        self.vm_clock_nsec = vm_clock_nsec
+        self.icount = icount
+        self.disk_size = disk_size
 
 
 class Node:
@@ -268,28 +277,56 @@ class Node:
         return f"<{self.driver} {self.filename!r} size={self.size}>"
 
 
-@dataclass
 class Settings:
     """How a node is opened: what the generic options (`read-only`, `cache.direct`, ...) and the tool's flags say.
 
-    `force_share` (-U) takes no host locks; `locks` is the `locking=` option of files.
+    write          for reading and writing
+    backing        open the backing chain
+    direct         O_DIRECT
+    no_flush       flush does nothing (`cache=unsafe`)
+    writethrough   flush after each write of a guest or of `tinamou-io`
+    discard        "ignore" or "unmap"
+    detect_zeroes  "off", "on" or "unmap"
+    force_share    take no host locks (-U); `locks` is the `locking=` option of files
+    exclusive      a tool that must be alone at the image: also raw files are locked against other writers
+    for_check      open images that are broken, repair nothing on the way
+    no_io          only metadata will be looked at
     """
 
-    write: bool = False
-    backing: bool = True
-    direct: bool = False
-    no_flush: bool = False
-    writethrough: bool = False
-    discard: str = "ignore"
-    detect_zeroes: str = "off"
-    force_share: bool = False
-    auto_read_only: bool = False
-    for_check: bool = False
-    no_io: bool = False
-    locks: str = "auto"
-    native_aio: str | None = None
-    exclusive: bool = False
-    """A tool that must be alone at the image (`check -r`, `create`): also raw files are locked against other writers."""
+    def __init__(
+        self,
+        *,
+        write: bool = False,
+        backing: bool = True,
+        direct: bool = False,
+        no_flush: bool = False,
+        writethrough: bool = False,
+        discard: str = "ignore",
+        detect_zeroes: str = "off",
+        force_share: bool = False,
+        auto_read_only: bool = False,
+        for_check: bool = False,
+        no_io: bool = False,
+        locks: str = "auto",
+        exclusive: bool = False,
+    ) -> None:
+        self.write = write
+        self.backing = backing
+        self.direct = direct
+        self.no_flush = no_flush
+        self.writethrough = writethrough
+        self.discard = discard
+        self.detect_zeroes = detect_zeroes
+        self.force_share = force_share
+        self.auto_read_only = auto_read_only
+        self.for_check = for_check
+        self.no_io = no_io
+        self.locks = locks
+        self.exclusive = exclusive
+
+    def replace(self, **changes: Any) -> Settings:
+        """A copy with some settings changed."""
+        return Settings(**{**vars(self), **changes})
 
 
 class Protocol(Node):

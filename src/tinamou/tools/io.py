@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import sys
-from dataclasses import replace
 from typing import Any
 
 SHORT = {
@@ -154,19 +153,19 @@ def _run(session: Any, options: dict[str, list[str]], files: list[str]) -> int:
     add_objects(session.graph, args)
     settings = Settings(write="read-only" not in options, force_share="force-share" in options)
     if "nocache" in options:
-        settings = replace(settings, direct=True)
+        settings = settings.replace(direct=True)
     mode = options.get("cache", [None])[-1]
     if mode is not None:
         if mode not in CACHE_MODES:
             complain(f"Invalid cache option: {mode}")
             return 1
-        settings = replace(settings, **CACHE_MODES[mode])
+        settings = settings.replace(**CACHE_MODES[mode])
     discard = options.get("discard", [None])[-1]
     if discard is not None:
         if discard not in ("ignore", "off", "unmap", "on"):
             complain(f"Invalid discard option: {discard}")
             return 1
-        settings = replace(settings, discard="unmap" if discard in ("unmap", "on") else "ignore")
+        settings = settings.replace(discard="unmap" if discard in ("unmap", "on") else "ignore")
     fmt = options.get("format", [None])[-1]
     if files:
         if "image-opts" in options:

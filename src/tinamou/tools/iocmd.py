@@ -8,7 +8,6 @@ import sys
 import threading
 import time
 from collections.abc import Callable
-from dataclasses import replace
 from typing import Any
 
 from tinamou.block.errors import BlockError
@@ -147,7 +146,7 @@ class Session:
             raise Failure("file open already, try 'help close'")
         self.opened = (name, options, settings, snapshot, copy_on_read)
         if snapshot:
-            node = self.graph.open_options(dict(options), replace(settings, write=False), name)
+            node = self.graph.open_options(dict(options), settings.replace(write=False), name)
             node = self._overlay(node, name)
         else:
             node = self.graph.open_options(dict(options), settings, name)
@@ -633,9 +632,9 @@ def open_(s: Session, o: dict[str, str], a: list[str]) -> None:
     if "t" in o:
         if o["t"] not in CACHE_MODES:
             raise BlockError(f"Invalid cache option: {o['t']}")
-        settings = replace(settings, **CACHE_MODES[o["t"]])
+        settings = settings.replace(**CACHE_MODES[o["t"]])
     if "d" in o:
-        settings = replace(settings, discard="unmap" if o["d"] in ("unmap", "on") else "ignore")
+        settings = settings.replace(discard="unmap" if o["d"] in ("unmap", "on") else "ignore")
     options = nest(parse_opts(o["o"], "driver")) if "o" in o else {}
     if not a and not options:
         raise Failure(COMMANDS["open"].line())
@@ -663,10 +662,10 @@ def reopen(s: Session, o: dict[str, str], a: list[str]) -> None:
     if "c" in o:
         if o["c"] not in CACHE_MODES:
             raise BlockError(f"Invalid cache option: {o['c']}")
-        settings = replace(settings, direct=False, no_flush=False, writethrough=False)
-        settings = replace(settings, **CACHE_MODES[o["c"]])
+        settings = settings.replace(direct=False, no_flush=False, writethrough=False)
+        settings = settings.replace(**CACHE_MODES[o["c"]])
     if "r" in o or "w" in o:
-        settings = replace(settings, write="w" in o)
+        settings = settings.replace(write="w" in o)
     extra = nest(parse_opts(o["o"])) if "o" in o else {}
     options = {**options, **extra}
     if "driver" not in options and s.node is not None:

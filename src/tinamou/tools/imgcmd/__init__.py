@@ -9,7 +9,6 @@ from __future__ import annotations
 import importlib
 import sys
 from collections.abc import Sequence
-from dataclasses import replace
 from typing import Any
 
 from tinamou.block.errors import BlockError
@@ -99,14 +98,14 @@ def cache_settings(settings: Settings, mode: str | None, what: str = "cache") ->
         return settings
     if mode not in CACHE_MODES:
         raise Exit(1, f"Invalid {what} option: {mode}")
-    return replace(settings, **CACHE_MODES[mode])
+    return settings.replace(**CACHE_MODES[mode])
 
 
 def open_image(graph: Graph, args: Args, filename: str, settings: Settings, fmt: str | None = None, image_opts: bool | None = None) -> Node:
     """Open what the user named on the command line, with its errors."""
     as_options = "image-opts" in args if image_opts is None else image_opts
     if "U" in args:
-        settings = replace(settings, force_share=True)
+        settings = settings.replace(force_share=True)
     try:
         if as_options:
             if fmt is not None:

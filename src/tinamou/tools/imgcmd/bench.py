@@ -5,7 +5,6 @@ from __future__ import annotations
 import time
 from collections import deque
 from concurrent.futures import Future, ThreadPoolExecutor
-from dataclasses import replace
 from typing import Any
 
 from tinamou.block.node import Node
@@ -70,7 +69,7 @@ def run(args: Args, graph: Graph) -> int:
         raise Exit(1, "Invalid cache mode")
     settings = cache_settings(Settings(write=writing), args["t"])
     if "n" in args:
-        settings = replace(settings, direct=True)
+        settings = settings.replace(direct=True)
     node = open_image(graph, args, filename, settings, args["f"])
     if node.size == 0 or offset >= node.size or size > node.size:
         raise Exit(1, "Image size is smaller than the requests" if size > node.size else "Offset lies beyond the image")

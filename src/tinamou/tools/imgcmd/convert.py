@@ -4,7 +4,6 @@ backing file, -l takes an internal snapshot, -W allows writing out of order, -C 
 from __future__ import annotations
 
 import os
-from dataclasses import replace
 from typing import Any
 
 from tinamou.block.copy import Copy
@@ -72,7 +71,7 @@ def run(args: Args, graph: Graph) -> int:
         if "n" not in args:
             backing = make_target(graph, args, out_format, target_name, sources, total)
             created = True
-        target_settings = replace(Settings(write=True, discard="unmap", backing=True), no_flush="t" not in args)
+        target_settings = Settings(write=True, discard="unmap", backing=True).replace(no_flush="t" not in args)
         target_settings = cache_settings(target_settings, args["t"])
         target = open_target(graph, args, target_name, out_format, target_settings)
         if isinstance(target, Format):
