@@ -17,6 +17,9 @@ from .errors import BlockError
 from .node import Format, Node, fill_zero, is_zero, status
 
 CHUNK = 2 << 20
+PACK_GROUP = 512 << 10
+"""Bytes that one job of the thread pool packs."""
+
 GROUP = 128 << 20
 """How far the map is asked at once."""
 
@@ -187,7 +190,7 @@ class Copy:
                 continue
             pos = max(end, section.pos // unit * unit)
             while pos < stop:
-                n = min(unit, self.total() - pos)
+                n = min(max(unit, PACK_GROUP // unit * unit), -(-(stop - pos) // unit) * unit, self.total() - pos)
                 yield Section("data", pos, n, section.node, pos)
                 pos += n
             end = pos
@@ -242,15 +245,19 @@ class Copy:
         self._write(section, buffer, runs)
         self.buffers.append(buffer)
 
-    def _read_compress(self, section: Section) -> tuple[bytes | None, bytearray]:
+    def _read_compress(self, section: Section) -> tuple[bytearray, list[bytes | None]]:
+        """The section's data, and per cluster its packed form (None: does not shrink, empty: zeroes)."""
         target = self.target
         assert isinstance(target, Format)
         unit = target.cluster_size or 65536
-        buffer = bytearray(unit)
-        self._fill(section, memoryview(buffer)[: section.length])
-        if self.sparse and is_zero(buffer):
-            return b"", buffer
-        return target.compress(buffer), buffer
+        buffer = bytearray(-(-section.length // unit) * unit)
+        view = memoryview(buffer)
+        self._fill(section, view[: section.length])
+        packed: list[bytes | None] = []
+        for at in range(0, len(buffer), unit):
+            cluster = view[at : at + unit]
+            packed.append(b"" if self.sparse and is_zero(cluster) else target.compress(cluster))
+        return buffer, packed
 
     def _runs(self, buffer: bytearray, length: int, pos: int) -> list[tuple[int, int, bool]]:
         """[(start, end, is zero)] of a chunk that begins at `pos`, cut at multiples of `sparse` and, for data, widened to
@@ -289,18 +296,22 @@ class Copy:
             except OSError as error:
                 raise BlockError(f"error while writing at byte {section.pos + start}: {_text(error)}") from error
 
-    def _write_compressed(self, section: Section, packed: bytes | None, buffer: bytearray) -> None:
+    def _write_compressed(self, section: Section, buffer: bytearray, clusters: list[bytes | None]) -> None:
         target = self.target
         assert isinstance(target, Format)
-        try:
-            if packed is None:
-                target.writev(section.pos, [memoryview(buffer)[: section.length]])
-            elif packed:
-                target.link_compressed(section.pos, packed, len(buffer))
-            else:
-                self._zero(section.pos, section.length)
-        except OSError as error:
-            raise BlockError(f"error while writing at byte {section.pos}: {_text(error)}") from error
+        unit = len(buffer) // len(clusters)
+        for i, packed in enumerate(clusters):
+            pos = section.pos + i * unit
+            length = min(unit, section.length - i * unit)
+            try:
+                if packed is None:
+                    target.writev(pos, [memoryview(buffer)[i * unit : i * unit + length]])
+                elif packed:
+                    target.link_compressed(pos, packed, unit)
+                else:
+                    self._zero(pos, length)
+            except OSError as error:
+                raise BlockError(f"error while writing at byte {pos}: {_text(error)}") from error
 
     def _zero(self, pos: int, length: int) -> None:
         if self.target_zero:
