@@ -25,6 +25,7 @@ from tinamou.native.arena import Arena
 from tinamou.native.image import libc
 from tinamou.native.link import Image, link
 
+from .codecache import CodeCache, Kept, digest
 from .cpu import EXECUTE, PAGE
 
 if TYPE_CHECKING:
@@ -49,6 +50,15 @@ def read_page(address: int) -> bytes:
     return room.raw if n == PAGE else b""
 
 
+def code_at(page: Callable[[int], bytes], address: int, length: int) -> bytes:
+    """Bytes out of pages."""
+    data = b""
+    while len(data) < length:
+        at = address + len(data)
+        data += page(at >> 12)[at & PAGE - 1 : (at & PAGE - 1) + length - len(data)] or bytes(length)
+    return data
+
+
 @dataclass
 class Statistics:
     """What tier 1 has done so far."""
@@ -57,6 +67,7 @@ class Statistics:
     instructions: int = 0  # of the guest, in regions
     code: int = 0  # bytes
     seconds: float = 0.0  # spent compiling, Python and LLVM
+    revived: int = 0  # regions from disk
     dropped: int = 0  # regions invalidated
     refused: int = 0  # addresses that gave no region
     samples: int = 0
@@ -66,7 +77,6 @@ class Statistics:
 @dataclass
 class Installed:
     address: int
-    region: Region
     entries: list[int] = field(default_factory=list)
 
 
@@ -83,7 +93,9 @@ class Jit:
         self.wanted: dict[int, int] = {}  # an address that was looked at -> samples it needs before the next look
         self.by_page: dict[int, list[Installed]] = {}
         self.generation = 0
-        self.compiling = self.disabled = False
+        self.compiling = False  # the thread is inside the compiler, perhaps holding LLVM's locks
+        self.disabled = self.inherited = False
+        self.cache: CodeCache | None = None
         self.arena = Arena(ARENA)
         self.thread: threading.Thread | None = None
         self.stopped = threading.Event()
@@ -119,22 +131,22 @@ class Jit:
         self.thread = None
 
     def after_fork(self) -> None:
-        """In the child: the thread is gone, and the parent goes on writing to the arena, which is shared.
+        """In the child: the thread is gone, and the arena is shared with the parent, which goes on writing to it.
 
-        If the thread was inside LLVM, LLVM's locks are held for ever here: the child makes do with the regions it has.
+        The child makes do with the regions it has until it executes another program (forget_all).
         """
         self.lock = threading.RLock()
         self.stopped = threading.Event()
         self.thread = None
-        self.arena = Arena(ARENA)
-        self.disabled = self.disabled or self.compiling
+        self.disabled = self.inherited = True
 
     # -- the thread
 
     def work(self) -> None:
-        wait = IDLE
+        wait = POLL
         while not self.stopped.wait(wait):
             wait = POLL if self.collect() else IDLE
+            self.revive()
             while not self.stopped.is_set():
                 with self.lock:
                     hot = max(((n, pc) for pc, n in self.heat.items() if n >= self.wanted.get(pc, HOT)), default=None)
@@ -189,6 +201,51 @@ class Jit:
         """The instruction has been decoded."""
         return self.handler(pc) not in (0, self.engine.decode_handler)
 
+    # -- the cache on disk
+
+    def open_cache(self, program: str) -> None:
+        """Regions of this program are kept on disk; those that are there already are used."""
+        engine = self.engine
+        packages = ("native", "engine", *engine.arch.sources)
+        options = f"{engine.model} {engine.extensions}"
+        self.cache = CodeCache(engine.arch.name, packages, options, program)
+
+    def close_cache(self) -> None:
+        """Write what is new."""
+        with self.lock:
+            kept, self.cache = self.cache, None
+            if kept is not None and not self.inherited:
+                kept.save()
+
+    def read_code(self, address: int, length: int) -> bytes:
+        """Guest code as it is now; less when not all of it may be executed."""
+        first, last = address >> 12, address + length - 1 >> 12
+        if not all(len(self.page(n)) == PAGE for n in range(first, last + 1)):
+            return b""
+        return code_at(self.page, address, length)
+
+    def page(self, number: int) -> bytes:
+        """A page of guest code, or nothing if it may not be executed."""
+        if number << 12 >= self.engine.limit:
+            return b""
+        flags = ctypes.c_uint8.from_address(self.engine.page_flags + number).value
+        return read_page(self.engine.memory + (number << 12)) if flags & EXECUTE else b""
+
+    def revive(self) -> None:
+        """Install regions from disk whose code has begun to run."""
+        cache = self.cache
+        if cache is None or not cache.waiting:
+            return
+        later = []
+        for kept in cache.waiting:
+            if not all(self.entry(e) for e in kept.entries):
+                later.append(kept)
+                continue
+            generation = self.generation
+            if digest(self.read_code, kept.runs) == kept.digest and self.install(kept, kept.image, generation):
+                self.statistics.revived += 1
+        cache.waiting = later
+
     # -- compiling
 
     def prepare(self) -> None:
@@ -220,11 +277,7 @@ class Jit:
 
         def page(number: int) -> bytes:
             if number not in pages:
-                flags = ctypes.c_uint8.from_address(self.engine.page_flags + number).value if number << 12 < self.engine.limit else 0
-                data = b""
-                if flags & EXECUTE:
-                    data = read_page(self.engine.memory + (number << 12))
-                pages[number] = data
+                pages[number] = self.page(number)
             return pages[number]
 
         def fetch(at: int) -> int | None:
@@ -244,6 +297,12 @@ class Jit:
             if len(image.faults) >= guards:
                 break
         installed = self.install(region, image, generation)
+        if installed:
+            runs = region.runs
+            kept = Kept(region.entries, runs, digest(lambda a, n: code_at(page, a, n), runs), region.size, image)
+            with self.lock:
+                if self.cache is not None:
+                    self.cache.add(kept)
         self.statistics.seconds += time.thread_time() - start
         return installed
 
@@ -268,7 +327,7 @@ class Jit:
                 self.heat.pop(n, None)
             return True
 
-    def install(self, region: Region, image: Image, generation: int) -> bool:
+    def install(self, region: Region | Kept, image: Image, generation: int) -> bool:
         with self.lock:
             if self.generation != generation:
                 return False  # code was invalidated meanwhile; if the address is still hot it comes again
@@ -276,7 +335,7 @@ class Jit:
             if at is None or not self.engine.faults.append([(at + a, at + b) for a, b in image.faults]):
                 self.stopped.set()  # no room: what is compiled stays
                 return False
-            made = Installed(at + image.symbols["region"], region)
+            made = Installed(at + image.symbols["region"])
             for pc in region.entries:
                 entry = self.entry(pc)
                 if entry:
@@ -309,5 +368,11 @@ class Jit:
             self.heat.clear()
             self.refused.clear()
             self.wanted.clear()
+            self.close_cache()
+            if self.inherited:
+                self.arena.close()
+                self.arena = Arena(ARENA)
+                self.disabled = self.compiling  # LLVM's locks are held for ever if the parent's thread held them
+                self.inherited = False
             self.arena.used = 0
             self.engine.faults.clear()

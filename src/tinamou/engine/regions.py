@@ -247,6 +247,18 @@ class Region:
         return len(self.nodes)
 
     @property
+    def runs(self) -> list[tuple[int, int]]:
+        """The guest code, as (address, bytes) of stretches without gaps."""
+        out: list[tuple[int, int]] = []
+        for pc in sorted(self.nodes):
+            size = self.nodes[pc].form.insn.size
+            if out and out[-1][0] + out[-1][1] == pc:
+                out[-1] = out[-1][0], out[-1][1] + size
+            else:
+                out.append((pc, size))
+        return out
+
+    @property
     def loops(self) -> bool:
         """Control can come back inside the region."""
         return any(t <= n.pc and t in self.nodes for n in self.nodes.values() for t in n.targets)

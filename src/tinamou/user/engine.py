@@ -36,6 +36,7 @@ def new_vcpu(process: Process, arch: Architecture, cpu: Cpu, extensions: frozens
         if process.engine.jit:
             # Python warns of signals 32 and 33 in masks, which libc keeps to itself and guests block like any other.
             warnings.filterwarnings("ignore", "invalid signal number")
+        process.open_code_cache()
     return process.engine.vcpu(cpu)
 
 

@@ -92,6 +92,8 @@ def load(process: Process, program: Program) -> tuple[int, int]:
     process.image = image
     process.exe = os.path.realpath(b"/proc/self/fd/%d" % program.header.fd)
     process.arguments, process.environment = program.arguments, program.environment
+    if process.engine is not None:
+        process.open_code_cache()
     try:
         return image.start, build_stack(process, image, top, program.name)
     except GuestFault:

@@ -249,7 +249,18 @@ class Process:
                 t.interrupt()
             time.sleep(0.001)
 
+    def open_code_cache(self) -> None:
+        """Compiled code of the program that runs now is kept on disk, unless TINAMOU_CODE_CACHE is off."""
+        if self.engine.jit and os.environ.get("TINAMOU_CODE_CACHE") != "off":
+            try:
+                info = os.stat(self.exe)
+            except OSError:
+                return
+            self.engine.jit.open_cache(f"{os.fsdecode(self.exe)} {info.st_size} {info.st_mtime_ns}")
+
     def before_exit(self) -> None:
+        if self.engine and self.engine.jit:
+            self.engine.jit.close_cache()
         for hook in self.at_exit:
             hook()
 

@@ -1,0 +1,128 @@
+"""Compiled regions on disk: what one run of a program compiled is there at the next start.
+
+A bundle is kept for each program (`CodeCache` is given its identity).  A region in it carries the addresses and a digest of the guest
+code that it was made from; it is installed, without LLVM or the compiler, as soon as that very code is there and has begun to run.  The
+file is one of `native.cache`: whole or absent, verified by its digest, never from a folder that somebody else may write to.  Bundles of
+several processes of one program are merged when they end; the least recently used bundles go when all together exceed LIMIT.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import hashlib
+import json
+import os
+import struct
+from collections.abc import Callable, Iterable
+from dataclasses import dataclass
+
+from tinamou.native import cache as store
+from tinamou.native.image import host_key, pack, sources_key, unpack
+from tinamou.native.link import Image
+
+LIMIT = 256 << 20  # bytes of all bundles
+LARGEST = 16 << 20  # bytes of one
+PREFIX, SUFFIX = "regions-", ".bundle"
+
+
+@dataclass
+class Kept:
+    """A region as the file has it."""
+
+    entries: list[int]
+    runs: list[tuple[int, int]]  # (address, bytes) of the guest code it was made from
+    digest: str  # of that code
+    size: int  # instructions
+    image: Image
+
+    @property
+    def pages(self) -> set[int]:
+        return {p for a, n in self.runs for p in range(a >> 12, (a + n - 1 >> 12) + 1)}
+
+
+def digest(read: Callable[[int, int], bytes], runs: Iterable[tuple[int, int]]) -> str:
+    """Over the guest code in these runs as it is now; "" when some of it is not there."""
+    h = hashlib.blake2b(digest_size=16)
+    for address, length in runs:
+        data = read(address, length)
+        if len(data) != length:
+            return ""
+        h.update(struct.pack("<QQ", address, length) + data)
+    return h.hexdigest()
+
+
+class CodeCache:
+    """The bundle of one program."""
+
+    def __init__(self, arch: str, sources: tuple[str, ...], options: str, program: str) -> None:
+        text = "|".join([arch, sources_key(sources), host_key(), options, program])
+        self.name = f"{PREFIX}{hashlib.blake2b(text.encode(), digest_size=12).hexdigest()}{SUFFIX}"
+        self.kept: dict[tuple[int, str], Kept] = {(k.entries[0], k.digest): k for k in self._load()}
+        self.waiting = list(self.kept.values())
+        self.changed = False
+        if self.kept:
+            self._touch()
+
+    def _load(self) -> list[Kept]:
+        raw = store.read(self.name)
+        if raw is None:
+            return []
+        found, at = [], 0
+        while at < len(raw):
+            head_size, image_size = struct.unpack_from("<II", raw, at)
+            head = json.loads(raw[at + 8 : at + 8 + head_size])
+            at += 8 + head_size
+            runs = [(a, n) for a, n in head["runs"]]
+            found.append(Kept(head["entries"], runs, head["digest"], head["size"], unpack(raw[at : at + image_size])))
+            at += image_size
+        return found
+
+    def _touch(self) -> None:
+        path = store.folder()
+        if path is not None:
+            with contextlib.suppress(OSError):
+                os.utime(path / self.name)
+
+    def add(self, kept: Kept) -> None:
+        self.kept[kept.entries[0], kept.digest] = kept
+        self.changed = True
+
+    def save(self) -> None:
+        """Write what is new, together with what other processes have written meanwhile."""
+        if not self.changed:
+            return
+        self.changed = False
+        everything = {(k.entries[0], k.digest): k for k in self._load()} | self.kept
+        out = bytearray()
+        for k in everything.values():
+            head = json.dumps({"entries": k.entries, "runs": k.runs, "digest": k.digest, "size": k.size}).encode()
+            body = pack(k.image)
+            if len(out) + len(head) + len(body) + 8 > LARGEST:
+                break
+            out += struct.pack("<II", len(head), len(body)) + head + body
+        store.write(self.name, bytes(out))
+        trim(LIMIT)
+
+
+def bundles() -> list[tuple[float, int, str]]:
+    """Time of last use, bytes and path of every bundle, oldest first."""
+    path = store.folder()
+    found = []
+    if path is not None:
+        for p in path.glob(f"{PREFIX}*{SUFFIX}"):
+            with contextlib.suppress(OSError):
+                info = p.stat()
+                found.append((info.st_mtime, info.st_size, str(p)))
+    return sorted(found)
+
+
+def trim(limit: int) -> None:
+    """Delete the bundles used longest ago until the others fit the limit."""
+    found = bundles()
+    total = sum(size for _, size, _ in found)
+    for _, size, path in found:
+        if total <= limit:
+            break
+        with contextlib.suppress(OSError):
+            os.unlink(path)
+        total -= size
