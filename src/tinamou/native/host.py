@@ -18,6 +18,7 @@ import functools
 import platform
 import signal
 import struct
+import threading
 from typing import Annotated, ClassVar
 
 from . import image
@@ -26,7 +27,7 @@ from .ops import exported, intrinsic
 from .types import Array, Struct, i32, u8, u64
 
 STACK = 0x10000  # bytes of an alternate stack, and its alignment
-RING = 32  # signals that wait; each is masked while it waits, so this many different ones
+RING = 64  # signals that wait; each is masked while it waits, so this many different ones
 SIGINFO = 128
 MORE_FAULTS = 1 << 22  # pairs of a FaultMap's second table; not memory before they are used
 NOT_ENTERED = -512  # a call that a signal in the ring kept from entering the kernel (the kernel's ERESTARTSYS)
@@ -217,8 +218,18 @@ def _set_action(number: int, handler: int) -> None:
         raise OSError(ctypes.get_errno(), f"signal {number} cannot be caught")
 
 
+@functools.cache
+def _first_thread() -> None:
+    """glibc sets its own action for signal 33 when a process makes its first thread."""
+    thread = threading.Thread(target=int)
+    thread.start()
+    thread.join()
+
+
 def catch(number: int) -> None:
     """From now on the signal goes into the ring of the thread that gets it."""
+    if number == 33:
+        _first_thread()
     _set_action(number, _native()["tinamou_signal"])
 
 
