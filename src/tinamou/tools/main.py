@@ -15,6 +15,7 @@ COMMANDS = {
     "user": "run a Linux program built for another architecture: user riscv64 PROGRAM ...",
     "img": "create, inspect and convert disk images",
     "io": "read and write inside a disk image",
+    "cache": "show or clear what is kept on disk between runs",
 }
 
 

@@ -1,0 +1,115 @@
+"""Compiled regions on disk: found again by another process, refused when the guest's code or the file is not what it was."""
+
+from __future__ import annotations
+
+import os
+import stat
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from tinamou.engine import codecache
+from tinamou.engine.codecache import CodeCache, Kept, digest
+from tinamou.native.link import Image
+
+CODE = bytes(range(256)) * 16
+
+
+def read(address: int, length: int) -> bytes:
+    return CODE[address - 0x1000 : address - 0x1000 + length]
+
+
+def kept(address: int, length: int = 16) -> Kept:
+    runs = [(address, length)]
+    return Kept([address], runs, digest(read, runs), 4, Image(16, b"code" * 4, {"region": 0}, [], [(8, "h_jump")], [(1, 2)]))
+
+
+@pytest.fixture(autouse=True)
+def folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    monkeypatch.setenv("TINAMOU_CACHE", str(tmp_path / "cache"))
+    return tmp_path / "cache"
+
+
+def bundle(program: str = "program 1 2") -> CodeCache:
+    return CodeCache("riscv64", ("native",), "flat 0", program)
+
+
+def test_what_one_process_saves_another_finds() -> None:
+    first = bundle()
+    first.add(kept(0x1000))
+    first.save()
+    (found,) = bundle().waiting
+    assert (found.entries, found.runs, found.image.content) == ([0x1000], [(0x1000, 16)], b"code" * 4)
+    assert found.image.imports == [[8, "h_jump"]]
+    assert found.digest == digest(read, found.runs)
+    assert bundle("another program").waiting == []
+
+
+def test_bundles_of_processes_that_ran_at_once_are_merged() -> None:
+    first, second = bundle(), bundle()
+    first.add(kept(0x1000))
+    second.add(kept(0x1100))
+    first.save()
+    second.save()
+    assert sorted(k.entries[0] for k in bundle().waiting) == [0x1000, 0x1100]
+
+
+def test_other_code_at_the_address_has_another_digest() -> None:
+    runs = [(0x1000, 16)]
+    assert digest(lambda a, n: b"\0" * n, runs) != digest(read, runs)
+    assert digest(lambda a, n: b"", runs) == ""
+
+
+def test_a_damaged_bundle_is_absent(folder: Path) -> None:
+    first = bundle()
+    first.add(kept(0x1000))
+    first.save()
+    path = folder / first.name
+    whole = path.read_bytes()
+    for cut in range(0, len(whole), max(1, len(whole) // 50)):
+        path.write_bytes(whole[:cut])
+        assert bundle().waiting == []
+        path.write_bytes(whole[:cut] + bytes([whole[cut] ^ 1]) + whole[cut + 1 :])
+        assert bundle().waiting == []
+    path.write_bytes(whole)
+    assert len(bundle().waiting) == 1
+
+
+def test_a_folder_that_others_may_write_to_is_not_used(folder: Path) -> None:
+    first = bundle()
+    first.add(kept(0x1000))
+    first.save()
+    folder.chmod(0o777)
+    assert bundle().waiting == []
+    folder.chmod(stat.S_IRWXU)
+    assert len(bundle().waiting) == 1
+
+
+def test_the_least_recently_used_go_first(folder: Path) -> None:
+    names = []
+    for n in range(4):
+        b = bundle(f"program {n}")
+        b.add(kept(0x1000))
+        b.save()
+        names.append(b.name)
+        os.utime(folder / b.name, (n + 1, n + 1))
+    size = (folder / names[0]).stat().st_size
+    codecache.trim(2 * size)
+    assert [n for n in names if (folder / n).exists()] == names[2:]
+
+
+def test_the_command(folder: Path) -> None:
+    b = bundle()
+    b.add(kept(0x1000))
+    b.save()
+
+    def run(*words: str) -> subprocess.CompletedProcess[str]:
+        return subprocess.run([sys.executable, "-m", "tinamou.tools.main", "cache", *words], capture_output=True, text=True)
+
+    assert "1 programs with compiled regions" in run("info").stdout
+    assert run("clear").stdout == f"1 files deleted from {folder}\n"
+    assert not (folder / b.name).exists()
+    wrong = run("clean")
+    assert wrong.returncode == 1 and "info|clear" in wrong.stderr
