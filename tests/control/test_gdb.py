@@ -4,7 +4,7 @@ import socket
 import subprocess
 
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from tinamou.control.gdb import BaseTarget, Stop, Stub, TargetError
@@ -192,6 +192,7 @@ def test_acknowledgement_and_retransmission():
     assert out.endswith(b"$QC01#f5")
 
 
+@settings(deadline=None)
 @given(st.lists(st.one_of(st.binary(max_size=40), st.sampled_from([
     b"g", b"m1000,4", b"vCont;c", b"Hg", b"H", b"p", b"Z", b"Z0", b"Z0,,", b"qXfer:", b"qXfer:features:read::,", b"T",
     b"qThreadExtraInfo,", b"qRcmd,0", b"D;", b"vAttach;", b"QCatchSyscalls:1", b"X1000,1", b"P=", b"G0", b"C", b"S;"])),

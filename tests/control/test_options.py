@@ -1,5 +1,5 @@
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from tinamou.control.options import keyval, only, opts, quote, readconfig, wants_help, writeconfig
@@ -49,12 +49,14 @@ def test_config_files():
 words = st.text(st.characters(blacklist_categories=("Cs",)), max_size=20)
 
 
+@settings(deadline=None)
 @given(st.dictionaries(st.from_regex(r"[a-z][a-z0-9-]{0,8}", fullmatch=True).filter(lambda k: k not in ("id", "help")), words, max_size=5))
 def test_quoted_values_come_back(values):
     text = ",".join(f"{k}={quote(v)}" for k, v in values.items())
     assert opts(text) == values and keyval(text) == values
 
 
+@settings(deadline=None)
 @given(st.text(max_size=60))
 def test_any_text_is_parsed_or_refused(text):
     for parse in (opts, keyval):

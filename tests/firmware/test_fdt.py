@@ -2,7 +2,7 @@ import shutil
 import subprocess
 
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from tinamou.firmware.fdt import FdtError, Node, Tree, cells64
@@ -55,6 +55,7 @@ def grow(node: Node, shape) -> None:
         grow(node.add(name), inner)
 
 
+@settings(deadline=None)
 @given(nodes, st.integers(0, 2000))
 def test_any_tree_survives(shape, extra):
     t = Tree()
@@ -64,6 +65,7 @@ def test_any_tree_survives(shape, extra):
     assert again.root == t.root and again.pack() == data
 
 
+@settings(deadline=None)
 @given(st.data())
 def test_damage_is_one_clear_error(data):
     raw = bytearray(sample().pack())

@@ -1,5 +1,5 @@
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from tinamou.machine.clock import Clock, Rtc, VirtualTime, parse_date
@@ -41,6 +41,7 @@ def test_cancelled_events_do_not_pile_up():
     assert len(t._queue) < 200
 
 
+@settings(deadline=None)
 @given(st.integers(1, 10**10), st.integers(0, 10**9))
 def test_a_deadline_is_the_first_moment_of_its_tick(hz, tick):
     c = Clock(hz)

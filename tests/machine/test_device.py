@@ -1,7 +1,7 @@
 from enum import Enum
 
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from tinamou.machine.clock import Clock, VirtualTime
@@ -270,6 +270,7 @@ def test_peek_has_no_side_effects():
     assert p.peek(0x14, 4) == 0 and log == []
 
 
+@settings(deadline=None)
 @given(st.integers(0, 2**32 - 1), st.sampled_from([1, 2, 4]), st.integers(0, 3))
 def test_byte_lanes_agree_with_whole_writes(value, size, lane):
     """Writing a register in pieces is writing those bytes."""

@@ -1,5 +1,5 @@
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from tinamou.machine.memory import (
@@ -164,6 +164,7 @@ def test_batch_makes_one_view():
     assert count.n == 2 and len(m.ranges) == 10
 
 
+@settings(deadline=None)
 @given(st.lists(st.tuples(st.integers(0, 60), st.integers(1, 30), st.integers(-2, 2)), max_size=12))
 def test_flat_view_agrees_with_painting(pieces):
     """Painting byte by byte in order of priority gives what the flat view resolves."""

@@ -46,6 +46,57 @@ class Cpu(Protocol):
         ...
 
 
+class DebugCpu(Cpu, Protocol):
+    """What monitors and debuggers ask of a CPU that stands still."""
+
+    description: Any
+    halted: bool
+    thread_id: int
+
+    @property
+    def pc(self) -> int:
+        """Address of the next instruction."""
+        ...
+
+    def gdb_read(self, number: int) -> bytes:
+        """A register by its number in `description`, in the guest's byte order. Raises KeyError."""
+        ...
+
+    def gdb_write(self, number: int, data: bytes) -> None: ...
+
+    def translate(self, address: int) -> int | None:
+        """The physical address of a virtual one, or None when it is not mapped; changes nothing."""
+        ...
+
+    def describe(self) -> str:
+        """The text of `info registers`."""
+        ...
+
+
+class Runner(Protocol):
+    """What executes the CPUs (an accelerator). It calls `Vm.stopped_by` when it stops by itself."""
+
+    name: str
+
+    def start(self) -> None:
+        """Let every CPU run, in threads of their own."""
+        ...
+
+    def stop(self) -> None:
+        """Return when every CPU stands still."""
+        ...
+
+    def step(self, index: int, flags: int) -> None:
+        """Execute one instruction of one CPU."""
+        ...
+
+    def set_break(self, kind: str, address: int, size: int) -> None:
+        """A breakpoint ("software", "hardware") or watchpoint ("write", "read", "access") at a virtual address."""
+        ...
+
+    def clear_break(self, kind: str, address: int, size: int) -> None: ...
+
+
 class CpuFactory(Protocol):
     """How a machine gets its CPUs: `factory(machine, model, index, properties)`. Raises PropertyError."""
 

@@ -1,0 +1,1 @@
+"""QMP commands by topic; found by folder."""

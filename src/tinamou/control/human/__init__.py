@@ -1,0 +1,1 @@
+"""HMP commands by topic; found by folder."""

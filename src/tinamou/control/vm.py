@@ -1,0 +1,205 @@
+"""A running emulator as monitors see it: the machine, what executes it, its run state, back ends and events."""
+
+from __future__ import annotations
+
+import time
+import uuid
+from collections.abc import Callable
+from typing import Any
+
+from tinamou import __version__
+from tinamou.backends.chardev.base import Chardev
+from tinamou.backends.loop import Loop
+from tinamou.machine.cpu import Runner
+from tinamou.machine.device import Device
+from tinamou.machine.machine import Machine
+from tinamou.machine.props import Link, PropertyError
+
+COMPATIBLE = (5, 1, 0)
+RUN_STATES = ("debug", "inmigrate", "internal-error", "io-error", "paused", "postmigrate", "prelaunch", "finish-migrate",
+              "restore-vm", "running", "save-vm", "shutdown", "suspended", "watchdog", "guest-panicked", "colo", "preconfig")
+
+
+class CommandError(Exception):
+    """A monitor command failed; `kind` is the QMP error class."""
+
+    def __init__(self, message: str, kind: str = "GenericError") -> None:
+        super().__init__(message)
+        self.kind = kind
+
+
+class Idle:
+    """Executes nothing: a machine without an accelerator (`-accel qtest`)."""
+
+    name = "qtest"
+
+    def start(self) -> None: ...
+
+    def stop(self) -> None: ...
+
+    def step(self, index: int, flags: int) -> None:
+        raise CommandError("this machine executes nothing")
+
+    def set_break(self, kind: str, address: int, size: int) -> None: ...
+
+    def clear_break(self, kind: str, address: int, size: int) -> None: ...
+
+
+class Vm:
+    """What monitor commands act on."""
+
+    def __init__(self, machine: Machine, runner: Runner | None = None, loop: Loop | None = None, *, name: str = "",
+                 arch: str = "riscv64", no_reboot: bool = False, no_shutdown: bool = False) -> None:
+        self.machine, self.runner = machine, runner or Idle()
+        self.loop = loop or Loop(machine.lock, machine.time)
+        self.name, self.arch, self.no_reboot, self.no_shutdown = name, arch, no_reboot, no_shutdown
+        self.uuid = uuid.UUID(int=0)
+        self.status = "prelaunch"
+        self.chardevs: dict[str, Chardev] = {}
+        self.drives: dict[str, Any] = {}
+        self.objects: dict[str, Any] = {}
+        self.nodes: dict[str, Any] = {}
+        self.exit_code = 0
+        self.ended = False
+        self.version = COMPATIBLE
+        self.package = f"tinamou {__version__}"
+        self._listeners: list[Callable[[dict[str, Any]], object]] = []
+        self.state_changed: list[Callable[[str], object]] = []
+        machine.on_request(self.requested)
+
+    # --- events
+
+    def on_event(self, f: Callable[[dict[str, Any]], object]) -> Callable[[], None]:
+        """Call `f` with each event; returns a function that ends it."""
+        self._listeners.append(f)
+        return lambda: self._listeners.remove(f)
+
+    def emit(self, event: str, data: dict[str, Any] | None = None) -> None:
+        """Tell every monitor."""
+        now = time.time_ns() // 1000
+        message: dict[str, Any] = {"timestamp": {"seconds": now // 1_000_000, "microseconds": now % 1_000_000}, "event": event}
+        if data is not None:
+            message["data"] = data
+        for f in list(self._listeners):
+            f(message)
+
+    # --- the run state
+
+    @property
+    def running(self) -> bool:
+        return self.status == "running"
+
+    def _become(self, status: str) -> None:
+        self.status = status
+        for f in self.state_changed:
+            f(status)
+
+    def start(self) -> None:
+        """Let the machine run. Raises CommandError when it must be reset first."""
+        if self.running:
+            return
+        if self.status in ("shutdown", "internal-error", "guest-panicked"):
+            raise CommandError("Resetting the Virtual Machine is required")
+        if self.status == "inmigrate":
+            raise CommandError("guest is waiting for an incoming migration")
+        self._become("running")
+        for d in self.machine.everything():
+            retry = getattr(d, "retry", None)
+            if retry is not None:
+                retry()
+        self.emit("RESUME")
+        self.machine.time.start()
+        self.runner.start()
+
+    def stop(self, status: str = "paused") -> None:
+        """Stop CPUs and time."""
+        if self.running:
+            self.runner.stop()
+            self.machine.time.stop()
+            self._become(status)
+            self.emit("STOP")
+        elif status != "paused":
+            self._become(status)
+
+    def quit(self, reason: str = "host-qmp-quit", code: int = 0, guest: bool = False) -> None:
+        """End the emulator."""
+        if self.ended:
+            return
+        self.emit("SHUTDOWN", {"guest": guest, "reason": reason})
+        self.runner.stop()
+        self.machine.time.stop()
+        self.exit_code, self.ended = code, True
+        self.loop.stop()
+
+    def reset(self, reason: str = "host-qmp-system-reset", guest: bool = False) -> None:
+        """Reset the machine (or end, with -no-reboot)."""
+        if self.no_reboot and guest:
+            self.quit(reason, guest=True)
+            return
+        was = self.running
+        if was:
+            self.runner.stop()
+        self.machine.reset("warm")
+        if self.status in ("shutdown", "internal-error", "guest-panicked"):
+            self._become("prelaunch")
+        self.emit("RESET", {"guest": guest, "reason": reason})
+        if was:
+            self.runner.start()
+
+    def powerdown(self) -> None:
+        """Ask the guest to shut down."""
+        self.emit("POWERDOWN")
+        for d in self.machine.everything():
+            press = getattr(d, "power_button", None)
+            if press is not None:
+                press()
+
+    def requested(self, what: str, details: dict[str, Any]) -> None:
+        """The machine asks for something; done from the loop, because CPUs cannot stop themselves."""
+        if what == "shutdown":
+            self.loop.soon(lambda: self._guest_shutdown(details.get("cause", "guest-shutdown"), details.get("code", 0)))
+        elif what == "reset":
+            self.loop.soon(lambda: self._guest_reset(details.get("cause", "guest-reset")))
+        elif what == "block-io-error":
+            stopping = details["action"] == "stop"
+            data = {k: details[k] for k in ("device", "node", "operation", "action", "nospace", "reason")}
+            self.emit("BLOCK_IO_ERROR", {("node-name" if k == "node" else k): v for k, v in data.items()})
+            if stopping:
+                self.loop.soon(lambda: self.stop("io-error"))
+
+    def _guest_shutdown(self, cause: str, code: int) -> None:
+        if self.no_shutdown:
+            self.emit("SHUTDOWN", {"guest": True, "reason": cause})
+            self.stop("shutdown")
+        else:
+            self.quit(cause, code, guest=True)
+
+    def _guest_reset(self, cause: str) -> None:
+        if cause == "watchdog":
+            self.emit("WATCHDOG", {"action": "reset"})
+            cause = "guest-reset"
+        self.reset(cause, guest=True)
+
+    # --- looking things up
+
+    def resolve(self, link: Link, prop: str, text: str) -> Any:
+        """The object a property's text names. Raises PropertyError in the original's words."""
+        if link.what == "drive":
+            if text in self.drives:
+                return self.drives[text]
+            if text in self.nodes:
+                return self.nodes[text]
+            raise PropertyError(f"can't find value '{text}'")
+        if link.what == "chardev":
+            if text not in self.chardevs:
+                raise PropertyError(f"can't find value '{text}'")
+            return self.chardevs[text]
+        if text not in self.objects:
+            raise PropertyError(f"Device '{text}' not found")
+        return self.objects[text]
+
+    def plug(self, options: dict[str, Any], hot: bool = False) -> Device:
+        """`-device` and `device_add`: make a device and put it on its bus. Raises PropertyError or CommandError."""
+        from tinamou.control.plugging import plug
+
+        return plug(self, options, hot)
