@@ -751,14 +751,15 @@ def status(node: Node, pos: int, want: int, depth: int = 0, until: Node | None =
     """
     layer: Node | None = node
     while layer is not None and layer is not until:
-        if layer.below is not None:
+        if layer.kind == "filter":
             layer = layer.below
             continue
         if pos >= layer.size:
             return Status(want, False, True, False, depth)
-        want = min(want, layer.size - pos)
+        if want > layer.size - pos:
+            want = layer.size - pos
         extent = layer.extent(pos, want)
-        n = min(extent.length, want)
+        n = extent.length if extent.length < want else want
         if extent.kind != "hole":
             return _host_status(layer, extent, n, depth)
         backing = layer.children.get("backing")
@@ -776,20 +777,23 @@ def status(node: Node, pos: int, want: int, depth: int = 0, until: Node | None =
 
 def _host_status(layer: Node, extent: Extent, n: int, depth: int) -> Status:
     """Complete an allocated extent with what the host file knows."""
-    file = extent.file or layer.children.get("file")
-    if extent.kind == "zero":
-        return Status(n, False, True, True, depth, extent.offset, file)
-    if extent.kind not in ("data", "crypt"):
-        return Status(n, True, False, True, depth, compressed=True)
-    offset = extent.offset
-    if isinstance(layer, Format) and layer.look_below and file is not None and file is not layer:
-        inner = status(file, offset, n)
-        if layer.present_when_zero:
-            return inner._replace(present=True, depth=depth)
-        return Status(inner.length, True, inner.zero, True, depth, -1 if extent.kind == "crypt" else offset, file)
-    if extent.kind == "crypt" or (isinstance(layer, Format) and layer.encrypted):
-        offset = -1
-    return Status(n, True, False, True, depth, offset, file)
+    kind, _, offset, _, _, _, file = extent
+    if file is None:
+        file = layer.children.get("file")
+    if kind == "data":
+        if layer.kind != "format" or not layer.look_below or file is None:  # type: ignore[attr-defined]
+            return Status(n, True, False, True, depth, offset, file)
+        if file.kind == "protocol" and offset < file.size:
+            inner = file.extent(offset, n)
+            length, data = inner.length if inner.length < n else n, inner.kind == "data"
+            zero = inner.kind == "zero"
+        else:
+            below = status(file, offset, n)
+            length, data, zero = below.length, below.data, below.zero
+        return Status(length, data or not layer.present_when_zero, zero, True, depth, offset, file)  # type: ignore[attr-defined]
+    if kind == "zero":
+        return Status(n, False, True, True, depth, offset, file)
+    return Status(n, True, False, True, depth, compressed=kind != "crypt")
 
 
 def walk(node: Node) -> Iterator[Node]:

@@ -258,7 +258,10 @@ class File(Protocol, name="file"):
         """Data or hole, as the host file system says; a hole is a "zero" extent with an offset."""
         known = self._map
         if known is None or not known[0] <= pos < known[1]:
-            known = self._map = self._find(pos)
+            found = self._find(pos)
+            if known is not None and found[1:] == known[1:]:
+                found = (min(pos, known[0]), known[1], known[2])
+            known = self._map = found
         return Extent("data" if known[2] else "zero", known[1] - pos, pos, file=self)
 
     def _find(self, pos: int) -> tuple[int, int, bool]:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+
 from tinamou.block.node import Node, Status, status
 from tinamou.tools.cli import Args
 from tinamou.tools.imgcmd import (
@@ -51,32 +53,32 @@ def run(args: Args, graph: Graph) -> int:
     return 0
 
 
-def entries(node: Node, start: int, end: int) -> list[tuple[int, Status]]:
+def entries(node: Node, start: int, end: int) -> Iterator[tuple[int, Status]]:
     """Ranges from `start` to `end`, neighbours that continue each other merged."""
-    out: list[tuple[int, Status]] = []
-    pos = start
-    last: Status | None = None
-    last_pos = 0
+    if start >= end:
+        yield start, Status(0, False, False, False, 0)
+        return
+    last = status(node, start, min(end - start, STEP))
+    last_pos = start
+    pos = start + last.length
     while pos < end:
         found = status(node, pos, min(end - pos, STEP))
-        if last is not None and continues(last, found):
+        if continues(last, found):
             last = last._replace(length=last.length + found.length)
         else:
-            if last is not None:
-                out.append((last_pos, last))
+            yield last_pos, last
             last, last_pos = found, pos
         pos += found.length
-    if last is not None or start >= end:
-        out.append((last_pos, last) if last is not None else (start, Status(0, False, False, False, 0)))
-    return out
+    yield last_pos, last
 
 
 def continues(a: Status, b: Status) -> bool:
-    if (a.data, a.zero, a.present, a.depth, a.compressed) != (b.data, b.zero, b.present, b.depth, b.compressed):
-        return False
     if a.offset < 0 or b.offset < 0:
-        return a.offset < 0 and b.offset < 0
-    return a.file is b.file and a.offset + a.length == b.offset
+        if a.offset >= 0 or b.offset >= 0:
+            return False
+    elif a.offset + a.length != b.offset or a.file is not b.file:
+        return False
+    return a[1:5] == b[1:5] and a.compressed == b.compressed
 
 
 def human_line(pos: int, entry: Status) -> str:
