@@ -529,6 +529,11 @@ class Format(Node):
         """The internal snapshots, oldest first."""
         return []
 
+    def plain_runs(self, pos: int, end: int) -> Iterator[tuple[int, int, int]]:
+        """Quickly walk over plain data: (position, length, offset in `file`) from `pos` on, stopping before anything that is
+        not data in `file` as it is. Nothing is a right answer; large fragmented images are mapped faster with it."""
+        return iter(())
+
     # Shared code
 
     @property

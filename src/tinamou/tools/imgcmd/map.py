@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 
-from tinamou.block.node import Node, Status, status
+from tinamou.block.node import Format, Node, Status, status
 from tinamou.tools.cli import Args
 from tinamou.tools.imgcmd import (
     Exit,
@@ -34,17 +34,15 @@ def run(args: Args, graph: Graph) -> int:
         print(f"{'Offset':<16}{'Length':<16}{'Mapped to':<16}File")
     else:
         print("[", end="")
-    first = True
     lines: list[str] = []
+    separator = ""
     for pos, entry in entries(node, start, end):
         if output == "human":
-            line = human_line(pos, entry)
+            lines.append(human_line(pos, entry))
         else:
-            line = ("" if first else ",\n") + json_line(pos, entry)
-        first = False
-        if line:
-            lines.append(line)
-        if len(lines) > 1000:
+            lines.append(separator + json_line(pos, entry))
+            separator = ",\n"
+        if len(lines) > 2000:
             print("".join(lines), end="")
             lines.clear()
     print("".join(lines), end="")
@@ -61,7 +59,20 @@ def entries(node: Node, start: int, end: int) -> Iterator[tuple[int, Status]]:
     last = status(node, start, min(end - start, STEP))
     last_pos = start
     pos = start + last.length
+    plain = isinstance(node, Format) and not node.look_below
     while pos < end:
+        if plain and last.data:
+            assert isinstance(node, Format)
+            file = node.file
+            for run_pos, length, offset in node.plain_runs(pos, end):
+                if offset == last.offset + last.length and last.data:
+                    last = last._replace(length=last.length + length)
+                else:
+                    yield last_pos, last
+                    last, last_pos = Status(length, True, False, True, 0, offset, file), run_pos
+                pos = run_pos + length
+            if pos >= end:
+                break
         found = status(node, pos, min(end - pos, STEP))
         if continues(last, found):
             last = last._replace(length=last.length + found.length)
@@ -87,7 +98,10 @@ def human_line(pos: int, entry: Status) -> str:
     if not entry.data or entry.zero:
         return ""
     name = entry.file.filename if entry.file is not None else ""
-    cells = [f"{value:#x}" if value else "0" for value in (pos, entry.length, entry.offset)]
+    length, offset = entry.length, entry.offset
+    if pos and length and offset:
+        return f"{pos:<#16x}{length:<#16x}{offset:<#16x}{name}\n"
+    cells = [f"{value:#x}" if value else "0" for value in (pos, length, offset)]
     return "".join(f"{cell:<16}" for cell in cells) + name + "\n"
 
 

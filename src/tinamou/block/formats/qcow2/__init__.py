@@ -11,7 +11,7 @@ from __future__ import annotations
 
 import sys
 from array import array
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from typing import TYPE_CHECKING, Any
 
 from ... import options as opt
@@ -490,6 +490,36 @@ class Qcow2(Format, name="qcow2"):
             writable=bool(entry & COPIED),
             file=self.data,
         )
+
+    def plain_runs(self, pos: int, end: int) -> Iterator[tuple[int, int, int]]:
+        size = self.cluster_size
+        if self.extended or self.cipher or self.external or pos % size:
+            return
+        odd = q.L2_RESERVED | COMPRESSED | ZERO | (size - 1)
+        reach = self.l2_reach
+        while pos < end:
+            offset = self.l1[pos // reach] & OFFSET_MASK
+            if not offset:
+                return
+            words = self.l2_table(offset).words
+            start = host = expect = -1
+            low = pos // size % self.l2_entries
+            base = pos - low * size
+            high = min(self.l2_entries, low + -(-(end - pos) // size))
+            pos = base + low * size
+            for word in words[low:high]:
+                if word & odd or not word:
+                    if start >= 0:
+                        yield start, pos - start, host
+                    return
+                at = word & OFFSET_MASK
+                if at != expect:
+                    if start >= 0:
+                        yield start, pos - start, host
+                    start, host = pos, at
+                expect = at + size
+                pos += size
+            yield start, min(pos, self.size) - start, host
 
     def _packed_extent(self, entry: int, skip: int) -> Extent:
         offset = entry & self.packed_mask
