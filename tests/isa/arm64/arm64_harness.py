@@ -274,7 +274,9 @@ def random_word(r: random.Random, insn: Insn, **fixed: int) -> int:
 def _special(name: str) -> tuple[Insn, ...]:
     """Rows that are special cases of this one."""
     insn = isa().by_name[name]
-    return tuple(i for i in isa().insns if any(o == insn.name or insn.name.startswith(o + ".R") for o in i.over))
+    return tuple(
+        i for i in isa().insns if i.mask & insn.mask != i.mask and any(o == insn.name or insn.name.startswith(o + ".R") for o in i.over)
+    )
 
 
 def with_field(insn: Insn, word: int, name: str, value: int) -> int:

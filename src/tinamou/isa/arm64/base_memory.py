@@ -257,19 +257,19 @@ EXCLUSIVE: tuple[Row, ...] = ({"name": "", "o0": "0", "<l>": "", "<a>": ""}, {"n
 @base("size 001000 1 1 0 xxxxx 1 xxxxx Rn Rt", "ldar<b> {Rt}, [{Rn}]", each=SIZES)
 @lor("size 001000 1 1 0 xxxxx 0 xxxxx Rn Rt", "ldlar<b> {Rt}, [{Rn}]", name="ldlar", each=SIZES)
 def ldar(h: Core, Rn: Xsp) -> Rt1:
-    return rx(h.load(T, aligned(Rn, T.size, False)))
+    return rx(h.load(T, aligned(h, Rn, T.size, False)))
 
 
 @base("size 001000 1 0 0 xxxxx 1 xxxxx Rn Rt", "stlr<b> {Rt}, [{Rn}]", each=SIZES)
 @lor("size 001000 1 0 0 xxxxx 0 xxxxx Rn Rt", "stllr<b> {Rt}, [{Rn}]", name="stllr", each=SIZES)
 def stlr(h: Core, Rn: Xsp, Rt: R) -> None:
-    h.store(T, aligned(Rn, T.size, True), T(Rt))
+    h.store(T, aligned(h, Rn, T.size, True), T(Rt))
     h.fence()
 
 
 @base("size 001000 0 1 0 xxxxx o0 xxxxx Rn Rt", "ld<a>xr<b> {Rt}, [{Rn}]", each=cross(SIZES, EXCLUSIVE))
 def ldxr(h: Core, Rn: Xsp) -> Rt1:
-    at = aligned(Rn, T.size, False)
+    at = aligned(h, Rn, T.size, False)
     value = h.load(T, at)
     h.monitor, h.monitor_size, h.monitor_low = at, u64(T.size), u64(value)
     return rx(value)
@@ -277,7 +277,7 @@ def ldxr(h: Core, Rn: Xsp) -> Rt1:
 
 @base("size 001000 0 0 0 Rs o0 xxxxx Rn Rt", "st<l>xr<b> {Rs}, {Rt}, [{Rn}]", each=cross(SIZES, EXCLUSIVE))
 def stxr(h: Core, Rn: Xsp, Rt: R) -> Ws:
-    at = aligned(Rn, T.size, True)
+    at = aligned(h, Rn, T.size, True)
     if h.monitor != at or h.monitor_size != T.size:
         h.monitor = u64(UNMONITORED)
         return u32(1)
@@ -289,7 +289,7 @@ def stxr(h: Core, Rn: Xsp, Rt: R) -> Ws:
 
 @base("10 001000 0 1 1 xxxxx o0 Rt2 Rn Rt", "ld<a>xp {Rt}, {Rt2}, [{Rn}]", name="ldxp.w", each=cross(_PAIR_W, EXCLUSIVE))
 def ldxp_w(h: Core, Rn: Xsp) -> tuple[Rt1, Rt2_]:
-    at = aligned(Rn, 8, False)
+    at = aligned(h, Rn, 8, False)
     value = h.load(u64, at)
     h.monitor, h.monitor_size, h.monitor_low = at, u64(8), value
     return u32(value), u32(value >> 32)
@@ -297,7 +297,7 @@ def ldxp_w(h: Core, Rn: Xsp) -> tuple[Rt1, Rt2_]:
 
 @base("11 001000 0 1 1 xxxxx o0 Rt2 Rn Rt", "ld<a>xp {Rt}, {Rt2}, [{Rn}]", name="ldxp.x", each=cross(_PAIR_X, EXCLUSIVE))
 def ldxp_x(h: Core, Rn: Xsp) -> tuple[Rt1, Rt2_]:
-    at = aligned(Rn, 16, False)
+    at = aligned(h, Rn, 16, False)
     low, high = h.load(u64, at), h.load(u64, at + 8)
     h.monitor, h.monitor_size, h.monitor_low, h.monitor_high = at, u64(16), low, high
     return low, high
@@ -305,7 +305,7 @@ def ldxp_x(h: Core, Rn: Xsp) -> tuple[Rt1, Rt2_]:
 
 @base("10 001000 0 0 1 Rs o0 Rt2 Rn Rt", "st<l>xp {Rs}, {Rt}, {Rt2}, [{Rn}]", name="stxp.w", each=EXCLUSIVE)
 def stxp_w(h: Core, Rn: Xsp, Rt: W32, Rt2: W32) -> Ws:
-    at = aligned(Rn, 8, True)
+    at = aligned(h, Rn, 8, True)
     if h.monitor != at or h.monitor_size != 8:
         h.monitor = u64(UNMONITORED)
         return u32(1)
@@ -317,7 +317,7 @@ def stxp_w(h: Core, Rn: Xsp, Rt: W32, Rt2: W32) -> Ws:
 
 @base("11 001000 0 0 1 Rs o0 Rt2 Rn Rt", "st<l>xp {Rs}, {Rt}, {Rt2}, [{Rn}]", name="stxp.x", each=EXCLUSIVE)
 def stxp_x(h: Core, Rn: Xsp, Rt: X, Rt2: X) -> Ws:
-    at = aligned(Rn, 16, True)
+    at = aligned(h, Rn, 16, True)
     if h.monitor != at or h.monitor_size != 16:
         h.monitor = u64(UNMONITORED)
         return u32(1)

@@ -11,6 +11,7 @@ from typing import Any, Self
 
 Shown = Mapping[str, Any]
 
+X_NAMES = [f"x{n}" for n in range(31)] + ["xzr", "sp"]
 CONDITIONS = "eq ne hs lo mi pl vs vc hi ls ge lt gt le al nv".split()
 BARRIERS = {1: "oshld", 2: "oshst", 3: "osh", 5: "nshld", 6: "nshst", 7: "nsh", 9: "ishld", 10: "ishst", 11: "ish", 13: "ld", 14: "st", 15: "sy"}  # fmt: skip
 
@@ -146,6 +147,7 @@ COMPUTED: dict[str, Callable[[Shown], Any]] = {
     "post": lambda s: f", #{s['STEP']}" if s["Rm"] == 31 else f", x{s['Rm']}",
     "Rd_q": lambda s: "q" + str(s["Rd"])[1:],
     "Rn_q": lambda s: "q" + str(s["Rn"])[1:],
+    "Rn_x": lambda s: X_NAMES[s["Rn"]],
     "right": lambda s: s["K"] - s["imm"],
     "Rm_v": lambda s: "v" + str(s["Rm"])[1:],
     "table": lambda s: _register_list(s["Rn"], s["K"], "16b"),

@@ -40,7 +40,7 @@ def _st(s: Shown) -> str | None:
 @lse("size 111 0 00 A RR 1 Rs 0 OPC 00 Rn Rt", "ld<op><al><b> {Rs}, {Rt}, [{Rn}]", each=LD, alias=_st)
 def ld(h: Core, Rn: Xsp, Rs: R) -> Rt1:
     value = ~Rs if OPC == "001" else Rs
-    return rx(T(h.atomic(OP, I, aligned(Rn, T.size, True), I(value))))
+    return rx(T(h.atomic(OP, I, aligned(h, Rn, T.size, True), I(value))))
 
 
 OPC = ""
@@ -48,7 +48,7 @@ OPC = ""
 
 @lse("size 111 0 00 A RR 1 Rs 1 000 00 Rn Rt", "swp<al><b> {Rs}, {Rt}, [{Rn}]", each=cross(SIZES, ORDER))
 def swp(h: Core, Rn: Xsp, Rs: R) -> Rt1:
-    return rx(h.atomic("swap", T, aligned(Rn, T.size, True), T(Rs)))
+    return rx(h.atomic("swap", T, aligned(h, Rn, T.size, True), T(Rs)))
 
 
 CAS: tuple[Row, ...] = tuple({**r, "Rs1": in_field(r["R"], "Rs")} for r in cross(SIZES, ORDER))
@@ -56,7 +56,7 @@ CAS: tuple[Row, ...] = tuple({**r, "Rs1": in_field(r["R"], "Rs")} for r in cross
 
 @lse("size 001000 1 A 1 Rs RR 11111 Rn Rt", "cas<al><b> {Rs}, {Rt}, [{Rn}]", each=CAS)
 def cas(h: Core, Rn: Xsp, Rs: R, Rt: R) -> Rs1:
-    return rx(h.compare_swap(T, aligned(Rn, T.size, True), T(Rs), T(Rt)))
+    return rx(h.compare_swap(T, aligned(h, Rn, T.size, True), T(Rs), T(Rt)))
 
 
 # Pairs are an even register and the one behind it: the row names the first by its upper four bits.
@@ -74,7 +74,7 @@ def set_pair(h: Core, n: u32, low: u64, high: u64) -> None:
 
 @lse("0 0 001000 0 A 1 Rs[4:1] 0 RR 11111 Rn Rt[4:1] 0", "casp<al> {pair_s}, {pair_t}, [{Rn}]", name="casp.w", each=cross([{"pair": "w"}], ORDER))
 def casp_w(h: Core, Rn: Xsp, Rs: Bits, Rt: Bits) -> None:
-    at = aligned(Rn, 8, True)
+    at = aligned(h, Rn, 8, True)
     expected = u64(u32(h.x[Rs & 30])) | second(h, Rs) << 32
     value = u64(u32(h.x[Rt & 30])) | second(h, Rt) << 32
     found = h.compare_swap(u64, at, expected, value)
@@ -83,16 +83,16 @@ def casp_w(h: Core, Rn: Xsp, Rs: Bits, Rt: Bits) -> None:
 
 @lse("0 1 001000 0 A 1 Rs[4:1] 0 RR 11111 Rn Rt[4:1] 0", "casp<al> {pair_s}, {pair_t}, [{Rn}]", name="casp.x", each=cross([{"pair": "x"}], ORDER))
 def casp_x(h: Core, Rn: Xsp, Rs: Bits, Rt: Bits) -> None:
-    at = aligned(Rn, 16, True)
+    at = aligned(h, Rn, 16, True)
     expected = join(h.x[Rs & 30], second(h, Rs))
     value = join(h.x[Rt & 30], second(h, Rt))
     found = h.compare_swap(u128, at, expected, value)
     set_pair(h, Rs, u64(found), u64(found >> 64))
 
 
-@rcpc("size 111 0 00 1 0 1 xxxxx 1 100 00 Rn Rt", "ldapr<b> {Rt}, [{Rn}]", each=SIZES)
+@rcpc("size 111 0 00 1 0 1 11111 1 100 00 Rn Rt", "ldapr<b> {Rt}, [{Rn}]", each=SIZES)
 def ldapr(h: Core, Rn: Xsp) -> Rt1:
-    return rx(h.load(T, aligned(Rn, T.size, False)))
+    return rx(h.load(T, aligned(h, Rn, T.size, False)))
 
 
 UNSCALED: tuple[Row, ...] = tuple(

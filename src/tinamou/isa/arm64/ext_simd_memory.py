@@ -11,9 +11,8 @@ from typing import Any
 from tinamou.native.ops import outlined
 from tinamou.native.types import Word, u8, u16, u32, u64, u128
 
-from .alu import untagged
 from .lanes import all_lanes, at, clip, lane, put, replaced
-from .memory import check_store, join
+from .memory import check_store, checked, join
 from .operands import Bits, Row, a64, cross
 from .state import Core
 
@@ -65,7 +64,7 @@ ONES: tuple[Row, ...] = tuple(
 
 @simd("0 QQ 001100 MODE 1 0 MM OP size[1:0] Rn[4:0] Rt[4:0]", "ld1 {list}, [{base}]<post>", each=cross(ONES, [MODES[1]]))
 def ld1_post(h: Core, Rn: Bits, Rm: Bits, Rt: Bits) -> None:
-    where = untagged(base(h, Rn))
+    where = checked(h, base(h, Rn), COUNT * BYTES, False)
     a = load16(h, where, BYTES == 16)
     b = load16(h, where + BYTES, BYTES == 16) if COUNT > 1 else a
     c = load16(h, where + 2 * BYTES, BYTES == 16) if COUNT > 2 else a
@@ -76,7 +75,7 @@ def ld1_post(h: Core, Rn: Bits, Rm: Bits, Rt: Bits) -> None:
 
 @simd("0 QQ 001100 MODE 1 0 MM OP size[1:0] Rn[4:0] Rt[4:0]", "ld1 {list}, [{base}]<post>", each=cross(ONES, [MODES[0]]))
 def ld1(h: Core, Rn: Bits, Rt: Bits) -> None:
-    where = untagged(base(h, Rn))
+    where = checked(h, base(h, Rn), COUNT * BYTES, False)
     a = load16(h, where, BYTES == 16)
     b = load16(h, where + BYTES, BYTES == 16) if COUNT > 1 else a
     c = load16(h, where + 2 * BYTES, BYTES == 16) if COUNT > 2 else a
@@ -95,7 +94,7 @@ def write_list(h: Core, Rt: u32, count: int, a: u128, b: u128, c: u128, d: u128)
 
 
 def store_list(h: Core, count: int, size: int, Rn: u32, Rt: u32) -> None:
-    where = untagged(base(h, Rn))
+    where = checked(h, base(h, Rn), count * size, True)
     check_store(h, where, count * size)
     for i in range(count):
         store16(h, where + i * size, size == 16, h.q[(Rt + i) & 31])
@@ -148,7 +147,7 @@ def scatter(t: type[Any], count: int, piece: int, a: u128, b: u128, c: u128, d: 
 
 
 def load_structures(h: Core, t: type[Any], count: int, size: int, Rn: u32, Rt: u32) -> None:
-    where = untagged(base(h, Rn))
+    where = checked(h, base(h, Rn), count * size, False)
     total = count * size
     a = load16(h, where, True)
     b = load16(h, where + 16, total >= 32) if total > 16 else u128(0)
@@ -162,7 +161,7 @@ def load_structures(h: Core, t: type[Any], count: int, size: int, Rn: u32, Rt: u
 
 
 def store_structures(h: Core, t: type[Any], count: int, size: int, Rn: u32, Rt: u32) -> None:
-    where = untagged(base(h, Rn))
+    where = checked(h, base(h, Rn), count * size, True)
     total = count * size
     a, b = h.q[Rt], h.q[(Rt + 1) & 31]
     c, d = h.q[(Rt + 2) & 31], h.q[(Rt + 3) & 31]
@@ -211,7 +210,7 @@ SINGLE: tuple[Row, ...] = tuple(
 
 
 def load_lane(h: Core, t: type[Any], count: int, Rn: u32, Rt: u32, index: u32) -> None:
-    where = untagged(base(h, Rn))
+    where = checked(h, base(h, Rn), count * t.size, False)
     a = h.load(t, where)
     b = h.load(t, where + t.size) if count > 1 else a
     c = h.load(t, where + 2 * t.size) if count > 2 else a
@@ -226,7 +225,7 @@ def load_lane(h: Core, t: type[Any], count: int, Rn: u32, Rt: u32, index: u32) -
 
 
 def store_lane(h: Core, t: type[Any], count: int, Rn: u32, Rt: u32, index: u32) -> None:
-    where = untagged(base(h, Rn))
+    where = checked(h, base(h, Rn), count * t.size, True)
     if count > 1:
         check_store(h, where, count * t.size)
     for i in range(count):
@@ -261,7 +260,7 @@ REPLICATE: tuple[Row, ...] = tuple({**r, "STEP": r["COUNT"] * r["T"].size} for r
 
 
 def load_all(h: Core, t: type[Any], count: int, Q: u32, Rn: u32, Rt: u32) -> None:
-    where = untagged(base(h, Rn))
+    where = checked(h, base(h, Rn), count * t.size, False)
     a = h.load(t, where)
     b = h.load(t, where + t.size) if count > 1 else a
     c = h.load(t, where + 2 * t.size) if count > 2 else a

@@ -1,4 +1,4 @@
-"""Accesses to memory.  Arm Architecture Reference Manual, Arm ARM DDI 0487, B2.2, B2.5 (alignment), D8.8 (address tagging).
+"""Accesses to memory.  Arm Architecture Reference Manual, Arm ARM DDI 0487, B2.2, B2.5 (alignment), D8.8 (address tagging), D10 (tags).
 
 Little-endian.  An access that faults has written nothing.
 """
@@ -8,19 +8,58 @@ from __future__ import annotations
 from typing import TypeVar
 
 from tinamou.engine.cpu import Trap
-from tinamou.native.ops import unlikely
-from tinamou.native.types import Word, u8, u64, u128
+from tinamou.native.memory import peek
+from tinamou.native.ops import outlined, unlikely
+from tinamou.native.types import Word, u8, u32, u64, u128
 
 from .alu import untagged
-from .state import Core
-from .traps import ALIGNMENT_READ, ALIGNMENT_WRITE
+from .state import TAGGED_PAGE, Core
+from .traps import ALIGNMENT_READ, ALIGNMENT_WRITE, TAG_CHECK_READ, TAG_CHECK_WRITE
 
 W = TypeVar("W", bound=Word)
 PAGE = 4096
 
 
+# -- tags (FEAT_MTE2)
+
+
+def tag_of(address: u64) -> u32:
+    """AllocationTagFromAddress."""
+    return u32(address >> 56) & 15
+
+
+def tag_slot(h: Core, address: u64) -> u64:
+    """Host address of the tag of an untagged address; 0 if its page has none."""
+    if h.tags == 0 or address >= h.limit or peek(u8, h.page_flags + (address >> 12)) & TAGGED_PAGE == 0:
+        return u64(0)
+    return h.tags + (address >> 4)
+
+
+@outlined
+def check_tags(h: Core, address: u64, size: u64, write: bool) -> None:
+    """The tag check of an access; failing raises, or is noted when checks are asynchronous."""
+    if h.tco != 0:
+        return
+    at = untagged(address) & ~15
+    end = untagged(address) + size
+    while at < end:
+        slot = tag_slot(h, at)
+        if slot != 0 and u32(peek(u8, slot)) & 15 != tag_of(address):
+            if h.tcf == 1 or (h.tcf == 3 and not write):
+                raise Trap(TAG_CHECK_WRITE if write else TAG_CHECK_READ, address if at <= untagged(address) else at)
+            h.tfsr = h.tfsr | 1
+        at = at + 16
+
+
+def checked(h: Core, address: u64, size: int, write: bool) -> u64:
+    """The untagged address of an access, its tag checked."""
+    if unlikely(h.tcf != 0):
+        check_tags(h, address, u64(size), write)
+    return untagged(address)
+
+
 def load(h: Core, t: type[W], address: u64) -> W:
-    at = untagged(address)
+    at = checked(h, address, t.size, False)
     if t.bits == 128:
         low = h.load(u64, at)
         return t(low) | t(h.load(u64, at + 8)) << 64
@@ -29,7 +68,7 @@ def load(h: Core, t: type[W], address: u64) -> W:
 
 
 def store(h: Core, t: type[W], address: u64, value: W) -> None:
-    at = untagged(address)
+    at = checked(h, address, t.size, True)
     if t.bits == 128:
         check_store(h, at, 16)
         h.store(u64, at, u64(value))
@@ -46,7 +85,7 @@ def check_store(h: Core, at: u64, size: int) -> None:
 
 
 def store_pair(h: Core, t: type[W], address: u64, first: W, second: W) -> None:
-    at = untagged(address)
+    at = checked(h, address, 2 * t.size, True)
     if t.bits == 32:
         h.store(u64, at, u64(first) | u64(second) << 32)
     else:
@@ -61,9 +100,9 @@ def store_pair(h: Core, t: type[W], address: u64, first: W, second: W) -> None:
             h.store(u64, at + 24, u64(second >> 64))
 
 
-def aligned(address: u64, size: int, write: bool) -> u64:
+def aligned(h: Core, address: u64, size: int, write: bool) -> u64:
     """The untagged address of an access that must be aligned."""
-    at = untagged(address)
+    at = checked(h, address, size, write)
     if unlikely(at & (size - 1) != 0):
         raise Trap(ALIGNMENT_WRITE if write else ALIGNMENT_READ, at)
     return at

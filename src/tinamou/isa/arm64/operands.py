@@ -22,7 +22,7 @@ from typing import Annotated, Any, TypeVar, get_args, get_origin, get_type_hints
 from tinamou.engine.patterns import _INIT, BoundIsa, Extension, F, Fixed, Imm, Insn, Isa, Reg
 from tinamou.native.types import Word, i32, i64, u8, u16, u32, u64, u128
 
-from .disasm import Asm, Shown
+from .disasm import X_NAMES, Asm, Shown
 from .state import SP, ZERO
 
 Row = Mapping[str, Any]
@@ -34,7 +34,6 @@ class StackReg(Reg):
     """A general register; number 31 is the stack pointer."""
 
 
-X_NAMES = [f"x{n}" for n in range(31)] + ["xzr", "sp"]
 W_NAMES = [f"w{n}" for n in range(31)] + ["wzr", "wsp"]
 
 

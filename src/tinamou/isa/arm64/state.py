@@ -15,6 +15,7 @@ from .traps import DATA_ABORT_READ, DATA_ABORT_WRITE, INSTRUCTION_ABORT, UNDEFIN
 
 ZERO = 31  # slots of Core.x
 SP = 32
+GUARDED_PAGE, TAGGED_PAGE = 16, 32  # page flags beside the engine's: PROT_BTI, PROT_MTE
 UNMONITORED = 0xFFFF_FFFF_FFFF_FFFF  # no address of an exclusive load: those are aligned
 
 
@@ -37,8 +38,7 @@ class Core(Cpu):
     fpcr: u32
     exceptions: u32  # cumulative: softfloat's flags
     qc: u32  # 0 or 1: FPSR.QC
-    btype: u32  # PSTATE.BTYPE
-    guarded: u32  # not 0: code pages are guarded (PROT_BTI)
+    guarded: u32  # not 0: there may be guarded pages
     tco: u32  # PSTATE.TCO
     dit: u32
     ssbs: u32
@@ -52,6 +52,9 @@ class Core(Cpu):
     pac_enabled: u32  # SCTLR_EL1: bit 0 EnIA, 1 EnIB, 2 EnDA, 3 EnDB
     gcr: u32  # GCR_EL1: bits 15:0 excluded tags, 16 RRND
     rgsr: u32  # RGSR_EL1: tag 3:0, seed 23:8
+    tcf: u32  # SCTLR_EL1.TCF0: 0 tags are not checked, 1 synchronously, 2 asynchronously, 3 reads synchronously
+    tfsr: u32  # TFSRE0_EL1: bit 0, an asynchronous tag check failed
+    tags: u64  # host address of the tags, a byte for each 16 of memory; 0: no memory is tagged
     id: Annotated[Array[u64], 64]  # ID registers (op0 3, op1 0, CRn 0) by CRm<2:0>:op2
     ctr: u64  # CTR_EL0
     dczid: u64  # DCZID_EL0

@@ -1,0 +1,77 @@
+"""FEAT_BTI: branch targets.  Arm Architecture Reference Manual, Arm ARM DDI 0487, D8.4.5 (guarded pages) and C6.2 (BTI).
+
+PSTATE.BTYPE lives from a branch to the next instruction only, so the branch looks at the instruction that it leads to, if that is on a
+guarded page.  The exception is that instruction's: its address is the Trap's value.
+"""
+
+from __future__ import annotations
+
+from tinamou.engine.cpu import Trap
+from tinamou.native.memory import peek
+from tinamou.native.ops import outlined, unlikely
+from tinamou.native.types import u8, u32, u64
+
+from .alu import code_address
+from .operands import Bits, Row, X, X30, a64
+from .state import GUARDED_PAGE, Core
+from .traps import BRANCH_TARGET
+
+bti = a64.extension("bti")
+
+HINTS: tuple[Row, ...] = tuple({"name": n, "OP": f"{k:02b}0", "<to>": f" {n}" if n else ""} for k, n in enumerate(("", "c", "j", "jc")))
+
+
+@bti("11010101000000110010 0100 OP 11111", "bti<to>", name="bti", each=HINTS, over="hint")
+def bti_(h: Core) -> None:
+    """A place to branch to."""
+
+
+def is_guarded(h: Core, address: u64) -> bool:
+    return address < h.limit and peek(u8, h.page_flags + (address >> 12)) & GUARDED_PAGE != 0
+
+
+# Instructions that a branch of a type may lead to.
+ANY_BTI, BTI_C, BTI_J, BTI_JC = 0xD503_241F, 0xD503_245F, 0xD503_249F, 0xD503_24DF
+PACIASP, PACIBSP = 0xD503_233F, 0xD503_237F
+BRK, HLT = 0xD420_0000, 0xD440_0000
+CALL, JUMP, LONG_CALL = 2, 3, 1  # BTYPE of BLR; of BR; of BR through X16 and X17
+
+
+@outlined
+def land(h: Core, target: u64, btype: int) -> None:
+    if not is_guarded(h, target):
+        return
+    insn = h.load(u32, target)
+    fine = insn == BTI_JC or insn & 0xFFE0_001F == BRK or insn & 0xFFE0_001F == HLT
+    if btype != JUMP:
+        fine = fine or insn == BTI_C or insn == PACIASP or insn == PACIBSP
+    if btype != CALL:
+        fine = fine or insn == BTI_J
+    if not fine:
+        raise Trap(BRANCH_TARGET | btype, target)
+
+
+def landing(h: Core, target: u64, btype: int) -> u64:
+    at = code_address(target)
+    if unlikely(h.guarded != 0):
+        land(h, at, btype)
+    return at
+
+
+@bti("1101011 0000 11111 000000 Rn[4:0] 00000", "br {Rn_x}", name="bti.br", over="br")
+def br(h: Core, Rn: Bits) -> None:
+    """From a guarded page and not through X16 or X17, which linkers use, a jump; else like a call."""
+    target = h.x[Rn]
+    at = code_address(target)
+    if unlikely(h.guarded != 0):
+        if is_guarded(h, h.pc) and Rn != 16 and Rn != 17:
+            land(h, at, JUMP)
+        else:
+            land(h, at, LONG_CALL)
+    h.jump(at)
+
+
+@bti("1101011 0001 11111 000000 Rn 00000", "blr {Rn}", name="bti.blr", over="blr")
+def blr(h: Core, Rn: X) -> X30:
+    h.jump(landing(h, Rn, CALL))
+    return h.pc + 4
