@@ -1,21 +1,23 @@
 """A piece of guest memory and virtual CPUs of the compiled engine, for tests of instructions.
 
-    guest = FlatGuest(RV64, limit=1 << 38)
-    guest.map(0x10000, 0x1000, READ | WRITE | EXECUTE)
-    guest.write(0x10000, code)
-    vcpu = guest.vcpu()
+guest = FlatGuest(RV64, limit=1 << 38)
+guest.map(0x10000, 0x1000, READ | WRITE | EXECUTE)
+guest.write(0x10000, code)
+vcpu = guest.vcpu()
 """
 
 from __future__ import annotations
 
 import ctypes
 import functools
+import threading
 
 from tinamou.engine.architecture import Architecture
 from tinamou.engine.cpu import EXECUTE, PAGE, READ, WRITE
 from tinamou.engine.vcpu import Engine, Vcpu
 from tinamou.native import host
 from tinamou.native.image import allocate, libc, release
+from tinamou.native.types import u64
 
 SIGBUS, SIGSEGV = 7, 11
 
@@ -24,6 +26,18 @@ SIGBUS, SIGSEGV = 7, 11
 def _catch_faults() -> None:
     host.catch(SIGSEGV)
     host.catch(SIGBUS)
+
+
+class Record(host.ThreadRecord):
+    """A thread has one, whatever guests it runs; the main thread keeps it."""
+
+    def close(self) -> None:
+        if threading.current_thread() is not threading.main_thread():
+            super().close()
+            del _of_thread.record
+
+
+_of_thread = threading.local()
 
 
 class FlatGuest:
@@ -54,9 +68,14 @@ class FlatGuest:
     def vcpu(self) -> Vcpu:
         return self.engine.vcpu()
 
-    def thread(self, vcpu: Vcpu) -> host.ThreadRecord:
-        """What the calling thread needs before it runs this CPU; close it afterwards."""
-        return host.ThreadRecord(vcpu.kick_address, self.engine.faults)
+    def thread(self, vcpu: Vcpu) -> Record:
+        """What the calling thread needs before it runs this CPU: call it before each run; close it when the thread ends."""
+        record: Record | None = getattr(_of_thread, "record", None)
+        if record is None:
+            record = _of_thread.record = Record(vcpu.kick_address, self.engine.faults)
+        record.watch(self.engine.faults)
+        record.state.kick = u64(vcpu.kick_address)
+        return record
 
     def close(self) -> None:
         self.engine.close()

@@ -129,6 +129,7 @@ class NativeEngine:
         put(core, state)
         self.guest.write(MEMORY, state.data)
         self.guest.write(state.pc, code)
+        self.guest.thread(self.vcpu)
         exit = self.vcpu.step(count)
         cause = exit.cause >> 26 if exit.trap else None
         if cause == traps.EC_INSTRUCTION_ABORT and core.pc != state.pc:  # the target of a jump, which the others do not fetch

@@ -11,7 +11,7 @@ import dataclasses
 import random
 import struct
 from dataclasses import dataclass, field
-from typing import ClassVar, Protocol
+from typing import Protocol
 
 import unicorn
 from unicorn import riscv_const as uc
@@ -27,7 +27,6 @@ from tinamou.isa.riscv import isa, traps
 from tinamou.isa.riscv.architecture import RV32, RV64
 from tinamou.isa.riscv.models import MODELS
 from tinamou.isa.riscv.state import UNRESERVED, Hart
-from tinamou.native.host import ThreadRecord
 from tinamou.native.types import u32, u64
 
 CODE = 0x8000_0000  # one page of code, then one page of data; nothing else is memory
@@ -133,14 +132,11 @@ class InterpreterEngine:
     """The compiled interpreter."""
 
     name = "interpreter"
-    thread: ClassVar[ThreadRecord | None] = None  # a thread has one, whatever it runs
 
     def __init__(self, xlen: int) -> None:
         self.xlen = xlen
         self.model = MODELS[xlen, "max"]
         self.guest, self.vcpu = self.memory(2 * PAGE)
-        if InterpreterEngine.thread is None:
-            InterpreterEngine.thread = self.guest.thread(self.vcpu)
 
     def memory(self, size: int) -> tuple[FlatGuest, Vcpu]:
         guest = FlatGuest(RV64 if self.xlen == 64 else RV32, 1 << 32, self.model.extensions)
@@ -154,8 +150,7 @@ class InterpreterEngine:
         try:
             put(vcpu.cpu, State())
             guest.write(CODE, image)
-            assert self.thread
-            self.thread.watch(guest.engine.faults)
+            guest.thread(vcpu)
             end = vcpu.step(limit)
             return Outcome(get(vcpu.cpu, b""), end.cause if end.trap else None)
         finally:
@@ -166,8 +161,7 @@ class InterpreterEngine:
         put(hart, state)
         self.guest.write(CODE, code.ljust(PAGE, b"\0"))
         self.guest.write(DATA, state.data)
-        assert self.thread
-        self.thread.watch(self.guest.engine.faults)
+        self.guest.thread(self.vcpu)
         end = self.vcpu.step(count)
         return Outcome(get(hart, self.guest.read(DATA, PAGE)), end.cause if end.trap else None)
 
@@ -204,10 +198,10 @@ class RegionsEngine:
             self.jit.makers = self.jit.makers[1:]
         self.vcpu = self.guest.vcpu()
         self.vcpu.cpu.misa = u64(model.misa)
-        self.thread = self.guest.thread(self.vcpu)
 
     def run(self, state: State, code: bytes) -> Outcome:
         """Run up to an exception."""
+        self.guest.thread(self.vcpu)
         hart = self.vcpu.cpu
         put(hart, state)
         self.guest.write(CODE, code)
