@@ -2,11 +2,15 @@
 
 from __future__ import annotations
 
+import errno
 from collections.abc import Sequence
 from typing import Any
 
 from tinamou.block.graph import Graph
 from tinamou.block.node import Extent, Protocol, Settings
+
+
+LIMIT = 256 << 20
 
 
 class Memory(Protocol, name="test-memory"):
@@ -27,8 +31,9 @@ class Memory(Protocol, name="test-memory"):
             view[len(part) :] = bytes(len(view) - len(part))
 
     def writev(self, pos: int, buffers: Sequence[Any]) -> None:
-        self.log.append((pos, b"".join(buffers)))
-        apply(self.data, self.log[-1])
+        change = (pos, b"".join(buffers))
+        apply(self.data, change)
+        self.log.append(change)
         self.size = len(self.data)
 
     def write_zeroes(self, pos: int, length: int, unmap: bool = True) -> None:
@@ -58,6 +63,8 @@ def apply(data: bytearray, change: tuple[Any, ...]) -> None:
         data.extend(bytes(change[1] - len(data)))
         return
     pos, new = change
+    if pos + len(new) > LIMIT:
+        raise OSError(errno.EFBIG, "File too large")
     if pos > len(data):
         data.extend(bytes(pos - len(data)))
     data[pos : pos + len(new)] = new

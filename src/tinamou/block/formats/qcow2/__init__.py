@@ -309,6 +309,8 @@ class Qcow2(Format, name="qcow2"):
             ("Active L1 table", header.l1_table_offset, header.l1_size * 8),
             ("Reference count table", header.refcount_table_offset, header.refcount_table_clusters * size),
         ):
+            if length and offset >= self.file.size and not (self.settings.for_check and name.startswith("Ref")):
+                raise BlockError(f"{name} offset invalid: {offset} lies after the end of the file ({self.file.size})")
             if length > 1 << 20 and offset + length > self.file.size + (1 << 20):
                 raise BlockError(f"{name} ends at byte {offset + length}, after the end of the file ({self.file.size})")
 
