@@ -332,6 +332,14 @@ def run(abi_name: str, name: str, words: list[str]) -> int:
             return 1
         print(f"{name}: {text}", file=sys.stderr)
         return 255
+    if line.gdb:
+        from tinamou.control.gdb_user import serve
+
+        try:
+            serve(process, line.gdb)
+        except (OSError, ValueError) as error:
+            print(f"{name}: -g {line.gdb}: {getattr(error, 'strerror', None) or error}", file=sys.stderr)
+            return 1
     process.main(thread)
 
 

@@ -131,6 +131,29 @@ class Abi:
     def set_stack_pointer(self, cpu: Any, value: int) -> None:
         raise NotImplementedError
 
+    # for debuggers
+
+    def register(self, cpu: Any, name: str) -> int:
+        """The register that debuggers call so.  Raises KeyError."""
+        raise NotImplementedError
+
+    def set_register(self, cpu: Any, name: str, value: int) -> None:
+        raise NotImplementedError
+
+    def breakpoint(self, size: int) -> bytes:
+        """The breakpoint instruction of that many bytes."""
+        raise NotImplementedError
+
+    def is_breakpoint(self, cause: int) -> bool:
+        """Whether that exception is the breakpoint instruction's."""
+        raise NotImplementedError
+
+    def page_fault(self, cause: int) -> int:
+        """The access (PROT_ bit) that memory refused, if that is what the exception says; else 0."""
+        raise NotImplementedError
+
+    # signal frames
+
     def push_frame(self, t: Thread, sp: int, info: SigInfo, action: Action) -> None:
         """Enter a signal handler with a frame below `sp`.  Raises GuestFault with registers unchanged."""
         raise NotImplementedError

@@ -167,7 +167,7 @@ class Native:
     def host_syscall(self, record: Any, number: int, *args: int) -> int:
         """A host system call: its result or -errno; EINTR at once when a signal waits."""
         result: int = record.call(number, *args)
-        return -4 if result == -512 else result
+        return result
 
     def pending(self, record: Any) -> list[bytes]:
         """siginfo of what arrived for the thread; each is masked on the host until the mask is set again."""

@@ -203,6 +203,11 @@ def pending_set(t: Thread) -> int:
 
 def force(t: Thread, info: SigInfo) -> None:
     """A synchronous fault: delivered now; fatal when blocked or ignored."""
+    if t.process.debugger is not None:
+        shown = t.process.debugger.signal(t, info)
+        if shown is None:
+            return
+        info = shown
     action = t.process.actions[info.signo]
     t.trace_signal(info)
     if action.sa_handler == SIG_IGN or blocked_now(t) >> (info.signo - 1) & 1 or action.sa_handler == SIG_DFL:
@@ -214,6 +219,11 @@ def deliver(t: Thread) -> None:
     """Deliver every signal that is pending and not blocked; decide whether an interrupted system call goes on."""
     masked = take(t)
     while (info := next_signal(t)) is not None:
+        if t.process.debugger is not None:
+            shown = t.process.debugger.signal(t, info)
+            if shown is None:
+                continue
+            info = shown
         action = t.process.actions[info.signo]
         t.trace_signal(info)
         if action.sa_handler == SIG_IGN:
@@ -236,7 +246,8 @@ def deliver(t: Thread) -> None:
 def handle(t: Thread, info: SigInfo, action: Action) -> None:
     """Enter a handler: frame on the right stack, mask, flags."""
     if t.interrupted is not None:
-        if action.sa_flags & SA_RESTART and t.interrupted.restart == "sys":
+        before = not t.entered and t.waiting_mask is None  # it came before the call began
+        if before or (action.sa_flags & SA_RESTART and t.interrupted.restart == "sys"):
             t.restart_call()
         else:
             t.interrupted = None
@@ -275,6 +286,8 @@ def terminate(t: Thread, signo: int) -> NoReturn:
     """The default action of a fatal signal: the process dies of the same signal on the host."""
     process = t.process
     process.before_exit()
+    if process.debugger is not None:
+        process.debugger.ended(None, signo)
     if signo in CORE and t.abi.dumps_core and process.core_limit():
         text = f"qemu: uncaught target signal {signo} ({process.signal_text(signo)}) - core dumped\n"
         os.write(2, text.encode())

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import ctypes
 import os
 import threading
@@ -19,6 +20,7 @@ if TYPE_CHECKING:
 
 __all__ = ["NoResult", "Thread", "ThreadExit"]
 
+NOT_ENTERED = -512
 FUTEX_WAKE, FUTEX_WAITERS, FUTEX_OWNER_DIED, FUTEX_TID_MASK = 1, 1 << 31, 1 << 30, 0x3FFF_FFFF
 ROBUST_LIMIT = 2048
 
@@ -56,6 +58,7 @@ class Thread:
         self.vcpu, self.cpu = vcpu, vcpu.cpu
         self.tid = 0
         self.mask = 0
+        self.entered = True
         self.waiting_mask: int | None = None
         self.queue: list[SigInfo] = []
         self.stack = Stack(ss_flags=signals.SS_DISABLE)
@@ -78,7 +81,11 @@ class Thread:
 
     def host_syscall(self, number: int, *args: int) -> int:
         """A host system call that a guest signal interrupts: its result or -errno.  Arguments are words."""
-        return native.host_syscall(self.record, number, *args)
+        result = native.host_syscall(self.record, number, *args)
+        if result != NOT_ENTERED:
+            return result
+        self.entered = False
+        return -4
 
     def host(self, name: str, *args: Any) -> int:
         """The host's system call of that name: its result.  Raises OSError, InterruptedError when a signal came.
@@ -94,7 +101,7 @@ class Thread:
                 keep.append(a)
                 a = ctypes.addressof(a)
             words.append(a)
-        result = native.host_syscall(self.record, HOST.numbers[name], *words)
+        result = self.host_syscall(HOST.numbers[name], *words)
         if -4096 < result < 0:
             raise OSError(-result, os.strerror(-result))
         return result
@@ -117,6 +124,8 @@ class Thread:
     def run(self) -> None:
         """Run guest code until the thread ends."""
         vcpu, abi = self.vcpu, self.abi
+        if self.process.debugger is not None:
+            self.process.debugger.run(self)
         while True:
             exit = vcpu.run()
             if exit.trap:
@@ -126,11 +135,19 @@ class Thread:
             if not exit.trap or self.queue:
                 signals.deliver(self)
 
+    def after_run(self, trapped: bool) -> None:
+        """What `run` does after guest code came to a stop and its exception, if that was why, was seen to."""
+        if self.stopping:
+            raise ThreadExit(0)
+        if not trapped or self.queue:
+            signals.deliver(self)
+
     def system_call(self, number: int, registers: tuple[int, ...], state: Any) -> None:
         """Perform a call and store its result; `state` is what abi.restart_call needs to repeat it."""
         process = self.process
         if process.strace:
             process.log_write(f"{os.getpid()} {self.table.show(self, number, registers)}")
+        self.entered = True  # until a signal keeps a host call from entering the kernel: then the handler runs first, whatever its flags
         try:
             result = self.table.perform(self, number, registers)
         except NoResult:
@@ -169,6 +186,14 @@ class Thread:
 
     def finish(self) -> None:
         """What the kernel does when a thread ends: robust futexes, the cleared tid and its waiters."""
+        with self.process.debugger.unwatched() if self.process.debugger else contextlib.nullcontext():
+            self._wake_others()
+        with self.process.lock:
+            self.process.threads.pop(self.tid, None)
+        self.vcpu.close()
+        native.detach(self.record)
+
+    def _wake_others(self) -> None:
         if self.robust_list:
             try:
                 self._robust()
@@ -180,10 +205,6 @@ class Thread:
                 native.raw_syscall(HOST.numbers["futex"], self.memory.host(self.clear_child_tid, 4), FUTEX_WAKE, 1, 0, 0, 0)
             except GuestFault:
                 pass
-        with self.process.lock:
-            self.process.threads.pop(self.tid, None)
-        self.vcpu.close()
-        native.detach(self.record)
 
     def _robust(self) -> None:
         from .syscall import Ptr

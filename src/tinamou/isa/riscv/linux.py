@@ -31,6 +31,7 @@ from tinamou.user.signals import (
 
 from .architecture import RV32, RV64
 from .models import MODELS, Model
+from .operands import F_NAMES, X_NAMES
 from .traps import (
     BREAKPOINT,
     ECALL_FROM_U,
@@ -50,6 +51,8 @@ if TYPE_CHECKING:
 
 RA, SP, TP, A0, A7 = 1, 2, 4, 10, 17
 NEEDS = {INSTRUCTION_PAGE_FAULT: 4, LOAD_PAGE_FAULT: 1, STORE_PAGE_FAULT: 2}  # access refused -> PROT_ bit it wants
+REGISTERS = {name: ("x", n) for n, name in enumerate(X_NAMES)} | {name: ("f", n) for n, name in enumerate(F_NAMES)}
+REGISTERS |= {"fp": ("x", 8), "pc": ("", 0), "fflags": ("", 0), "frm": ("", 0), "fcsr": ("", 0)}
 INFO_SIZE = 128
 FP_SIZE = 528  # union __riscv_fp_state: room for 128-bit registers
 
@@ -162,6 +165,39 @@ class Riscv(Abi):
     def restart_call(self, cpu: Any, state: Any) -> None:
         cpu.words[A0] = state
         cpu.place.value -= 4
+
+    # ---- for debuggers
+
+    def register(self, cpu: Any, name: str) -> int:
+        kind, number = REGISTERS[name]
+        if kind == "x":
+            return int(cpu.words[number]) & self.mask
+        if kind == "f":
+            return int(cpu.floats[number])
+        return int({"pc": cpu.place.value, "fflags": cpu.fflags, "frm": cpu.frm}.get(name, int(cpu.frm) << 5 | int(cpu.fflags)))
+
+    def set_register(self, cpu: Any, name: str, value: int) -> None:
+        kind, number = REGISTERS[name]
+        if kind == "x":
+            if number:
+                cpu.words[number] = value & self.mask
+        elif kind == "f":
+            cpu.floats[number] = value
+        elif name == "pc":
+            cpu.place.value = value & self.mask
+        if name in ("fflags", "fcsr"):
+            cpu.fflags = value & 31
+        if name in ("frm", "fcsr"):
+            cpu.frm = (value >> 5 if name == "fcsr" else value) & 7
+
+    def breakpoint(self, size: int) -> bytes:
+        return b"\x02\x90" if size == 2 else b"\x73\x00\x10\x00"
+
+    def is_breakpoint(self, cause: int) -> bool:
+        return cause == BREAKPOINT
+
+    def page_fault(self, cause: int) -> int:
+        return NEEDS.get(cause, 0)
 
     # ---- signal frames: struct rt_sigframe { siginfo_t info; struct ucontext uc; }
 
