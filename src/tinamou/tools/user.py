@@ -335,6 +335,7 @@ def run(abi_name: str, name: str, words: list[str]) -> int:
     if line.gdb:
         from tinamou.control.gdb_user import serve
 
+        thread.attach()
         try:
             serve(process, line.gdb)
         except (OSError, ValueError) as error:

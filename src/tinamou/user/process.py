@@ -197,7 +197,8 @@ class Process:
 
     def main(self, t: Thread) -> NoReturn:
         """Run the leader; ends the host process."""
-        t.attach()
+        if t.record is None:
+            t.attach()
         self.adopt_signals()
         blocked = native.thread_mask()
         signals.set_mask(t, sum(1 << n - 1 for n in range(1, 65) if blocked >> (self.host_number(n) - 1) & 1))
