@@ -154,8 +154,8 @@ class HandlerHooks(EngineHooks):
             raise Broken("there is no slower path from here")
         self.tail(g, f"@slow_{symbol_name(self.form)}")
 
-    def guest_pointer(self, g: Lower, address: V, data: str, guard: Callable[..., str]) -> str:
-        """The host address of a guest address, to be dereferenced at once; `data` is what will be stored there."""
+    def guest_pointer(self, g: Lower, address: V, data: str, guard: Callable[..., str]) -> tuple[str, str]:
+        """The host address of a guest address, to be dereferenced at once, and the `data` (type and value) that is to be stored there."""
         limit = g.call_function(flow.limit, [], {})
         bad, ok = g.label(), g.label()
         g.branch_if(V(bool, g.value(f"icmp uge i64 {address.ref}, {g.ref(limit, u64)}"), weight=-1), bad, ok)
@@ -163,7 +163,7 @@ class HandlerHooks(EngineHooks):
         self.go_slow(g)
         g.place(ok)
         at = g.value(f"getelementptr i8, ptr {self.memory}, i64 {address.ref}")
-        return guard(g, at, data, Const(flow.slow), ())
+        return guard(g, at, data, Const(flow.slow), ()), data.partition(" ")[2]
 
     def jump(self, g: Lower, target: Value) -> None:
         if self.near:
@@ -503,13 +503,12 @@ class Builder:
 
         def guest_peek(g: Lower, kind: Value, address: Value) -> Value:
             t: type[Word] = kind.value  # type: ignore[union-attr]
-            p = handler_hooks(g).guest_pointer(g, g.cast(address, u64), "", guard)
+            p, _ = handler_hooks(g).guest_pointer(g, g.cast(address, u64), "", guard)
             return V(t, g.value(f"load {llvm(t)}, ptr {p}, align 1"))
 
         def guest_poke(g: Lower, kind: Value, address: Value, value: Value) -> Value:
             t: type[Word] = kind.value  # type: ignore[union-attr]
-            data = g.ref(value, t)
-            p = handler_hooks(g).guest_pointer(g, g.cast(address, u64), f"{llvm(t)} {data}", guard)
+            p, data = handler_hooks(g).guest_pointer(g, g.cast(address, u64), f"{llvm(t)} {g.ref(value, t)}", guard)
             g.emit(f"store {llvm(t)} {data}, ptr {p}, align 1")
             return Const(None)
 

@@ -49,18 +49,18 @@ class RegionHooks(HandlerHooks):
     def go_slow(self, g: Lower) -> None:
         g.branch("@@retry")
 
-    def guest_pointer(self, g: Lower, address: V, data: str, guard: Callable[..., str]) -> str:
+    def guest_pointer(self, g: Lower, address: V, data: str, guard: Callable[..., str]) -> tuple[str, str]:
         """An `!access` line, which the region's text replaces: pointers off one register share their check (see Access)."""
         base, offset = g.sums.get(address.ref, (address.ref, "0"))
         name = f"%@@a{len(g.lines)}"
-        g.emit(f"!access {name} {address.ref} {base} {offset}")
+        g.emit(f"!access {name} {address.ref} {base} {offset} {data or '- -'}")
         ok = g.label()
         g.stop(f"br i1 {name}n, label %{ok}x, label %{ok}, !prof !1, !make.implicit !2")
         g.place(f"{ok}x")
         g.emit('call void asm sideeffect "", ""()')
         self.go_slow(g)
         g.place(ok)
-        return f"{name}p"
+        return f"{name}p", f"{name}d" if data else ""
 
     def jump(self, g: Lower, target: Value) -> None:
         g.emit(f"store i64 {g.cast(target, u64).ref}, ptr %@@target")
@@ -177,7 +177,10 @@ class Access:
     """Turns the `!access` lines of one straight line of instructions into code.
 
     An access at a register plus a small offset is checked by the register alone: around the guest's memory are pages that fault.  Further
-    accesses off the same register, until it changes, need no check at all.
+    accesses off the same register, until it changes, need no check.
+
+    Each access has its own null check all the same, which becomes its line in the fault map; the empty assembly before it keeps LLVM from
+    drawing conclusions from the others, and has pointer and data in registers, so that nothing stands between check and access.
     """
 
     REACH = 2048  # bytes around the guest's memory that fault
@@ -194,28 +197,33 @@ class Access:
             if len(words) == 6 and words[2] == "load" and words[5].startswith("%x"):
                 loads[words[0]] = words[5]
             if words and words[0] == "!access":
-                self.access(out, prefix, loads, straight, *words[1:])
+                self.access(out, prefix, loads, straight, words[1:])
                 continue
             if "br i1" in line and "make.implicit" not in line:
                 straight = False
             out.append(line)
         return "\n".join(out)
 
-    def access(self, out: list[str], prefix: str, loads: dict[str, str], straight: bool, name: str, total: str, base: str, by: str) -> None:
+    def access(self, out: list[str], prefix: str, loads: dict[str, str], straight: bool, words: list[str]) -> None:
+        name, total, base, by, kind, data = words
         register = loads.get(base) if by.lstrip("-").isdigit() and abs(int(by)) < self.REACH else None
         if register is None:
             base, by = total, "0"
         pointer = self.pointers.get(register or "")
         if pointer is None:
-            pointer = f"{name}q"
+            pointer = f"{name}m"
             label = name[1:]
             out += [f"  {name}c = icmp ult i64 {base}, %limit", f"  br i1 {name}c, label %{label}in, label %{prefix}retry, !prof !0"]
-            out += [f"{label}in:", f"  {name}m = getelementptr i8, ptr %mem, i64 {base}"]
-            out.append(f'  {pointer} = call ptr asm "", "=r,0"(ptr {name}m)')
+            out += [f"{label}in:", f"  {pointer} = getelementptr i8, ptr %mem, i64 {base}"]
             if register and straight:
                 self.pointers[register] = pointer
-        out.append(f"  {name}p = getelementptr i8, ptr {pointer}, i64 {by}")
-        out.append(f"  {name}n = icmp eq ptr {pointer}, null")
+        if kind == "-":
+            out.append(f'  {name}q = call ptr asm "", "=r,0"(ptr {pointer})')
+        else:
+            out.append(f'  {name}s = call {{ ptr, {kind} }} asm "", "=r,=r,0,1"(ptr {pointer}, {kind} {data})')
+            out += [f"  {name}q = extractvalue {{ ptr, {kind} }} {name}s, 0", f"  {name}d = extractvalue {{ ptr, {kind} }} {name}s, 1"]
+        out.append(f"  {name}p = getelementptr i8, ptr {name}q, i64 {by}")
+        out.append(f"  {name}n = icmp eq ptr {name}q, null")
 
     def wrote(self, register: str) -> None:
         self.pointers.pop(register, None)
