@@ -41,6 +41,9 @@ def h_cross(cpu: Cpu, entry: u64) -> None:
 
 def h_jump(cpu: Cpu, entry: u64) -> None:
     pc = cpu.target
+    if cpu.single != 0:  # the step is done: whether there is code at pc is the next one's business
+        end_slice(cpu, i64(0))
+        flow.leave(KICK, pc)
     flow.enter(find_slow(cpu, pc), pc)
 
 
