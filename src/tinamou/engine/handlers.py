@@ -173,6 +173,8 @@ class HandlerHooks(EngineHooks):
             g.emit(f"store i8 2, ptr {self.jumped}")
 
     def switch(self, g: Lower, target: Value) -> None:
+        if not self.builder.arch.system:
+            return  # never reached
         g.emit(f"store i64 {g.cast(target, u64).ref}, ptr {field_pointer(g, self.cpu, 'target')}")
         g.emit(f"store i8 3, ptr {self.jumped}")
 
@@ -241,6 +243,7 @@ class Functions:
         self.find, self.find_code = module.find, module.find_code
         self.code_address, self.fence_code = module.code_address, module.fence_code
         self.specials: list[tuple[Callable[..., None], str]] = [*specials.COMMON, *module.SPECIALS]
+        self.step: str = getattr(module, "STEP", "h_step")  # the special that a single step begins with
 
 
 class Builder:
@@ -298,6 +301,8 @@ class Builder:
         if form.jumps:
             hooks.jumped, hooks.target = "%jumped", "%target"
             g.entry += ["  %jumped = alloca i8", "  store i8 0, ptr %jumped", "  %target = alloca i64"]
+        if form.insn.guard:
+            g.call_function(form.insn.guard, [hooks.cpu], {})
         args: list[Value] = []
         operands = iter(form.operands)
         for parameter in src.params:
@@ -355,7 +360,7 @@ class Builder:
     def run(self) -> None:
         """`run(cpu)`: from cpu.pc until something needs the caller; `step(cpu)`: one instruction."""
         self.entry_point("run", "h_begin", single=0)
-        self.entry_point("step", "h_step", single=1)
+        self.entry_point("step", self.model.step, single=1)
 
     def entry_point(self, name: str, special: str, single: int) -> None:
         cpu = self.arch.cpu

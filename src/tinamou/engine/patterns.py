@@ -169,8 +169,15 @@ class Insn:
             return (value ^ top) - top
         return value
 
+    @property
+    def guard(self) -> Callable[[Any], None] | None:
+        """What runs before the function: raises when the extension is switched off."""
+        return self.isa.guards.get(self.extension)
+
     def execute(self, cpu: Any, word: int) -> None:
         """The golden model: run the function on the CPU's state, in CPython."""
+        if self.guard:
+            self.guard(cpu)
         values = []
         for op in self.operands:
             n = self.number(word, op)
@@ -232,6 +239,7 @@ class Isa:
     def __init__(self, name: str, *, result: str = "rd", short: tuple[int, int] = (3, 8), **fields: int) -> None:
         self.name, self.result, self.short, self.widths = name, result, short, fields
         self.insns: list[Insn] = []
+        self.guards: dict[str, Callable[[Any], None]] = {}  # extension -> what runs before each of its rows
 
     def extension(self, name: str, **only: Any) -> Extension:
         """A group of rows that a CPU model has or lacks; `only` restricts them to some bindings (XLEN=64)."""

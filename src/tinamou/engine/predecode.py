@@ -61,8 +61,8 @@ class Form:
     near: int = 0  # number of the form for targets in the same page
 
 
-def form_of(insn: Insn) -> Form:
-    relative, jumps, switches, ends = _control(insn)
+def form_of(insn: Insn, system: bool = True) -> Form:
+    relative, jumps, switches, ends = _control(insn, system)
     wanted: list[tuple[int, str, Operand, type[Word]]] = []
     for role, ops in (("result", insn.results), ("operand", insn.operands)):
         for k, op in enumerate(ops):
@@ -97,12 +97,11 @@ def _slot_type(insn: Insn, op: Operand) -> type[Word]:
     raise EncodingError(f"{insn.name}: {op.name} has more than 32 bits")
 
 
-def _control(insn: Insn) -> tuple[str | None, bool, bool, bool]:
+def _control(insn: Insn, system: bool) -> tuple[str | None, bool, bool, bool]:
     """What the function's text says of its jumps: the relative operand, whether it jumps, whether it always leaves."""
     src = source_of(insn.function)
-    jumps = [
-        n for n in ast.walk(src.tree) if isinstance(n, ast.Call) and isinstance(n.func, ast.Attribute) and n.func.attr in ("jump", "switch")
-    ]
+    names = ("jump", "switch") if system else ("jump",)
+    jumps = [n for n in ast.walk(src.tree) if isinstance(n, ast.Call) and isinstance(n.func, ast.Attribute) and n.func.attr in names]
     switches = any(isinstance(n.func, ast.Attribute) and n.func.attr == "switch" for n in jumps)
     relative = None
     if len(jumps) == 1 and not switches:
@@ -123,7 +122,7 @@ def _control(insn: Insn) -> tuple[str | None, bool, bool, bool]:
 
 def forms(arch: Architecture) -> list[Form]:
     """The rows in the order of their handler numbers: 0 is an undefined instruction, relative jumps have a second number."""
-    out = [form_of(i) for i in arch.isa.insns]
+    out = [form_of(i, arch.system) for i in arch.isa.insns]
     n = 1
     for f in out:
         f.number, n = n, n + 1

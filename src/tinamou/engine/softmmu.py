@@ -17,15 +17,15 @@ from __future__ import annotations
 
 from typing import Annotated, TypeVar
 
-from tinamou.native.memory import call_host, peek, peek_acquire, poke, poke_release
+from tinamou.native.memory import call_host, compare_exchange, exchange, fence, peek, peek_acquire, poke, poke_release
 from tinamou.native.ops import outlined, unlikely
-from tinamou.native.types import Array, Struct, Word, i64, u8, u64
+from tinamou.native.types import Array, Struct, Word, i64, u8, u32, u64
 
 from .cpu import EXECUTE, PAGE, READ, WRITE, Cpu
 from .flow import enter, get_budget, leave, memory_base, pc_of, reload, resume, set_budget, slow
-from .interpreter import KICK
-from .predecode import DECODE, entry_offset, find_slow, new_page, symbol
-from .specials import begin_slice, end_slice, sample
+from .interpreter import KICK, TRAP
+from .predecode import DECODE, entry_offset, find_slow, new_page, shift, symbol
+from .specials import alone, begin_slice, end_slice, sample
 
 W = TypeVar("W", bound=Word)
 
@@ -36,6 +36,8 @@ READS, WRITES, FETCHES = 0, KIND, 2 * KIND
 TLB = 3 * KIND
 UNUSED = 0xFFFF_FFFF_FFFF_FFFF
 LONGEST = 8  # bytes of the longest instruction that a store could change from behind
+RETIRED = 1  # the entries of a page are all undone: it may be written without notice until code on it is decoded again
+PATIENCE = 32  # stores to a page with code before it is retired
 
 
 class Region(Struct):
@@ -45,14 +47,16 @@ class Region(Struct):
     length: u64
     host: u64
     readonly: u64  # not 0: stores go to cpu.mmio
-    pagemap: u64  # host address of one word a page: its entries, or 0
+    pagemap: u64  # host address of one word for each page from the one with `base` on: its entries (| RETIRED), or 0
 
 
 class Mmu(Struct):
     """What the CPUs of one machine know of its memory; `Cpu.mmu` points at it."""
 
     count: u64
-    regions: Annotated[Array[Region], 64]
+    regions: Annotated[Array[Region], 128]
+    cpus: u64
+    tlbs: Annotated[Array[u64], 512]  # SystemCpu.tlbs of each
 
 
 class SystemCpu(Cpu):
@@ -63,6 +67,7 @@ class SystemCpu(Cpu):
     bus_error: u64
     attention: u64  # not 0: something that interrupt() looks at has changed
     halted: u64  # not 0: waits for an interrupt
+    stale: u64  # not 0: the memory map has changed
     partial: u64  # translate: the translation holds for less than the page: it is not remembered
     tlbs: u64  # host address of TLBS tables of TLB bytes
 
@@ -91,6 +96,14 @@ class SystemCpu(Cpu):
         while at < end:
             poke(u64, at, u64(UNUSED))
             at += 16
+
+    def flush_tlb_page(self, address: u64) -> None:
+        """Forget the translations of one page."""
+        at = self.tlbs + (address >> 8 & 0xFF0)
+        end = at + TLBS * TLB
+        while at < end:
+            poke(u64, at, u64(UNUSED))
+            at += KIND
 
     def load_physical(self, kind: type[W], address: u64) -> tuple[W, bool]:
         """Read RAM by physical address, for page walks: the word, and whether there is RAM."""
@@ -163,11 +176,26 @@ load_checked, store_checked = load, store  # no access faults on the host
 # -- slow paths
 
 
-def fill(cpu: Cpu, table: int, address: u64, addend: u64) -> None:
-    if system(cpu).partial == 0:
+def fill(cpu: Cpu, table: int, address: u64, addend: u64, region: u64, physical: u64) -> None:
+    """Remember a translation, when it holds for the whole page."""
+    r = Region.at(region)
+    page = physical & -PAGE
+    if system(cpu).partial == 0 and page - r.base < r.length and page + (PAGE - 1) - r.base < r.length:
         at = cpu.memory + (address >> 8 & 0xFF0) + table
-        poke(u64, at, address & -PAGE)
         poke(u64, at + 8, addend)
+        poke(u64, at, address & -PAGE)
+
+
+def slot_of(region: u64, physical: u64) -> u64:
+    """Host address of the pagemap's word for a page."""
+    r = Region.at(region)
+    return r.pagemap + ((physical >> 12) - (r.base >> 12) << 3)
+
+
+def same_region(region: u64, physical: u64, size: int) -> bool:
+    """The bytes behind the first one are in the region too."""
+    r = Region.at(region)
+    return physical + (size - 1) - r.base < r.length
 
 
 @outlined
@@ -177,11 +205,11 @@ def load_slow(cpu: Cpu, kind: type[W], address: u64) -> W:
             return load_across(cpu, kind, address)
     physical = system(cpu).translate(READ, address)
     at = region_of(cpu, physical)
-    if at == 0:
+    if at == 0 or not same_region(at, physical, kind.size):
         return load_device(cpu, kind, address, physical)
     r = Region.at(at)
     host = r.host + (physical - r.base)
-    fill(cpu, READS, address, host - address)
+    fill(cpu, READS, address, host - address, at, physical)
     return peek(kind, host)
 
 
@@ -215,7 +243,7 @@ def store_slow(cpu: Cpu, kind: type[W], address: u64, value: W) -> None:
             return
     physical = system(cpu).translate(WRITE, address)
     at = region_of(cpu, physical)
-    if at == 0:
+    if at == 0 or not same_region(at, physical, kind.size):
         store_device(cpu, kind, address, physical, value)
         return
     r = Region.at(at)
@@ -223,12 +251,8 @@ def store_slow(cpu: Cpu, kind: type[W], address: u64, value: W) -> None:
         store_device(cpu, kind, address, physical, value)
         return
     host = r.host + (physical - r.base)
-    entries = peek_acquire(u64, r.pagemap + (physical - r.base >> 12 << 3))
     poke(kind, host, value)
-    if entries != 0:
-        forget_bytes(entries, physical & (PAGE - 1), u64(kind.size))
-    else:
-        fill(cpu, WRITES, address, host - address)
+    written(cpu, address, host, at, physical, u64(kind.size))
 
 
 def store_device(cpu: Cpu, kind: type[W], address: u64, physical: u64, value: W) -> None:
@@ -241,10 +265,44 @@ def store_device(cpu: Cpu, kind: type[W], address: u64, physical: u64, value: W)
         c.physical_fault(WRITE, address)
 
 
+@outlined
+def written(cpu: Cpu, address: u64, host: u64, region: u64, physical: u64, size: u64) -> None:
+    """RAM is being written: remember the translation, or undo the code that was decoded from these bytes."""
+    slot = slot_of(region, physical)
+    entries = peek_acquire(u64, slot)
+    if entries == 0 or entries & RETIRED != 0:
+        fill(cpu, WRITES, address, host - address, region, physical)
+        fence()
+        if peek_acquire(u64, slot) == entries:
+            return
+        poke(u64, cpu.memory + (address >> 8 & 0xFF0) + WRITES, u64(UNUSED))  # somebody decodes just now
+        entries = peek_acquire(u64, slot)
+    entries = entries & ~RETIRED
+    forget_bytes(entries, physical & (PAGE - 1), size)
+    counter = entries + ((PAGE << shift()) + 8)  # in the first sentinel: stores so far, and how many are borne
+    stores = peek(u32, counter) + 1
+    limit = max(peek(u32, counter + 4), u32(PATIENCE))
+    if stores < limit:
+        poke(u32, counter, stores)
+    else:
+        poke(u32, counter, u32(0))
+        poke(u32, counter + 4, min(limit * 2, u32(1 << 20)))
+        compare_exchange(u64, slot, entries, entries | RETIRED)
+        forget_page(entries)
+
+
 def forget_bytes(entries: u64, offset: u64, size: u64) -> None:
     """Undo the entries of instructions that may contain these bytes of a page."""
     at = entries + entry_offset(offset - LONGEST if offset > LONGEST else u64(0))
     end = entries + entry_offset(offset + size - 1) + 16
+    while at < end:
+        poke_release(u64, at, symbol(DECODE))
+        at += 16
+
+
+def forget_page(entries: u64) -> None:
+    at = entries
+    end = entries + (PAGE << shift())
     while at < end:
         poke_release(u64, at, symbol(DECODE))
         at += 16
@@ -260,48 +318,61 @@ def writable_slow(cpu: Cpu, address: u64) -> u64:
     if r.readonly != 0:
         system(cpu).physical_fault(WRITE, address)
     host = r.host + (physical - r.base)
-    entries = peek_acquire(u64, r.pagemap + (physical - r.base >> 12 << 3))
-    if entries != 0:
-        forget_bytes(entries, physical & (PAGE - 1), u64(16))
-    else:
-        fill(cpu, WRITES, address, host - address)
+    written(cpu, address, host, at, physical, u64(16) if physical & (PAGE - 1) <= PAGE - 16 else u64(PAGE) - (physical & (PAGE - 1)))
     return host
 
 
 @outlined
 def find_code(cpu: Cpu, target: u64) -> u64:
-    """The entry of a jump's target; makes its page's entries, and takes the page out of the write table."""
+    """The entry of a jump's target; makes its page's entries, and takes the page out of the write tables."""
     physical = system(cpu).translate(EXECUTE, target)
     at = region_of(cpu, physical)
     if at == 0:
         system(cpu).physical_fault(EXECUTE, target)
-    r = Region.at(at)
-    slot = r.pagemap + (physical - r.base >> 12 << 3)
+    slot = slot_of(at, physical)
     base = peek_acquire(u64, slot)
     if base == 0:
         base = new_page(cpu, slot)
         drop_writes(cpu)
-    fill(cpu, FETCHES, target, base)
+    base = base & ~RETIRED
+    fill(cpu, FETCHES, target, base, at, physical)
     return base + entry_offset(target)
 
 
+@outlined
 def drop_writes(cpu: Cpu) -> None:
-    """Empty the write tables: a page has become code."""
-    for n in range(TLBS):
-        at = system(cpu).tlbs + (n * TLB + WRITES)
-        end = at + KIND
-        while at < end:
-            poke(u64, at, u64(UNUSED))
-            at += 16
+    """Empty the write tables of all CPUs: a page has become code."""
+    mmu = Mmu.at(system(cpu).mmu)
+    tlbs = u64(mmu.address) + Mmu.fields["tlbs"].offset
+    n = u64(0)
+    while n < mmu.cpus:
+        at = peek(u64, tlbs + (n << 3)) + WRITES
+        for _ in range(TLBS):
+            end = at + KIND
+            while at < end:
+                poke(u64, at, u64(UNUSED))
+                at += 16
+            at += TLB - KIND
+        n += 1
 
 
 @outlined
 def code_address(cpu: Cpu, pc: u64) -> u64:
+    """Host address of code that is about to be decoded."""
     physical = system(cpu).translate(EXECUTE, pc)
-    host = host_address(cpu, physical)
-    if host == 0:
+    at = region_of(cpu, physical)
+    if at == 0:
         system(cpu).physical_fault(EXECUTE, pc)
-    return host
+    slot = slot_of(at, physical)
+    entries = peek_acquire(u64, slot)
+    if entries == 0:
+        new_page(cpu, slot)
+        drop_writes(cpu)
+    elif entries & RETIRED != 0:
+        compare_exchange(u64, slot, entries, entries & ~RETIRED)
+        drop_writes(cpu)
+    r = Region.at(at)
+    return r.host + (physical - r.base)
 
 
 def fence_code(cpu: Cpu) -> None:
@@ -313,23 +384,28 @@ def fence_code(cpu: Cpu) -> None:
 
 def go_on(cpu: Cpu) -> None:
     """Continue at cpu.target, in whatever regime the CPU is now."""
-    if cpu.single != 0:
+    if cpu.single | system(cpu).halted != 0:
         end_slice(cpu, i64(0))
         leave(KICK, cpu.target)
     reload()
     enter(find_slow(cpu, cpu.target), cpu.target)
 
 
+@outlined
 def attend(cpu: Cpu) -> None:
+    """Look at what other threads have changed: the memory map, interrupt inputs."""
     c = system(cpu)
     if c.attention != 0:
-        c.attention = u64(0)
+        exchange("swap", u64, u64(c.address) + SystemCpu.fields["attention"].offset, u64(0))
+        if c.stale != 0:
+            c.stale = u64(0)
+            c.flush_tlb()
         c.interrupt()
 
 
 def h_pause(cpu: Cpu, entry: u64) -> None:
     end_slice(cpu, i64(0))
-    if cpu.kick | cpu.single | system(cpu).halted != 0:
+    if cpu.kick | cpu.single != 0:
         leave(KICK, pc_of(entry))
     sample(cpu, pc_of(entry))
     begin_slice(cpu)
@@ -351,41 +427,56 @@ def h_begin(cpu: Cpu, entry: u64) -> None:
     go_on(cpu)
 
 
-def h_trap(cpu: Cpu, entry: u64) -> None:
-    """The instruction at pc raised: its handler is next."""
-    cpu.pc = pc_of(entry)
-    set_budget(get_budget() + 1)
+def h_step_attended(cpu: Cpu, entry: u64) -> None:
+    attend(cpu)
+    reload()
+    alone(cpu, "h_stop")
+
+
+# Exceptions cost an instruction, else a CPU whose handler raises could not be paused.
+
+
+def take(cpu: Cpu) -> None:
+    """Enter the handler of the exception that was raised at cpu.pc."""
+    if cpu.trapped == 2:  # no room for entries
+        end_slice(cpu, i64(0))
+        leave(TRAP, cpu.pc)
     cpu.trapped = u64(0)
-    system(cpu).exception(cpu.cause, cpu.value)
-    go_on(cpu)
-
-
-def h_trap_here(cpu: Cpu, entry: u64) -> None:
-    cpu.pc = pc_of(entry)
-    cpu.trapped = u64(0)
-    system(cpu).exception(cpu.cause, cpu.value)
-    go_on(cpu)
-
-
-def h_trap_fetch(cpu: Cpu, entry: u64) -> None:
-    """An exception whose handler cannot be fetched either must not keep the CPU from pausing: each costs an instruction."""
-    cpu.pc = cpu.target
-    cpu.trapped = u64(0)
-    set_budget(get_budget() - 1)
     system(cpu).exception(cpu.cause, cpu.value)
     if get_budget() < 0:
         end_slice(cpu, i64(0))
         if cpu.kick | cpu.single != 0:
             leave(KICK, cpu.target)
         begin_slice(cpu)
+        attend(cpu)
     go_on(cpu)
+
+
+def h_trap(cpu: Cpu, entry: u64) -> None:
+    """The instruction at pc raised: its handler is next."""
+    cpu.pc = pc_of(entry)
+    take(cpu)
+
+
+def h_trap_here(cpu: Cpu, entry: u64) -> None:
+    cpu.pc = pc_of(entry)
+    set_budget(get_budget() - 1)
+    take(cpu)
+
+
+def h_trap_fetch(cpu: Cpu, entry: u64) -> None:
+    cpu.pc = cpu.target
+    set_budget(get_budget() - 1)
+    take(cpu)
 
 
 SPECIALS = [
     (h_pause, "h_trap_fetch"),
     (h_switch, "h_trap_fetch"),
     (h_begin, "h_trap_fetch"),
+    (h_step_attended, "h_trap_fetch"),
     (h_trap, "h_trap_fetch"),
     (h_trap_here, "h_trap_fetch"),
     (h_trap_fetch, "h_trap_fetch"),
 ]
+STEP = "h_step_attended"

@@ -287,7 +287,7 @@ def fence(h: Hart) -> None:
 
 @rv_i("000000000000 00000 000 00000 1110011", "ecall")
 def ecall(h: Hart) -> None:
-    raise Trap(ECALL_FROM_U)
+    raise Trap(ECALL_FROM_U + h.privilege)
 
 
 @rv_i("000000000001 00000 000 00000 1110011", "ebreak")

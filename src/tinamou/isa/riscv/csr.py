@@ -44,6 +44,7 @@ def check_float(h: Hart) -> None:
     """Harts without F have none of its CSRs."""
     if not h.misa & MISA_F:
         raise Trap(ILLEGAL_INSTRUCTION)
+    h.use_float_unit()
 
 
 def check_writable(csr: u32) -> None:
@@ -63,23 +64,18 @@ def read(h: Hart, csr: u32, xlen: int) -> u64:
         case Number.FCSR:
             check_float(h)
             return u64(h.frm << 5 | h.fflags)
-        case Number.CYCLE:
-            return h.cycles()
-        case Number.TIME:
-            return h.cycles()
-        case Number.INSTRET:
-            return h.cycles()
-    if csr >= Number.HPMCOUNTER3 and csr <= Number.HPMCOUNTER31:
-        return u64(0)
+    if csr >= Number.CYCLE and csr <= Number.HPMCOUNTER31:
+        h.check_counter(csr)
+        return h.counter(csr) if csr <= Number.INSTRET else u64(0)
     if xlen == 32:
-        if csr >= Number.CYCLEH and csr <= Number.INSTRETH:
-            return h.cycles() >> 32
-        if csr >= Number.HPMCOUNTER3H and csr <= Number.HPMCOUNTER31H:
-            return u64(0)
+        if csr >= Number.CYCLEH and csr <= Number.HPMCOUNTER31H:
+            h.check_counter(csr)
+            return h.counter(csr) if csr <= Number.INSTRETH else u64(0)
     return h.read_privileged(csr)
 
 
-def write(h: Hart, csr: u32, value: u64) -> None:
+def write(h: Hart, csr: u32, value: u64) -> bool:
+    """True: the next instruction may be seen differently."""
     match csr:
         case Number.FFLAGS:
             check_float(h)
@@ -92,14 +88,16 @@ def write(h: Hart, csr: u32, value: u64) -> None:
             h.fflags = u32(value) & 31
             h.frm = u32(value) >> 5 & 7
         case _:
-            h.write_privileged(csr, value)
+            return h.write_privileged(csr, value)
+    return False
 
 
 @rv_zicsr("csr rs1 001 rd 1110011", "csrrw {rd},{csr},{rs1}")
 def csrrw(h: Hart, csr: Csr, rs1: X) -> X:
     check_writable(csr)
     old = read(h, csr, XLEN)
-    write(h, csr, u64(rs1))
+    if write(h, csr, u64(rs1)):
+        h.switch(h.pc + 4)
     return ux(old)
 
 
@@ -107,7 +105,8 @@ def csrrw(h: Hart, csr: Csr, rs1: X) -> X:
 def csrrs(h: Hart, csr: Csr, rs1: X) -> X:
     check_writable(csr)
     old = read(h, csr, XLEN)
-    write(h, csr, old | u64(rs1))
+    if write(h, csr, h.written_back(csr, old) | u64(rs1)):
+        h.switch(h.pc + 4)
     return ux(old)
 
 
@@ -115,7 +114,8 @@ def csrrs(h: Hart, csr: Csr, rs1: X) -> X:
 def csrrc(h: Hart, csr: Csr, rs1: X) -> X:
     check_writable(csr)
     old = read(h, csr, XLEN)
-    write(h, csr, old & ~u64(rs1))
+    if write(h, csr, h.written_back(csr, old) & ~u64(rs1)):
+        h.switch(h.pc + 4)
     return ux(old)
 
 
@@ -123,7 +123,8 @@ def csrrc(h: Hart, csr: Csr, rs1: X) -> X:
 def csrrwi(h: Hart, csr: Csr, uimm: Uimm) -> X:
     check_writable(csr)
     old = read(h, csr, XLEN)
-    write(h, csr, u64(uimm))
+    if write(h, csr, u64(uimm)):
+        h.switch(h.pc + 4)
     return ux(old)
 
 
@@ -131,7 +132,8 @@ def csrrwi(h: Hart, csr: Csr, uimm: Uimm) -> X:
 def csrrsi(h: Hart, csr: Csr, uimm: Uimm) -> X:
     check_writable(csr)
     old = read(h, csr, XLEN)
-    write(h, csr, old | u64(uimm))
+    if write(h, csr, h.written_back(csr, old) | u64(uimm)):
+        h.switch(h.pc + 4)
     return ux(old)
 
 
@@ -139,7 +141,8 @@ def csrrsi(h: Hart, csr: Csr, uimm: Uimm) -> X:
 def csrrci(h: Hart, csr: Csr, uimm: Uimm) -> X:
     check_writable(csr)
     old = read(h, csr, XLEN)
-    write(h, csr, old & ~u64(uimm))
+    if write(h, csr, h.written_back(csr, old) & ~u64(uimm)):
+        h.switch(h.pc + 4)
     return ux(old)
 
 

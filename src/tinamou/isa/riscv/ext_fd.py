@@ -39,6 +39,13 @@ rv_d = rv.extension("d")
 rv64_d = rv.extension("d", XLEN=64)
 
 
+def float_unit(h: Hart) -> None:
+    h.use_float_unit()
+
+
+rv.guards |= dict.fromkeys(("f", "d", "zcf", "zcd"), float_unit)
+
+
 # F.
 
 

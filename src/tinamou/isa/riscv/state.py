@@ -26,6 +26,7 @@ class Hart(SystemCpu):
     frm: u32
     reservation: u64  # address of the last LR, or UNRESERVED
     reserved: u64  # what it read, sign-extended
+    privilege: u64  # 0 user, 1 supervisor, 3 machine
 
     def __init__(self) -> None:
         super().__init__()
@@ -46,10 +47,42 @@ class Hart(SystemCpu):
     def undefined(self) -> None:
         raise Trap(ILLEGAL_INSTRUCTION)
 
+    # -- what a hart of a whole machine does otherwise: a hart without privileged state has no others and is in user mode
+
+    def use_float_unit(self) -> None:
+        """Before an instruction of F or D: raises when the unit is off."""
+
     def read_privileged(self, csr: u32) -> u64:
-        """A CSR that is none of the user-level ones of csr.py.  A hart without privileged state has no others."""
+        """A CSR that is none of the floating-point ones."""
         raise Trap(ILLEGAL_INSTRUCTION)
 
-    def write_privileged(self, csr: u32, value: u64) -> None:
-        """Write a CSR that is none of the user-level ones; the first write of the instruction."""
+    def write_privileged(self, csr: u32, value: u64) -> bool:
+        """Write a CSR that is none of the floating-point ones; the first write of the instruction.  True: the view of memory,
+        privilege or interrupts changed."""
+        raise Trap(ILLEGAL_INSTRUCTION)
+
+    def written_back(self, csr: u32, old: u64) -> u64:
+        """What a read-modify-write of a CSR that reads as `old` starts from."""
+        return old
+
+    def counter(self, csr: u32) -> u64:
+        """The user-level counters cycle, time and instret, and on RV32 their upper halves."""
+        return self.cycles() >> 32 if csr & 0x80 != 0 else self.cycles()
+
+    def check_counter(self, csr: u32) -> None:
+        """Raises when the counter may not be read in this mode."""
+
+    def mret(self) -> u64:
+        raise Trap(ILLEGAL_INSTRUCTION)
+
+    def sret(self) -> u64:
+        raise Trap(ILLEGAL_INSTRUCTION)
+
+    def wait(self) -> None:
+        raise Trap(ILLEGAL_INSTRUCTION)
+
+    def fence_translations(self) -> None:
+        raise Trap(ILLEGAL_INSTRUCTION)
+
+    def fence_translation(self, address: u64) -> None:
         raise Trap(ILLEGAL_INSTRUCTION)

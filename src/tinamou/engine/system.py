@@ -1,0 +1,405 @@
+"""The compiled engine under a whole machine: one thread a CPU, memory by the soft MMU, devices by a call into the machine.
+
+    engine = SystemEngine(RV64_SYSTEM, RiscvCpu)
+    machine = find("virt").make(settings, cpu_factory=engine.factory)
+    engine.start()                      # `control.vm.Vm` does it
+
+CPU threads hold the interpreter lock only in device accesses and while they wait.  `Machine.lock` guards all that is said here.
+"""
+
+from __future__ import annotations
+
+import ctypes
+import threading
+import time
+import traceback
+from collections.abc import Callable
+from typing import Any
+
+from tinamou.machine.lines import Pin
+from tinamou.machine.machine import Machine
+from tinamou.machine.memory import BusError, Memory, MemoryListener, Ram
+from tinamou.machine.props import PropertyError
+from tinamou.native.image import allocate, libc, release
+from tinamou.native.types import i64, u64
+
+from . import interpreter
+from .architecture import Architecture
+from .cpu import PAGE, Shared
+from .softmmu import RETIRED, TLB, TLBS, Mmu, SystemCpu
+
+ENTRIES = 36 * PAGE  # at least the bytes of one page's entries
+ARENA_LIMIT = 1 << 38
+QUANTUM = 20_000  # instructions between looks at interrupts
+MAPS_KEPT = 64  # memory maps that a CPU may still be looking at
+
+MmioFunction = ctypes.CFUNCTYPE(*[ctypes.c_uint64] * 5)
+
+
+class EngineError(Exception):
+    """The engine cannot go on: in words for the user."""
+
+
+class SystemVcpu:
+    """A CPU of a machine (`machine.cpu.Cpu`).  Each architecture's subclass knows its registers, lines and reset state."""
+
+    lines: dict[str, int] = {}  # interrupt inputs by name: bit of the hart's field `lines`
+
+    def __init__(self, engine: SystemEngine, cpu: SystemCpu, model: str, index: int) -> None:
+        self.engine, self.cpu, self.model, self.index = engine, cpu, model, index
+        self.wake = threading.Event()
+        self.still = True
+        self.thread: threading.Thread | None = None
+        self.clock: Any = None
+        self.tlbs = allocate(TLBS * TLB)
+        self._kick, self._attention, self._halted, self._bus_error, self._reason, self._lines, self._stale, self._mmu = (
+            self.word(n) for n in ("kick", "attention", "halted", "bus_error", "reason", "lines", "stale", "mmu")
+        )
+        cpu.tlbs = u64(self.tlbs)
+        cpu.mmio, cpu.shared, cpu.quantum = u64(engine.mmio_address), u64(engine.shared.address), i64(QUANTUM)
+        self.flush()
+        self.pins = {name: Pin(self._input(bit), name, bit, self) for name, bit in self.lines.items()}
+
+    def word(self, name: str) -> Any:
+        """A field of the CPU, to be read and written while it runs."""
+        return ctypes.c_uint64.from_address(self.cpu.address + type(self.cpu).fields[name].offset)
+
+    def flush(self) -> None:
+        """Forget all translations."""
+        ctypes.memset(self.tlbs, 0xFF, TLBS * TLB)
+
+    def close(self) -> None:
+        release(self.tlbs, TLBS * TLB)
+
+    # -- what boards ask (machine.cpu.Cpu)
+
+    def line(self, name: str) -> Pin:
+        return self.pins[name]
+
+    def _input(self, bit: int) -> Callable[[bool], object]:
+        mask = 1 << bit
+
+        def action(level: bool) -> None:
+            self._lines.value = self._lines.value | mask if level else self._lines.value & ~mask
+            self.attend()
+
+        return action
+
+    def attend(self) -> None:
+        """Make the CPU look at its inputs soon, also when it waits."""
+        self._attention.value = 1
+        self.wake.set()
+
+    def timebase(self, clock: Any) -> None:
+        self.clock = clock
+
+    def reset(self, vector: int | None = None) -> None:
+        raise NotImplementedError
+
+    def facts(self) -> dict[str, Any]:
+        raise NotImplementedError
+
+    def awake(self) -> bool:
+        """There is an interrupt that ends waiting."""
+        raise NotImplementedError
+
+    def set_time(self) -> None:
+        """The machine's time begins to run."""
+
+    def save(self) -> dict[str, Any]:
+        """The whole state but what belongs to the engine."""
+        own = SystemCpu.fields
+        out: dict[str, Any] = {"pc": int(self.cpu.pc), "halted": self._halted.value}
+        for name in type(self.cpu).fields:
+            if name not in own and name not in ENGINE_FIELDS:
+                value = getattr(self.cpu, name)
+                out[name] = int(value) if isinstance(value, int) else [int(v) for v in value]
+        return out
+
+    def load(self, saved: dict[str, Any]) -> None:
+        for name, value in saved.items():
+            if isinstance(value, list):
+                array = getattr(self.cpu, name)
+                for k, v in enumerate(value):
+                    array[k] = type(array[0])(v)
+            else:
+                setattr(self.cpu, name, type(getattr(self.cpu, name))(value))
+        self.loaded()
+        self.flush()
+        self._attention.value = 1
+
+    def loaded(self) -> None:
+        """`load` has set the fields."""
+
+    # -- running
+
+    @property
+    def halted(self) -> bool:
+        """Waits for an interrupt."""
+        return bool(self._halted.value)
+
+    @property
+    def pc(self) -> int:
+        """Address of the next instruction; exact while the CPU stands still."""
+        return int(self.cpu.pc)
+
+    @property
+    def instructions(self) -> int:
+        """Executed so far, exceptions included; exact while the CPU stands still."""
+        return int(self.cpu.instructions)
+
+    @property
+    def thread_id(self) -> int:
+        return (self.thread.native_id if self.thread else None) or 0
+
+    def run(self) -> None:
+        """Run guest code until somebody kicks or the CPU waits for an interrupt."""
+        self.engine.run_native(self.cpu.address)
+        self._kick.value = 0
+        if self._reason.value != interpreter.KICK:
+            raise EngineError("no room for more predecoded code")
+
+    def step(self) -> None:
+        """One instruction, or the entry into one exception's or interrupt's handler."""
+        if self.halted:
+            if not self.awake():
+                return
+            self._halted.value = 0
+        self.engine.step_native(self.cpu.address)
+        self._kick.value = 0
+
+    def stop(self) -> None:
+        """Make `run` return soon."""
+        self._kick.value = 1
+        self.wake.set()
+
+    def work(self) -> None:
+        """The CPU's thread."""
+        engine = self.engine
+        cond = engine.changed
+        while True:
+            with cond:
+                if not engine.running:
+                    self.still = True
+                    cond.notify_all()
+                    while not engine.running and not engine.closed:
+                        cond.wait()
+                if engine.closed:
+                    self.still = True
+                    cond.notify_all()
+                    return
+                self.still = False
+            if self._halted.value:
+                self.wake.clear()
+                if not self.awake():
+                    if engine.running:
+                        self.wake.wait()
+                    continue
+                self._halted.value = 0
+                self._attention.value = 1
+            try:
+                self.run()
+            except EngineError as e:
+                engine.failed(str(e))
+                return
+
+
+ENGINE_FIELDS = ("lines", "clock", "clock_offset", "timespec")
+
+
+class SystemEngine(MemoryListener):
+    """What executes the CPUs of one machine (`machine.cpu.Runner`)."""
+
+    name = "tcg"
+
+    def __init__(self, arch: Architecture, cpu: Callable[[SystemEngine, str, int, dict[str, Any]], SystemVcpu]) -> None:
+        self.arch, self.make_cpu = arch, cpu
+        self.image = interpreter.load(arch, "softmmu")
+        self.run_native, self.step_native, self.forget_native = interpreter.functions(self.image)
+        self.bits: dict[str, int] = self.image.notes["extensions"]
+        self.machine: Machine | None = None
+        self.memory: Memory | None = None
+        self.vcpus: list[SystemVcpu] = []
+        self.by_address: dict[int, SystemVcpu] = {}
+        self.shared = Shared()
+        self.arena = self.arena_size = 0
+        self.pagemaps: dict[int, tuple[int, Ram]] = {}
+        self.maps: list[Mmu] = []
+        self.running = self.closed = False
+        self.changed = threading.Condition(threading.RLock())
+        self._mmio = MmioFunction(self.access)
+        self._clock = ctypes.CFUNCTYPE(ctypes.c_uint64, ctypes.c_uint64, ctypes.c_uint64)(self._tell_time)
+        self.mmio_address = ctypes.cast(self._mmio, ctypes.c_void_p).value or 0
+        self.host_clock = ctypes.cast(libc.clock_gettime, ctypes.c_void_p).value or 0
+
+    # -- building
+
+    def factory(self, machine: Machine, model: str, index: int, properties: dict[str, Any]) -> Any:
+        """`machine.cpu.CpuFactory`.  Raises PropertyError."""
+        if self.machine is None:
+            self.machine, self.memory = machine, machine.memory
+            self.changed = threading.Condition(machine.lock)
+            machine.memory.listen(self)
+        vcpu = self.make_cpu(self, model, index, properties)
+        self.vcpus.append(vcpu)
+        self.by_address[vcpu.cpu.address] = vcpu
+        self.map_changed(machine.memory)
+        return vcpu
+
+    def extensions(self, names: frozenset[str]) -> int:
+        """Cpu.extensions for a CPU that has these."""
+        return sum(1 << k for name, k in self.bits.items() if name in names)
+
+    # -- the memory map (MemoryListener)
+
+    def map_changed(self, memory: Memory) -> None:
+        mmu = Mmu()
+        ranges = [r for r in memory.ram_regions() if not (r.base ^ r.offset) & (PAGE - 1)]
+        if len(ranges) > len(mmu.regions):
+            raise PropertyError(f"the machine has {len(ranges)} pieces of memory, more than {len(mmu.regions)}")
+        for n, r in enumerate(sorted(ranges, key=lambda r: -r.size)):
+            region = mmu.regions[n]
+            region.base, region.length, region.host = u64(r.base), u64(r.size), u64(r.address)
+            region.readonly = u64(not r.writable)
+            region.pagemap = u64(self.pagemap(r.ram) + (r.offset >> 12 << 3))
+        mmu.count = u64(len(ranges))
+        for n, v in enumerate(self.vcpus):
+            mmu.tlbs[n] = u64(v.tlbs)
+        mmu.cpus = u64(len(self.vcpus))
+        self.maps = [*self.maps[-MAPS_KEPT:], mmu]
+        for v in self.vcpus:
+            v._mmu.value = mmu.address
+            v.flush()
+            v._stale.value = 1
+            v.attend()
+
+    def pagemap(self, ram: Ram) -> int:
+        """The pagemap of a piece of RAM; made at its first appearance."""
+        found = self.pagemaps.get(id(ram))
+        if found is None:
+            found = self.pagemaps[id(ram)] = allocate(((ram.size >> 12) + 2) * 8), ram
+            self.make_arena()
+        return found[0]
+
+    def make_arena(self) -> None:
+        """Address space for the entries of all pages; none of it is memory before it is used."""
+        need = min(sum((ram.size >> 12) + 2 for _, ram in self.pagemaps.values()) * ENTRIES, ARENA_LIMIT)
+        if self.arena_size >= need:
+            return
+        if self.arena and int(self.shared.arena) != self.arena:
+            return  # it has entries: what is left must do
+        if self.arena:
+            release(self.arena, self.arena_size)
+        self.arena, self.arena_size = allocate(need), need
+        self.shared.arena = self.shared.arena_start = u64(self.arena)
+        self.shared.arena_end = u64(self.arena + need)
+
+    def ram_written(self, ram: Ram, offset: int, size: int) -> None:
+        found = self.pagemaps.get(id(ram))
+        if found is None or size <= 0:
+            return
+        first, last = offset >> 12, (offset + size - 1 >> 12) + 1
+        words = (ctypes.c_uint64 * (last - first)).from_address(found[0] + first * 8)
+        for n, entries in enumerate(words):
+            if entries and not entries & RETIRED:
+                self.forget_native(found[0], first + n, first + n + 1)
+
+    # -- devices
+
+    def access(self, address: int, kind: int, value: int, cpu: int) -> int:
+        """A load or store of a CPU that is not RAM."""
+        size = kind & 0xFF
+        assert self.memory is not None
+        try:
+            if kind & 0x100:
+                self.memory.write(address, value & (1 << size * 8) - 1, size)
+                return 0
+            return self.memory.read(address, size)
+        except BusError:
+            self.by_address[cpu]._bus_error.value = 1
+        except Exception:
+            traceback.print_exc()
+            self.failed(f"a device failed at {address:#x}")
+        return 0
+
+    def failed(self, reason: str) -> None:
+        """Something that must not happen: the machine ends."""
+        if self.machine is not None:
+            self.machine.log.sink(f"tinamou: {reason}")
+            self.machine.request_shutdown("host-error", code=1)
+
+    # -- time
+
+    def _tell_time(self, _which: int, at: int) -> int:
+        """In place of clock_gettime: the machine's time does not follow the host's."""
+        now = self.machine.time.now if self.machine else 0
+        ctypes.c_uint64.from_address(at).value = now // 1_000_000_000
+        ctypes.c_uint64.from_address(at + 8).value = now % 1_000_000_000
+        return 0
+
+    def clock_source(self) -> tuple[int, int]:
+        """Host function that reads a clock, and what to add for the machine's time, in nanoseconds."""
+        assert self.machine is not None
+        virtual = self.machine.time
+        if virtual._running and virtual._source is time.monotonic_ns:
+            return self.host_clock, virtual._base - virtual._origin
+        return ctypes.cast(self._clock, ctypes.c_void_p).value or 0, 0
+
+    # -- running (machine.cpu.Runner)
+
+    def start(self) -> None:
+        with self.changed:
+            if self.running:
+                return
+            self.running = True
+            for v in self.vcpus:
+                v.set_time()
+                if v.thread is None:
+                    v.thread = threading.Thread(target=v.work, name=f"CPU {v.index}", daemon=True)
+                    v.thread.start()
+            self.changed.notify_all()
+
+    def stop(self) -> None:
+        """Returns when all CPUs stand still, if it is no CPU that calls."""
+        with self.changed:
+            self.running = False
+            for v in self.vcpus:
+                v.stop()
+            current = threading.current_thread()
+            if any(v.thread is current for v in self.vcpus):
+                return
+            while any(v.thread is not None and not v.still and v.thread.is_alive() for v in self.vcpus):
+                self.changed.wait(1.0)
+
+    def step(self, index: int, flags: int) -> None:
+        self.vcpus[index].set_time()
+        self.vcpus[index].step()
+
+    def set_break(self, kind: str, address: int, size: int) -> None:
+        raise EngineError("breakpoints are not supported yet")
+
+    def clear_break(self, kind: str, address: int, size: int) -> None:
+        raise EngineError("breakpoints are not supported yet")
+
+    def close(self) -> None:
+        """Stop for good and give the memory back."""
+        if self.closed:
+            return
+        self.stop()
+        with self.changed:
+            self.closed = True
+            self.changed.notify_all()
+        for v in self.vcpus:
+            if v.thread is not None:
+                v.thread.join()
+        if self.memory is not None:
+            self.memory.unlisten(self)
+        for v in self.vcpus:
+            v.close()
+        for address, ram in self.pagemaps.values():
+            release(address, ((ram.size >> 12) + 2) * 8)
+        if self.arena:
+            release(self.arena, self.arena_size)
+        self.pagemaps.clear()
+        self.arena = 0
+

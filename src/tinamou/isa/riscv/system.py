@@ -1,0 +1,83 @@
+"""Harts of whole machines: what the engine asks of them, and the architectures that have them."""
+
+from __future__ import annotations
+
+from functools import partial
+from typing import Any, ClassVar
+
+from tinamou.engine.architecture import Architecture
+from tinamou.engine.cpu import EXECUTE, READ, Trap
+from tinamou.native.memory import call_host
+from tinamou.native.ops import outlined
+from tinamou.native.types import u32, u64
+
+from . import csr_privileged, isa, mmu
+from .architecture import cycles, length, pair_target
+from .privileged import CLOCK_MONOTONIC, SEIP, PrivilegedHart
+from .state import Hart
+from .traps import INSTRUCTION_ACCESS_FAULT, LOAD_ACCESS_FAULT, STORE_ACCESS_FAULT
+
+SECOND = 1_000_000_000
+
+
+class SystemHart(PrivilegedHart):
+    """A hart with M mode and, by its model, S and U."""
+
+    def translate(self, access: int, address: u64) -> u64:
+        return mmu.translate(self, access, address)
+
+    def physical_fault(self, access: int, address: u64) -> None:
+        if access == EXECUTE:
+            raise Trap(INSTRUCTION_ACCESS_FAULT, address)
+        if access == READ:
+            raise Trap(LOAD_ACCESS_FAULT, address)
+        raise Trap(STORE_ACCESS_FAULT, address)
+
+    def read_privileged(self, csr: u32) -> u64:
+        return csr_privileged.read(self, csr)
+
+    def write_privileged(self, csr: u32, value: u64) -> bool:
+        return csr_privileged.write(self, csr, value)
+
+    def written_back(self, csr: u32, old: u64) -> u64:
+        """mip's SEIP reads as set while the input is high, but that is not written back (Volume II, 3.1.9)."""
+        if csr == csr_privileged.Number.MIP:
+            return old & ~SEIP | self.soft & SEIP
+        return old
+
+    def check_counter(self, csr: u32) -> None:
+        csr_privileged.check_counter(self, csr)
+
+    def counter(self, csr: u32) -> u64:
+        value = self.cycles() + self.cycle_offset
+        if csr & 0x1F == 1:
+            value = now(self)
+        elif csr & 0x1F == 2:
+            value = self.cycles() + self.instret_offset
+        if self.xlen == 32:
+            return value >> 32 if csr & 0x80 != 0 else value & 0xFFFF_FFFF
+        return value
+
+
+@outlined
+def now(h: PrivilegedHart) -> u64:
+    """The time counter: ticks of the machine's clock."""
+    call_host(h.clock, u64(CLOCK_MONOTONIC), u64(h.address) + PrivilegedHart.fields["timespec"].offset, u64(0), u64(0))
+    ns = h.timespec[0] * SECOND + h.timespec[1] + h.clock_offset
+    return ns // SECOND * h.clock_hz + ns % SECOND * h.clock_hz // SECOND + h.clock_ticks
+
+
+class SystemHart32(SystemHart):
+    xlen: ClassVar[int] = 32
+
+
+def _intrinsics() -> dict[Any, Any]:
+    return {Hart.cycles: cycles}
+
+
+def _architecture(xlen: int, cpu: type[SystemHart]) -> Architecture:
+    sources = ("isa/riscv", "softfloat")
+    return Architecture(f"riscv{xlen}", partial(isa, xlen), cpu, 2, 2, length, sources, pair_target, _intrinsics, system=True)
+
+
+RV32_SYSTEM, RV64_SYSTEM = _architecture(32, SystemHart32), _architecture(64, SystemHart)

@@ -1,0 +1,166 @@
+"""RISC-V CPUs of machines: their properties, lines, reset state, and what boards and people are told of them."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+from tinamou.engine.softmmu import SystemCpu
+from tinamou.engine.system import SystemVcpu
+from tinamou.machine.props import BOOL, SIZE, STR, U64, Prop, Properties, PropertyError, nearest
+from tinamou.native.types import Array, u64
+
+from .models import MODELS, Model, extensions
+from .operands import F_NAMES, X_NAMES
+from .privileged import MACHINE, PMP_ENTRIES
+from .state import UNRESERVED
+from .system import SystemHart, SystemHart32
+
+if TYPE_CHECKING:
+    from tinamou.engine.system import SystemEngine
+
+LINES = {"ssip": 1, "msip": 3, "stip": 5, "mtip": 7, "seip": 9, "meip": 11}
+PRIVATE = ("clock", "clock_offset", "clock_hz", "clock_ticks", "timespec", "lines", "hartid", "modes", "pmp_entries", "misa")
+OTHER_WIDTH = {"rv32": "rv64", "sifive-e31": "sifive-e51", "sifive-u34": "sifive-u54"}
+OTHER_WIDTH |= {v: k for k, v in OTHER_WIDTH.items()}
+LETTERS = "imafdcsu"
+SV = {32: 1, 64: 9}  # the largest mode of satp
+WIDE = {1: "sv32", 8: "sv39", 9: "sv48"}
+
+
+def _properties() -> Properties:
+    table = {
+        "hartid": Prop(U64, None, "number of the hart", "hartid", "hartid"),
+        "resetvec": Prop(SIZE, None, "address of the first instruction", "resetvec", "resetvec"),
+        "mmu": Prop(BOOL, True, "address translation in S mode", "mmu", "mmu"),
+        "pmp": Prop(BOOL, True, "physical memory protection", "pmp", "pmp"),
+        "priv_spec": Prop(STR, "v1.11.0", "version of the privileged architecture", "priv_spec", "priv_spec"),
+    }
+    for c in LETTERS:
+        table[c] = Prop(BOOL, None, f"extension {c.upper()}", c, c)
+    for name in ("zba", "zbb", "zbs"):
+        table[name] = Prop(BOOL, None, f"extension {name.capitalize()}", name, name)
+    return Properties("riscv-cpu", table)
+
+
+PROPERTIES = _properties()
+
+
+def model_of(name: str, xlen: int, chosen: bool) -> Model:
+    """The model of that name and width.  A board's default (not `chosen`) stands for its sibling of the other width too."""
+    found = MODELS.get((xlen, name)) or (None if chosen else MODELS.get((xlen, OTHER_WIDTH.get(name, ""))))
+    if found is None:
+        known = [n for w, n in MODELS if w == xlen]
+        raise PropertyError(f"unable to find CPU model '{name}'", nearest(name, known, "nearest: "))
+    return found
+
+
+class RiscvCpu(SystemVcpu):
+    """One hart."""
+
+    lines = LINES
+    cpu: SystemHart
+
+    def __init__(self, engine: SystemEngine, model: str, index: int, properties: dict[str, Any]) -> None:
+        xlen = engine.arch.cpu.xlen  # type: ignore[attr-defined]
+        assert engine.machine is not None
+        chosen = model_of(model, xlen, chosen=engine.machine.settings.cpu == model)
+        values = PROPERTIES.parse({k: v for k, v in properties.items() if v is not None})
+        enabled = set(chosen.extensions)
+        for name in (*LETTERS, "zba", "zbb", "zbs"):
+            if values.get(name) is not None:
+                enabled = enabled | {name} if values[name] else enabled - {name}
+        order = [c for c in LETTERS if c in enabled] + ["_" + n for n in ("zba", "zbb", "zbs") if n in enabled]
+        try:
+            self.extensions = extensions("".join(order))
+        except ValueError as e:
+            raise PropertyError(str(e)) from None
+        hart = (SystemHart if xlen == 64 else SystemHart32)()
+        super().__init__(engine, hart, chosen.name, index)
+        self.xlen = xlen
+        self.isa = f"rv{xlen}" + "".join(c for c in LETTERS if c in self.extensions)
+        self.resetvec = values["resetvec"] if values.get("resetvec") is not None else 0x1000
+        hart.extensions = u64(engine.extensions(self.extensions))
+        hart.misa = u64(Model(chosen.name, xlen, "".join(order)).misa)
+        hart.hartid = u64(index if values.get("hartid") is None else values["hartid"])
+        hart.modes = u64(SV[xlen] if values.get("mmu", True) and "s" in self.extensions else 0)
+        hart.pmp_entries = u64(PMP_ENTRIES if values.get("pmp", True) else 0)
+
+    def reset(self, vector: int | None = None) -> None:
+        hart = self.cpu
+        for name in type(hart).fields:
+            if name in SystemCpu.fields or name in PRIVATE:
+                continue
+            value = getattr(hart, name)
+            if isinstance(value, Array):
+                for k in range(len(value)):
+                    value[k] = type(value[0])(0)
+            else:
+                setattr(hart, name, type(value)(0))
+        hart.privilege = u64(MACHINE)
+        hart.reservation = u64(UNRESERVED)
+        hart.pc = u64(self.resetvec if vector is None else vector)
+        self._halted.value = 0
+        self.loaded()
+        self._attention.value = 1
+
+    def loaded(self) -> None:
+        self.cpu.regime()
+        self.cpu.flush_everything()
+
+    def set_time(self) -> None:
+        hart = self.cpu
+        function, offset = self.engine.clock_source()
+        hart.clock, hart.clock_offset = u64(function), u64(offset)
+        hart.clock_hz = u64(self.clock.hz if self.clock is not None else 10_000_000)
+
+    def awake(self) -> bool:
+        hart = self.cpu
+        return bool((self._lines.value | int(hart.soft)) & int(hart.mie))
+
+    def facts(self) -> dict[str, Any]:
+        return {"isa": self.isa, "xlen": self.xlen, "mmu": WIDE.get(int(self.cpu.modes), ""), "hartid": int(self.cpu.hartid)}
+
+    # -- debuggers and monitors
+
+    def translate(self, address: int) -> int | None:
+        """The physical address of a virtual one, or None; changes nothing."""
+        hart = self.cpu
+        satp = int(hart.satp)
+        mode = satp >> 31 if self.xlen == 32 else satp >> 60
+        if int(hart.privilege) == MACHINE or not mode:
+            return address
+        size, bits, levels = (4, 10, 2) if self.xlen == 32 else (8, 9, mode - 5)
+        top = 12 + levels * bits
+        if self.xlen == 64 and address >> (top - 1) not in (0, (1 << 65 - top) - 1):
+            return None
+        table = (satp & (0x3F_FFFF if self.xlen == 32 else 0xFFF_FFFF_FFFF)) << 12
+        memory = self.engine.memory
+        assert memory is not None
+        for level in reversed(range(levels)):
+            at = table + (address >> 12 + level * bits & (1 << bits) - 1) * size
+            found = memory.find(at)
+            if found is None or found.region.kind != "ram":
+                return None
+            entry = int.from_bytes(memory.load(at, size), "little")
+            if not entry & 1:
+                return None
+            if entry & 0xA:
+                mask = (1 << 12 + level * bits) - 1
+                return (entry >> 10 & (1 << 44) - 1) << 12 & ~mask | address & mask
+            table = (entry >> 10 & (1 << 44) - 1) << 12
+        return None
+
+    def describe(self) -> str:
+        """The text of `info registers`."""
+        hart, width = self.cpu, self.xlen // 4
+        names = ("mhartid", "mstatus", "mip", "mie", "mideleg", "medeleg", "mtvec", "stvec", "mepc", "sepc", "mcause", "scause",
+                 "mtval", "stval", "mscratch", "sscratch", "satp")  # fmt: skip
+        values = {"mhartid": hart.hartid, "mip": hart.pending()} | {n: getattr(hart, n) for n in names if n in type(hart).fields}
+        out = [f" pc       {int(hart.pc):0{width}x}"] + [f" {n:<8} {int(values[n]):0{width}x}" for n in names]
+        for k in range(0, 32, 4):
+            out.append("".join(f" x{n}/{X_NAMES[n]:<{5 - len(str(n))}} {int(hart.x[n]):0{width}x}" for n in range(k, k + 4)))
+        if "f" in self.extensions:
+            for k in range(0, 32, 4):
+                out.append("".join(f" f{n}/{F_NAMES[n]:<{5 - len(str(n))}} {int(hart.f[n]):016x}" for n in range(k, k + 4)))
+        return "\n".join(out) + "\n"
+
