@@ -36,6 +36,7 @@ class Shared(Struct):
     arena: u64  # next free byte for entries
     arena_end: u64
     arena_start: u64
+    fences: u64  # how often everything decoded was forgotten
 
 
 class Cpu(Struct):

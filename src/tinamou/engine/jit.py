@@ -241,7 +241,7 @@ class Jit:
             if not all(self.entry(e) for e in kept.entries):
                 later.append(kept)
                 continue
-            generation = self.generation
+            generation = self.generation, int(self.engine.shared.fences)
             if digest(self.read_code, kept.runs) == kept.digest and self.install(kept, kept.image, generation):
                 self.statistics.revived += 1
         cache.waiting = later
@@ -272,7 +272,7 @@ class Jit:
 
         start = time.thread_time()
         self.prepare()
-        generation = self.generation
+        generation = self.generation, int(self.engine.shared.fences)
         pages: dict[int, bytes] = {}
 
         def page(number: int) -> bytes:
@@ -327,9 +327,9 @@ class Jit:
                 self.heat.pop(n, None)
             return True
 
-    def install(self, region: Region | Kept, image: Image, generation: int) -> bool:
+    def install(self, region: Region | Kept, image: Image, generation: tuple[int, int]) -> bool:
         with self.lock:
-            if self.generation != generation:
+            if generation != (self.generation, int(self.engine.shared.fences)):
                 return False  # code was invalidated meanwhile; if the address is still hot it comes again
             at = self.arena.place(image, lambda name: self.engine.image[name])
             if at is None or not self.engine.faults.append([(at + a, at + b) for a, b in image.faults]):
@@ -341,6 +341,9 @@ class Jit:
                 if entry:
                     ctypes.c_uint64.from_address(entry).value = made.address
                     made.entries.append(entry)
+            if generation[1] != int(self.engine.shared.fences):  # a CPU's fence came just now: it may have missed these entries
+                self.withdraw(made)
+                return False
             for number in region.pages:
                 self.by_page.setdefault(number, []).append(made)
             s = self.statistics
@@ -355,10 +358,14 @@ class Jit:
             for number in numbers:
                 for made in self.by_page.pop(number, ()):
                     self.statistics.dropped += 1
-                    for entry in made.entries:
-                        slot = ctypes.c_uint64.from_address(entry)
-                        if slot.value == made.address:
-                            slot.value = self.engine.decode_handler
+                    self.withdraw(made)
+
+    def withdraw(self, made: Installed) -> None:
+        """Let tier 0 have the entries of a region again."""
+        for entry in made.entries:
+            slot = ctypes.c_uint64.from_address(entry)
+            if slot.value == made.address:
+                slot.value = self.engine.decode_handler
 
     def forget_all(self) -> None:
         """The engine starts anew; no CPU is running."""

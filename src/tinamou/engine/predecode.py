@@ -357,6 +357,7 @@ def decode_straddling(cpu: Cpu, entry: u64, pc: u64) -> u64:
 @outlined
 def forget_all(cpu: Cpu) -> None:
     """Undo everything that was decoded."""
+    exchange("add", u64, cpu.shared + Shared.fields["fences"].offset, u64(1))
     base = peek(u64, cpu.shared + 16)
     end = peek_acquire(u64, cpu.shared)
     while base < end:
