@@ -3,10 +3,9 @@
 from __future__ import annotations
 
 from array import array
-from collections import Counter
 from typing import TYPE_CHECKING
 
-from ...node import BlockError, CheckResult
+from ...node import BlockError, CheckResult, CorruptImage
 from . import layout as q
 from .layout import COMPRESSED, COPIED, OFFSET_MASK, ZERO, words_from, words_to
 from .refcounts import CODES, Refcounts, pack_counts
@@ -20,14 +19,13 @@ MAX_COUNTED = 1 << 28
 
 
 class Walk:
-    """Counts references to clusters. `counts` is an array over the file's clusters, `beyond` holds what lies after it."""
+    """Counts references to clusters: `counts` is an array over the file's clusters and one more."""
 
     def __init__(self, image: Qcow2, result: CheckResult) -> None:
         self.image = image
         self.result = result
         self.clusters = min(-(-image.file.size // image.cluster_size), MAX_COUNTED)
-        self.counts = array("I", bytes(4 * self.clusters))
-        self.beyond: Counter[int] = Counter()
+        self.counts = array("I", bytes(4 * (self.clusters + 1)))
 
     def say(self, line: str) -> None:
         self.result.messages.append(line)
@@ -42,19 +40,15 @@ class Walk:
             return
         bits = self.image.cluster_bits
         first, last = offset >> bits, offset + length - 1 >> bits
+        if last > self.clusters:
+            self.corrupt(
+                "ERROR: counting reference for region exceeding the end of the file by one cluster or more: "
+                f"offset {offset:#x} size {length:#x}"
+            )
+            return
         counts = self.counts
-        if last < self.clusters:
-            for c in range(first, last + 1):
-                counts[c] += 1
-            return
-        if last - first > 1 << 20:
-            self.corrupt(f"ERROR: range from {offset:#x} of {length} bytes reaches beyond the file")
-            return
         for c in range(first, last + 1):
-            if c < self.clusters:
-                counts[c] += 1
-            else:
-                self.beyond[c] += 1
+            counts[c] += 1
 
     def table(self, l1: array[int], offset: int, active: bool) -> list[tuple[int, int]]:
         """Count an L1 table and all below it. Returns the L2 tables as (L1 index, offset)."""
@@ -137,25 +131,13 @@ class Walk:
             if not host and not (image.external and word & COPIED):
                 continue
             if host & (size - 1):
-                if nil:
-                    where = f"offset={host:#x}"
-                    self.corrupt(f"ERROR {where}: Preallocated cluster is not properly aligned; L2 entry corrupted.")
-                else:
-                    self.corrupt(f"ERROR offset={host:x}: Cluster is not properly aligned; L2 entry corrupted.")
-                    if active:
-                        result.allocated_clusters += 1
-                continue
+                what = "Preallocated" if nil else "Data"
+                self.corrupt(f"ERROR offset={host:x}: {what} cluster is not properly aligned; L2 entry corrupted.")
             if active:
-                if not nil:
-                    result.allocated_clusters += 1
-                    if self.next_data and host != self.next_data:
-                        result.fragmented_clusters += 1
-                    self.next_data = host + size
-                else:
-                    result.allocated_clusters += 1
-                    if self.next_data and host != self.next_data:
-                        result.fragmented_clusters += 1
-                    self.next_data = host + size
+                result.allocated_clusters += 1
+                if self.next_data and host != self.next_data:
+                    result.fragmented_clusters += 1
+                self.next_data = host + size
             if not image.external:
                 self.use(host, size)
 
@@ -194,8 +176,7 @@ class Walk:
             if not host and not (image.external and word & COPIED):
                 continue
             if host & (size - 1):
-                self.corrupt(f"ERROR offset={host:x}: Cluster is not properly aligned; L2 entry corrupted.")
-                continue
+                self.corrupt(f"ERROR offset={host:x}: Data cluster is not properly aligned; L2 entry corrupted.")
             if active:
                 self.result.allocated_clusters += 1
                 if self.next_data and host != self.next_data:
@@ -274,9 +255,7 @@ def _use_bitmaps(image: Qcow2, walk: Walk) -> None:
 def count_references(image: Qcow2, without_refcounts: bool = False) -> dict[int, int]:
     """{cluster: references}"""
     walk = walk_image(image, CheckResult(), without_refcounts)
-    counts = {c: n for c, n in enumerate(walk.counts) if n}
-    counts.update(walk.beyond)
-    return counts
+    return {c: n for c, n in enumerate(walk.counts) if n}
 
 
 def check_image(image: Qcow2, fix_leaks: bool, fix_errors: bool) -> CheckResult:
@@ -286,11 +265,20 @@ def check_image(image: Qcow2, fix_leaks: bool, fix_errors: bool) -> CheckResult:
     image.refs.blocks.clear()
     image.l2_cache.clear()
     walk = walk_image(image, result)
-    rebuild = result.corruptions > 0 and any("refcount block" in m for m in result.messages)
-    compare(image, walk, result, fix_leaks, fix_errors)
-    check_flags(image, walk, result, fix_errors)
+    rebuild = any("refcount block" in m for m in result.messages)
+    try:
+        if compare(image, walk, result, fix_leaks, fix_errors):
+            rebuild = True
+    except CorruptImage as error:
+        if not fix_errors:
+            raise
+        result.messages.append(f"ERROR {error.message}")
+        result.corruptions += 1
+        rebuild = True
     if rebuild and fix_errors:
+        result.messages.append("Rebuilding refcount structure")
         rebuild_refcounts(image, result)
+    check_flags(image, result, fix_errors or (fix_leaks and not result.corruptions))
     if fix_errors or fix_leaks:
         image.flush_metadata()
         image.refs.write()
@@ -299,32 +287,31 @@ def check_image(image: Qcow2, fix_leaks: bool, fix_errors: bool) -> CheckResult:
     return result
 
 
-def compare(image: Qcow2, walk: Walk, result: CheckResult, fix_leaks: bool, fix_errors: bool) -> None:
-    """Counts as they are against counts as they should be; sets the image's end."""
+def compare(image: Qcow2, walk: Walk, result: CheckResult, fix_leaks: bool, fix_errors: bool) -> bool:
+    """Counts as they are against counts as they should be; sets the image's end. Clusters in use that are counted as free
+    need new refcount structures: True."""
     refs = image.refs
     per = refs.per_block
     counts = walk.counts
     highest = 0
-    for index in range(-(-walk.clusters // per)):
+    rebuild = False
+    for index in range(-(-len(counts) // per)):
         low = index * per
         want = counts[low : low + per]
         block = refs.block(index)
-        if block is None:
-            have = array("B", bytes(len(want)))
-        else:
-            have = block.counts[: len(want)]
-        top = len(want)
-        if have.typecode != "I":
-            have = array("I", have) if refs.bits < 64 else array("Q", have)
+        have = array("I", bytes(4 * len(want))) if block is None else block.counts[: len(want)]
         if have.typecode == "Q":
             want = array("Q", want)
+        elif have.typecode != "I":
+            have = array("I", have)
         if have != want:
             for i in range(len(want)):
                 a, b = have[i], want[i]
-                if a == b:
+                if a == b or (low + i >= walk.clusters and b == 0):
                     continue
                 cluster = low + i
-                fix = fix_leaks if a > b else fix_errors
+                rebuild = rebuild or a == 0
+                fix = fix_leaks if a > b else fix_errors and a > 0
                 kind = "Repairing" if fix else ("ERROR" if a < b else "Leaked")
                 result.messages.append(f"{kind} cluster {cluster} refcount={a} reference={b}")
                 if fix:
@@ -338,44 +325,16 @@ def compare(image: Qcow2, walk: Walk, result: CheckResult, fix_leaks: bool, fix_
                     result.leaks += 1
                 else:
                     result.corruptions += 1
-        while top and not have[top - 1] and not want[top - 1]:
+        top = min(len(want), walk.clusters - low)
+        while top > 0 and not have[top - 1] and not want[top - 1]:
             top -= 1
-        if top:
+        if top > 0:
             highest = low + top
-    for cluster, n in sorted(walk.beyond.items()):
-        have_n = refs.get(cluster)
-        if have_n < n:
-            result.messages.append(f"ERROR cluster {cluster} refcount={have_n} reference={n}")
-            result.corruptions += 1
-        highest = max(highest, cluster + 1)
-    for index in range(-(-walk.clusters // per), len(refs.table)):
-        block = refs.block(index)
-        if block is not None:
-            _leaks_after_end(image, walk, result, index, block.counts, fix_leaks)
-    if walk.clusters % per:
-        block = refs.block(walk.clusters // per)
-        if block is not None:
-            _leaks_after_end(image, walk, result, walk.clusters // per, block.counts, fix_leaks)
     result.image_end = highest * image.cluster_size
+    return rebuild
 
 
-def _leaks_after_end(image: Qcow2, walk: Walk, result: CheckResult, index: int, counts: array[int], fix: bool) -> None:
-    low = index * image.refs.per_block
-    start = max(0, walk.clusters - low)
-    if counts.count(0) == len(counts):
-        return
-    for i in range(start, len(counts)):
-        a = counts[i]
-        if a and low + i not in walk.beyond:
-            result.messages.append(f"{'Repairing' if fix else 'Leaked'} cluster {low + i} refcount={a} reference=0")
-            if fix:
-                image.refs.add(low + i, 1, -a)
-                result.leaks_fixed += 1
-            else:
-                result.leaks += 1
-
-
-def check_flags(image: Qcow2, walk: Walk, result: CheckResult, fix: bool) -> None:
+def check_flags(image: Qcow2, result: CheckResult, fix: bool) -> None:
     """COPIED must be set exactly where the count is 1 (active tables)."""
     refs = image.refs
     bits = image.cluster_bits
