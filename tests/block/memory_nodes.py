@@ -9,7 +9,6 @@ from typing import Any
 from tinamou.block.graph import Graph
 from tinamou.block.node import Extent, Protocol, Settings
 
-
 LIMIT = 256 << 20
 
 

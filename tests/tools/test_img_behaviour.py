@@ -1,0 +1,179 @@
+"""What `tinamou-img` does when things go wrong, and what it may not cost."""
+
+from __future__ import annotations
+
+import os
+import resource
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import pytest
+
+from support import originals
+
+CODE = "import sys; sys.argv[0] = 'qemu-img'; from tinamou.tools.img import main; sys.exit(main())"
+
+
+def img(*args: str, cwd: Path, **more: object) -> subprocess.CompletedProcess[str]:
+    return subprocess.run([sys.executable, "-c", CODE, *args], cwd=cwd, capture_output=True, text=True, timeout=60, **more)  # type: ignore[call-overload,no-any-return]
+
+
+def test_light_imports(tmp_path: Path) -> None:
+    """The tools start without the compiler and other heavy modules."""
+    originals.run("qemu-img", "create", "-q", "-f", "qcow2", "a.qcow2", "1M", cwd=tmp_path)
+    code = (
+        "import sys; from tinamou.tools.img import main; main(['info', 'a.qcow2']); "
+        "print([m for m in ('llvmlite', 'dataclasses', 'inspect', 'cryptography', 'numpy', 'asyncio') if m in sys.modules])"
+    )
+    done = subprocess.run([sys.executable, "-S", "-c", f"import sys; sys.path[:0] = {sys.path!r}; {code}"],
+                          cwd=tmp_path, capture_output=True, text=True)  # fmt: skip
+    assert done.stdout.splitlines()[-1] == "[]", done.stderr
+
+
+def test_a_lock_names_its_holder(tmp_path: Path) -> None:
+    originals.run("qemu-img", "create", "-q", "-f", "qcow2", "a.qcow2", "1M", cwd=tmp_path)
+    holder = subprocess.Popen(
+        [*originals.tool("qemu-io"), "-c", "length", "-c", "sleep 20000", "a.qcow2"], cwd=tmp_path, stdout=subprocess.PIPE
+    )
+    try:
+        for _ in range(100):
+            done = img("info", "a.qcow2", cwd=tmp_path)
+            if done.returncode:
+                break
+        assert done.returncode == 1
+        assert done.stderr.splitlines()[:2] == [
+            "qemu-img: Could not open 'a.qcow2': Failed to get shared \"write\" lock",
+            "Is another process using the image [a.qcow2]?",
+        ]
+        assert f"process {holder.pid} (qemu-io)" in done.stderr
+        assert img("info", "-U", "a.qcow2", cwd=tmp_path).returncode == 0
+    finally:
+        holder.kill()
+        holder.wait()
+
+
+def test_the_original_respects_our_lock(tmp_path: Path) -> None:
+    originals.run("qemu-img", "create", "-q", "-f", "qcow2", "a.qcow2", "1M", cwd=tmp_path)
+    code = "import sys; from tinamou.tools.io import main; sys.exit(main())"
+    holder = subprocess.Popen(
+        [sys.executable, "-c", code, "-c", "length", "-c", "sleep 20000", "a.qcow2"], cwd=tmp_path, stdout=subprocess.PIPE
+    )
+    try:
+        assert holder.stdout is not None and holder.stdout.readline()
+        done = subprocess.run([*originals.tool("qemu-img"), "info", "a.qcow2"], cwd=tmp_path, capture_output=True, text=True)
+        assert done.returncode == 1 and 'Failed to get shared "write" lock' in done.stderr
+    finally:
+        holder.kill()
+        holder.wait()
+
+
+def limit(size: int):  # type: ignore[no-untyped-def]
+    def set_limit() -> None:
+        signal.signal(signal.SIGXFSZ, signal.SIG_IGN)
+        resource.setrlimit(resource.RLIMIT_FSIZE, (size, size))
+
+    return set_limit
+
+
+@pytest.mark.parametrize("target", ["raw", "qcow2"])
+def test_full_disk(target: str, tmp_path: Path) -> None:
+    """One message that names the byte, exit code 1, and what is there is consistent."""
+    (tmp_path / "a.raw").write_bytes(os.urandom(4 << 20))
+    done = img("convert", "-f", "raw", "-O", target, "a.raw", "b.img", cwd=tmp_path, preexec_fn=limit(2 << 20))
+    assert done.returncode == 1
+    assert "File too large" in done.stderr and "Traceback" not in done.stderr
+    if target == "qcow2":
+        code = subprocess.run([*originals.tool("qemu-img"), "check", "b.img"], cwd=tmp_path, capture_output=True).returncode
+        assert code in (0, 3)
+
+
+def test_full_disk_under_a_guest(tmp_path: Path) -> None:
+    originals.run("qemu-img", "create", "-q", "-f", "qcow2", "a.qcow2", "8M", cwd=tmp_path)
+    code = "import sys; sys.argv[0] = 'qemu-io'; from tinamou.tools.io import main; sys.exit(main())"
+    done = subprocess.run(
+        [sys.executable, "-c", code, "-c", "write 0 1M", "-c", "write 1M 4M", "-c", "read -P 205 0 1M", "a.qcow2"],
+        cwd=tmp_path,
+        capture_output=True,
+        text=True,
+        preexec_fn=limit(3 << 20),
+    )
+    assert done.returncode == 1 and "write failed: File too large" in done.stdout
+    assert "Traceback" not in done.stderr
+    code_check = subprocess.run([*originals.tool("qemu-img"), "check", "a.qcow2"], cwd=tmp_path, capture_output=True).returncode
+    assert code_check in (0, 3)
+
+
+def test_interrupt_removes_the_target(tmp_path: Path) -> None:
+    with open(tmp_path / "a.raw", "wb") as file:
+        for _ in range(64):
+            file.write(os.urandom(1 << 20))
+    child = subprocess.Popen(
+        [sys.executable, "-c", CODE, "convert", "-f", "raw", "-O", "qcow2", "-r", "4M", "a.raw", "b.qcow2"],
+        cwd=tmp_path,
+        stderr=subprocess.PIPE,
+        text=True,
+    )
+    for _ in range(400):
+        if (tmp_path / "b.qcow2").exists() and (tmp_path / "b.qcow2").stat().st_size > 3 << 20:
+            break
+        time.sleep(0.02)
+    child.send_signal(signal.SIGINT)
+    _, errors = child.communicate(timeout=30)
+    assert child.returncode == 130
+    assert errors == "qemu-img: interrupted; 'b.qcow2' is incomplete and was removed\n"
+    assert not (tmp_path / "b.qcow2").exists()
+
+
+def test_a_failed_create_leaves_nothing(tmp_path: Path) -> None:
+    done = img("create", "-f", "qcow2", "-o", "cluster_size=1000", "a.qcow2", "1M", cwd=tmp_path)
+    assert done.returncode == 1 and not (tmp_path / "a.qcow2").exists()
+
+
+def test_direct_io(tmp_path: Path) -> None:
+    """O_DIRECT with lengths and positions that are not aligned."""
+    data = os.urandom(1000003)
+    (tmp_path / "a.raw").write_bytes(data + bytes(-len(data) % 512))
+    assert img("convert", "-T", "none", "-t", "none", "-f", "raw", "-O", "qcow2", "a.raw", "b.qcow2", cwd=tmp_path).stderr == ""
+    assert img("convert", "-T", "none", "-f", "qcow2", "-O", "raw", "b.qcow2", "c.raw", cwd=tmp_path).returncode == 0
+    assert (tmp_path / "c.raw").read_bytes()[: len(data)] == data
+
+
+REPAIRS = {
+    "leak": [(0x20000 + 2 * 20, b"\0\2")],
+    "not counted": [(0x20000 + 12, b"\0\0\0\0")],
+    "counted twice": [(0x20000 + 12, b"\0\2")],
+    "used twice": [(0x40008, (0x8000_0000_0005_0000).to_bytes(8, "big"))],
+    "unaligned": [(0x40008, (0x8000_0000_0005_0200).to_bytes(8, "big"))],
+    "flag of data": [(0x40008, (0x6_0000).to_bytes(8, "big"))],
+    "flag of table": [(0x30000, (0x4_0000).to_bytes(8, "big"))],
+    "block outside": [(0x10008, (0x7FFF_0000).to_bytes(8, "big"))],
+    "no block": [(0x10000, bytes(8))],
+    "reserved bits": [(0x40008, (0x8000_0000_0006_0010).to_bytes(8, "big"))],
+    "far away": [(0x40008, (0x8000_0000_0706_0000).to_bytes(8, "big"))],
+}
+
+
+@pytest.mark.parametrize("kind", REPAIRS)
+@pytest.mark.parametrize("repair", [None, "all"])
+def test_repair_beside_the_original(kind: str, repair: str | None, tmp_path: Path) -> None:
+    """The same verdict before and after, and the original finds our repaired image as good as its own."""
+    originals.run("qemu-img", "create", "-q", "-f", "raw", "a.raw", "4M", cwd=tmp_path)
+    originals.run("qemu-io", "-f", "raw", "-c", "write -P 5 0 1M", "a.raw", cwd=tmp_path)
+    verdicts = []
+    for name in ("theirs", "ours"):
+        originals.run("qemu-img", "convert", "-f", "raw", "-O", "qcow2", "a.raw", name, cwd=tmp_path)
+        with open(tmp_path / name, "r+b") as file:
+            for at, data in REPAIRS[kind]:
+                file.seek(at)
+                file.write(data)
+        args = ["check", *(["-r", repair] if repair else []), name]
+        if name == "ours":
+            code = img(*args, cwd=tmp_path).returncode
+        else:
+            code = subprocess.run([*originals.tool("qemu-img"), *args], cwd=tmp_path, capture_output=True).returncode
+        after = subprocess.run([*originals.tool("qemu-img"), "check", name], cwd=tmp_path, capture_output=True).returncode
+        verdicts.append((code, after))
+    assert verdicts[0] == verdicts[1]
