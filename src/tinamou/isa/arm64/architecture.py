@@ -25,11 +25,13 @@ NOISE = Core.fields["noise"].offset
 
 
 def random(core: Core) -> u64:
-    call_host(core.getrandom, core.address + NOISE, 8, 0)
+    call_host(core.getrandom, core.address + NOISE, u64(8), u64(0), u64(0))
     return core.noise
 
 
 def _intrinsics() -> dict[Any, Any]:
+    from . import compiled  # noqa: F401  (it registers them)
+
     return {Core.counter: counter, Core.random: random}
 
 

@@ -6,7 +6,7 @@ from typing import TypeVar
 
 from tinamou.native.types import Word, i8, i16, i32, i64, u8, u16, u32, u64, u128
 
-from .memory import aligned, load, store, store_pair
+from .memory import aligned, load, load_first, settled, store, store_pair
 from .operands import B, Bits, D, H, Q, Row, S, Simm, Uimm, Ws, X, Xn, Xsp, a64, cross, in_field, rx
 from .operands import R as Rs_
 from .operands import W as W32
@@ -168,7 +168,7 @@ def prfm(Rn: Xsp) -> None:
 
 
 @base("11 111 0 00 10 0 imm[8:0] 00 Rn prfop[4:0]", "prfum {prefetch}, [{Rn}{plus}]", name="prfum")
-def prfum(Rn: Xsp) -> None: ...
+def prfum(Rn: Xsp, imm: Simm) -> None: ...
 
 
 @base("11 111 0 00 10 1 Rm OPTION S 10 Rn prfop[4:0]", "prfm {prefetch}, [{Rn}, {index}]", name="prfm_index", each=cross([{"SCALE": 3}], INDEX))
@@ -204,19 +204,19 @@ LDPSW: tuple[Row, ...] = (_pair("sw", "ldpsw", "01", "0", X, u64, i32, 2),)
 @base("opc 101 V 000 1 IMM Rt2 Rn Rt", "<ldnp> {Rt}, {Rt2}, [{Rn}{plus}]", name="ldnp", each=LOAD_PAIRS)
 @base("opc 101 V 010 1 IMM Rt2 Rn Rt", "<ldp> {Rt}, {Rt2}, [{Rn}{plus}]", each=LOAD_PAIRS + LDPSW)
 def ldp(h: Core, Rn: Xsp, imm: Simm) -> tuple[Rt1, Rt2_]:
-    first = load(h, T, Rn + imm)
+    first = load_first(h, T, Rn + imm)
     return rx(first), rx(load(h, T, Rn + imm + STEP))
 
 
 @base("opc 101 V 001 1 IMM Rt2 Rn Rt", "<ldp> {Rt}, {Rt2}, [{Rn}], #{imm}", each=LOAD_PAIRS + LDPSW)
 def ldp_post(h: Core, Rn: Xsp, imm: Simm) -> tuple[Xn, Rt1, Rt2_]:
-    first = load(h, T, Rn)
+    first = load_first(h, T, Rn)
     return Rn + imm, rx(first), rx(load(h, T, Rn + STEP))
 
 
 @base("opc 101 V 011 1 IMM Rt2 Rn Rt", "<ldp> {Rt}, {Rt2}, [{Rn}, #{imm}]!", each=LOAD_PAIRS + LDPSW)
 def ldp_pre(h: Core, Rn: Xsp, imm: Simm) -> tuple[Xn, Rt1, Rt2_]:
-    first = load(h, T, Rn + imm)
+    first = load_first(h, T, Rn + imm)
     return Rn + imm, rx(first), rx(load(h, T, Rn + imm + STEP))
 
 
@@ -298,7 +298,7 @@ def ldxp_w(h: Core, Rn: Xsp) -> tuple[Rt1, Rt2_]:
 @base("11 001000 0 1 1 xxxxx o0 Rt2 Rn Rt", "ld<a>xp {Rt}, {Rt2}, [{Rn}]", name="ldxp.x", each=cross(_PAIR_X, EXCLUSIVE))
 def ldxp_x(h: Core, Rn: Xsp) -> tuple[Rt1, Rt2_]:
     at = aligned(h, Rn, 16, False)
-    low, high = h.load(u64, at), h.load(u64, at + 8)
+    low, high = settled(h.load(u64, at)), h.load(u64, at + 8)
     h.monitor, h.monitor_size, h.monitor_low, h.monitor_high = at, u64(16), low, high
     return low, high
 

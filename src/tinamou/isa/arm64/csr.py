@@ -88,7 +88,7 @@ REGISTERS: dict[str, str] = {
 }
 OF = {"dit": "dit", "ssbs": "ssbs", "tco": "mte", "rndr": "rng", "rndrrs": "rng"}
 WRITABLE = ("nzcv", "fpcr", "fpsr", "tpidr_el0", "dit", "ssbs", "tco")
-_LOWER: tuple[Row, ...] = tuple({"name": n, "SR": bits, "<reg>": n, "REG": n, "extension": OF.get(n, "base")} for n, bits in REGISTERS.items())
+_LOWER: tuple[Row, ...] = tuple({"name": n, "SR": bits, "<reg>": n.upper(), "REG": n, "extension": OF.get(n, "base")} for n, bits in REGISTERS.items())
 
 
 @base("1101010100 1 1 SR Rt", "mrs {Rt}, <reg>", each=_LOWER)

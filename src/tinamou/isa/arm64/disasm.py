@@ -135,7 +135,7 @@ COMPUTED: dict[str, Callable[[Shown], Any]] = {
     "Rn_w": lambda s: "w" + str(s["Rn"])[1:],
     "Rt_bit": lambda s: ("x" if s["bit"] > 31 else "w") + str(s["Rt"])[1:],
     "hint": lambda s: s["CRm"] << 3 | s["op2"],
-    "id_register": lambda s: ID_REGISTERS.get(s["ID"], f"s3_0_c0_c{s['ID'] >> 3}_{s['ID'] & 7}"),
+    "id_register": lambda s: ID_REGISTERS.get(s["ID"], f"s3_0_c0_c{s['ID'] >> 3}_{s['ID'] & 7}").upper(),
     "page": _page,
     "plus": lambda s: f", #{s['imm']}" if s["imm"] else "",
     "index": _index,
@@ -156,8 +156,8 @@ COMPUTED: dict[str, Callable[[Shown], Any]] = {
     "fp": _fp,
     "fbits": lambda s: (32 if s["sf"] == "0" else 64) - (s["scale"] & (31 if s["sf"] == "0" else 63)),
     "prefetch": _prefetch,
-    "barrier": lambda s: BARRIERS.get(s["CRm"], f"#{s['CRm']:#x}"),
-    "bytemask": lambda s: f"{_simd8(s):#018x}",
+    "barrier": lambda s: BARRIERS.get(s["CRm"], f"#{s['CRm']}"),
+    "bytemask": lambda s: f"{_simd8(s):#016x}",
 }
 
 

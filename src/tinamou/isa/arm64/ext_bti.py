@@ -8,11 +8,11 @@ from __future__ import annotations
 
 from tinamou.engine.cpu import Trap
 from tinamou.native.memory import peek
-from tinamou.native.ops import outlined, unlikely
+from tinamou.native.ops import unlikely
 from tinamou.native.types import u8, u32, u64
 
 from .alu import code_address
-from .operands import Bits, Row, X, X30, a64
+from .operands import X30, Bits, Row, X, a64
 from .state import GUARDED_PAGE, Core
 from .traps import BRANCH_TARGET
 
@@ -37,7 +37,6 @@ BRK, HLT = 0xD420_0000, 0xD440_0000
 CALL, JUMP, LONG_CALL = 2, 3, 1  # BTYPE of BLR; of BR; of BR through X16 and X17
 
 
-@outlined
 def land(h: Core, target: u64, btype: int) -> None:
     if not is_guarded(h, target):
         return

@@ -172,7 +172,7 @@ HASHES: tuple[Row, ...] = (
 )
 
 
-@sha1("01011110 00 0 Rm 0 OP 00 Rn Rd", "sha1<f> {Rd}, {Rn}, {Rm_v}.4s", name="sha1", each=[{**r, "<q>": "q"} for r in HASHES])
+@sha1("01011110 00 0 Rm 0 OP 00 Rn Rd", "sha1<f> {Rd_q}, {Rn}, {Rm_v}.4s", name="sha1", each=HASHES)
 def sha1_hash(Rd: V, Rn: S, Rm: V) -> V:
     x, y = Rd, Rn
     for i in range(4):

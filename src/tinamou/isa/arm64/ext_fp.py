@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import Any
 
-from tinamou.native.types import Word, i32, i64, u16, u32, u64, u128
+from tinamou.native.types import Word, i32, u16, u32, u64, u128
 from tinamou.softfloat.behaviour import DOWN, NEAREST_AWAY, NEAREST_EVEN, TOWARD_ZERO, UP
 from tinamou.softfloat.format import F16, F32, F64, Format
 

@@ -21,7 +21,7 @@ Rs1 = R
 OP = ""
 
 ORDER: tuple[Row, ...] = tuple(
-    {"name": n, "A": n[:1] == "a" and "1" or "0", "RR": n[-1:] == "l" and "1" or "0", "<al>": n} for n in ("", "a", "l", "al")
+    {"name": n, "A": (n[:1] == "a" and "1") or "0", "RR": (n[-1:] == "l" and "1") or "0", "<al>": n} for n in ("", "a", "l", "al")
 )
 _signed = {u8: i8, u16: i16, u32: i32, u64: i64}
 ATOMICS: tuple[Row, ...] = tuple(

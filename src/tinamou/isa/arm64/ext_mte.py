@@ -63,12 +63,12 @@ def irg(h: Core, Rn: Xsp, Rm: X) -> Xsp:
     return with_tag(Rn, random_tag(h, (u32(Rm) | h.gcr) & 0xFFFF))
 
 
-@mte("1 00 100011 0 imm[9:4] 00 tag[3:0] Rn Rd", "addg {Rd}, {Rn}, #{imm}, #{tag}")
+@mte("1 00 100011 0 imm[9:4] xx tag[3:0] Rn Rd", "addg {Rd}, {Rn}, #{imm}, #{tag}")
 def addg(h: Core, Rn: Xsp, imm: Bits, tag: Bits) -> Xsp:
     return with_tag(Rn + u64(imm), chosen(tag_of(Rn), tag, h.gcr))
 
 
-@mte("1 10 100011 0 imm[9:4] 00 tag[3:0] Rn Rd", "subg {Rd}, {Rn}, #{imm}, #{tag}")
+@mte("1 10 100011 0 imm[9:4] xx tag[3:0] Rn Rd", "subg {Rd}, {Rn}, #{imm}, #{tag}")
 def subg(h: Core, Rn: Xsp, imm: Bits, tag: Bits) -> Xsp:
     return with_tag(Rn - u64(imm), chosen(tag_of(Rn), tag, h.gcr))
 
@@ -107,7 +107,6 @@ def set_tag(h: Core, address: u64, tag: u32) -> None:
         poke(u8, slot, u8(tag))
 
 
-@outlined
 def store_tags(h: Core, address: u64, tag: u32, count: int, zero: bool) -> None:
     at = untagged(address) & ~(GRANULE - 1)
     h.atomic("or", u8, at, u8(0))  # raises the fault of a store

@@ -10,7 +10,7 @@ from tinamou.native.types import u64
 
 from .alu import code_address
 from .memory import load
-from .operands import Row, Simm, X, X30, Xn, Xsp, Xt, a64
+from .operands import X30, Row, Simm, X, Xn, Xsp, Xt, a64
 from .state import SP, Core
 
 pauth = a64.extension("pauth")

@@ -891,13 +891,13 @@ _MERGED = tuple(
 INVERT = False
 
 
-@simd("0 Q OPX 0111100000 imm8[7:5] CMODE 0 1 imm8[4:0] Rd", "<op> {Rd}.<T>, #{imm8:#x}{lsl_amount}", each=[{**r, "INVERT": r["OPX"] == "1"} for r in _SHIFTED])
+@simd("0 Q OPX 0111100000 imm8[7:5] CMODE 0 1 imm8[4:0] Rd", "<op> {Rd}.<T>, #{imm8}{lsl_amount}", each=[{**r, "INVERT": r["OPX"] == "1"} for r in _SHIFTED])
 def movi_shifted(Q: Bits, imm8: Bits, amount: Bits) -> V:
     x = T(T(imm8) << amount)
     return clip(Q, all_lanes(T, ~x if INVERT else x))
 
 
-@simd("0 Q OPX 0111100000 imm8[7:5] CMODE 0 1 imm8[4:0] Rd", "<op> {Rd}.<T>, #{imm8:#x}{lsl_amount}", each=[{**r, "INVERT": r["OPX"] == "1"} for r in _MERGED])
+@simd("0 Q OPX 0111100000 imm8[7:5] CMODE 0 1 imm8[4:0] Rd", "<op> {Rd}.<T>, #{imm8}{lsl_amount}", each=[{**r, "INVERT": r["OPX"] == "1"} for r in _MERGED])
 def merge_shifted(Q: Bits, Rd: V, imm8: Bits, amount: Bits) -> V:
     x = all_lanes(T, T(T(imm8) << amount))
     return clip(Q, Rd & ~x if INVERT else Rd | x)
@@ -906,14 +906,14 @@ def merge_shifted(Q: Bits, Rd: V, imm8: Bits, amount: Bits) -> V:
 _ONES = tuple({"name": op, "<op>": op, "OPX": o, "INVERT": o == "1", "<T>": ("2s", "4s")} for o, op in (("0", "movi"), ("1", "mvni")))
 
 
-@simd("0 Q OPX 0111100000 imm8[7:5] 110 amount[3] 0 1 imm8[4:0] Rd", "<op> {Rd}.<T>, #{imm8:#x}, msl #{msl}", each=_ONES)
+@simd("0 Q OPX 0111100000 imm8[7:5] 110 amount[3] 0 1 imm8[4:0] Rd", "<op> {Rd}.<T>, #{imm8}, msl #{msl}", each=_ONES)
 def movi_ones(Q: Bits, imm8: Bits, amount: Bits) -> V:
     n = amount + 8
     x = imm8 << n | (u32(1) << n) - 1
     return clip(Q, all_lanes(u32, ~x if INVERT else x))
 
 
-@simd("0 Q 0 0111100000 imm8[7:5] 1110 0 1 imm8[4:0] Rd", "movi {Rd}.<T>, #{imm8:#x}", each=[_BYTES])
+@simd("0 Q 0 0111100000 imm8[7:5] 1110 0 1 imm8[4:0] Rd", "movi {Rd}.<T>, #{imm8}", each=[_BYTES])
 def movi_bytes(Q: Bits, imm8: Bits) -> V:
     return clip(Q, all_lanes(u8, u8(imm8)))
 

@@ -12,7 +12,7 @@ from tinamou.native.ops import outlined
 from tinamou.native.types import Word, u8, u16, u32, u64, u128
 
 from .lanes import all_lanes, at, clip, lane, put, replaced
-from .memory import check_store, checked, join
+from .memory import check_store, checked, join, settled
 from .operands import Bits, Row, a64, cross
 from .state import Core
 
@@ -43,8 +43,8 @@ def step(h: Core, Rn: u32, Rm: u32, size: int) -> None:
 
 def load16(h: Core, where: u64, whole: bool) -> u128:
     """16 bytes, or 8."""
-    low = h.load(u64, where)
-    return join(low, h.load(u64, where + 8)) if whole else u128(low)
+    low = settled(h.load(u64, where))
+    return join(low, settled(h.load(u64, where + 8))) if whole else u128(low)
 
 
 def store16(h: Core, where: u64, whole: bool, v: u128) -> None:
@@ -211,10 +211,10 @@ SINGLE: tuple[Row, ...] = tuple(
 
 def load_lane(h: Core, t: type[Any], count: int, Rn: u32, Rt: u32, index: u32) -> None:
     where = checked(h, base(h, Rn), count * t.size, False)
-    a = h.load(t, where)
-    b = h.load(t, where + t.size) if count > 1 else a
-    c = h.load(t, where + 2 * t.size) if count > 2 else a
-    d = h.load(t, where + 3 * t.size) if count > 3 else a
+    a = settled(h.load(t, where))
+    b = settled(h.load(t, where + t.size)) if count > 1 else a
+    c = settled(h.load(t, where + 2 * t.size)) if count > 2 else a
+    d = settled(h.load(t, where + 3 * t.size)) if count > 3 else a
     h.q[Rt] = replaced(t, h.q[Rt], a, index)
     if count > 1:
         h.q[(Rt + 1) & 31] = replaced(t, h.q[(Rt + 1) & 31], b, index)
@@ -261,10 +261,10 @@ REPLICATE: tuple[Row, ...] = tuple({**r, "STEP": r["COUNT"] * r["T"].size} for r
 
 def load_all(h: Core, t: type[Any], count: int, Q: u32, Rn: u32, Rt: u32) -> None:
     where = checked(h, base(h, Rn), count * t.size, False)
-    a = h.load(t, where)
-    b = h.load(t, where + t.size) if count > 1 else a
-    c = h.load(t, where + 2 * t.size) if count > 2 else a
-    d = h.load(t, where + 3 * t.size) if count > 3 else a
+    a = settled(h.load(t, where))
+    b = settled(h.load(t, where + t.size)) if count > 1 else a
+    c = settled(h.load(t, where + 2 * t.size)) if count > 2 else a
+    d = settled(h.load(t, where + 3 * t.size)) if count > 3 else a
     va, vb = clip(Q, all_lanes(t, a)), clip(Q, all_lanes(t, b))
     write_list(h, Rt, count, va, vb, clip(Q, all_lanes(t, c)), clip(Q, all_lanes(t, d)))
 

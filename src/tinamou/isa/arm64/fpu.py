@@ -342,10 +342,10 @@ def converted(h: Core, f: Format[W], g: Format[V], a: W, rounding: int) -> V:
     c = mode(h) | h.fpcr >> 22 & 8 if rounding == BY_FPCR else u32(rounding) | h.fpcr >> 22 & 8
     if f is not F16:
         c = c | (h.fpcr >> 24 & 1) * (FLUSH_INPUTS if g is F16 else FLUSH)
-    if f is F32 and g is F64 or (f is F64 and g is F32 and rounding == BY_FPCR):
+    if (f is F32 and g is F64) or (f is F64 and g is F32 and rounding == BY_FPCR):
         if fast.plain(f, a) and (g is F64 or may_round(h, g)):
             quick = host_convert(g.word, a)
-            if g is F64 or fast.normal(g, quick) or quick & g.magnitude == 0 and a & f.magnitude == 0:
+            if g is F64 or fast.normal(g, quick) or (quick & g.magnitude == 0 and a & f.magnitude == 0):
                 return quick
     if g is F16 and h.fpcr & AHP != 0:
         result, flags = convert.convert(f, F16_ALT, ARM, a, c)

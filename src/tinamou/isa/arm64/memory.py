@@ -9,7 +9,7 @@ from typing import TypeVar
 
 from tinamou.engine.cpu import Trap
 from tinamou.native.memory import peek
-from tinamou.native.ops import outlined, unlikely
+from tinamou.native.ops import intrinsic, outlined, unlikely
 from tinamou.native.types import Word, u8, u32, u64, u128
 
 from .alu import untagged
@@ -58,13 +58,29 @@ def checked(h: Core, address: u64, size: int, write: bool) -> u64:
     return untagged(address)
 
 
+@intrinsic
+def settled(x: W) -> W:
+    """What was read, read before anything that follows: the first of several reads must not move behind the check of the next."""
+    return x
+
+
 def load(h: Core, t: type[W], address: u64) -> W:
     at = checked(h, address, t.size, False)
     if t.bits == 128:
-        low = h.load(u64, at)
+        low = settled(h.load(u64, at))
         return t(low) | t(h.load(u64, at + 8)) << 64
     else:
         return h.load(t, at)
+
+
+def load_first(h: Core, t: type[W], address: u64) -> W:
+    """The first of two reads."""
+    if t.bits == 128:
+        at = checked(h, address, 16, False)
+        low = settled(h.load(u64, at))
+        return t(low) | t(settled(h.load(u64, at + 8))) << 64
+    else:
+        return settled(load(h, t, address))
 
 
 def store(h: Core, t: type[W], address: u64, value: W) -> None:

@@ -1,0 +1,89 @@
+"""Named CPUs: the features that each has and its ID registers.
+
+Arm Cortex-A53, -A57 and -A72 MPCore Processor Technical Reference Manuals, 4.3; Arm Architecture Reference Manual, Arm ARM DDI 0487, D17.2
+(ID_AA64... fields) and A2 (features).
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from .state import Core
+
+V8_0 = frozenset("base fp simd aes pmull sha1 sha2 crc32".split())
+V8_1 = V8_0 | {"lse", "rdm", "lor"}
+V8_2 = V8_1 | set("fp16 dpb sha512 sha3 sm3 sm4 dotprod fhm".split())
+V8_3 = V8_2 | {"pauth", "jscvt", "fcma", "rcpc"}
+V8_4 = V8_3 | {"flagm", "rcpc2", "dit"}
+V8_5 = V8_4 | set("flagm2 frintts bti sb ssbs rng mte dpb2".split())
+
+# What a feature adds to an ID register: its number CRm<2:0>:op2, the field's lowest bit, the field's value.
+PFR0, PFR1, DFR0, ISAR0, ISAR1, MMFR0, MMFR1 = 0o40, 0o41, 0o50, 0o60, 0o61, 0o70, 0o71
+MIDR, MPIDR = 0o00, 0o05
+FIELDS: tuple[tuple[str, int, int, int], ...] = (
+    ("aes", ISAR0, 4, 1), ("pmull", ISAR0, 4, 2), ("sha1", ISAR0, 8, 1), ("sha2", ISAR0, 12, 1), ("sha512", ISAR0, 12, 2),
+    ("crc32", ISAR0, 16, 1), ("lse", ISAR0, 20, 2), ("rdm", ISAR0, 28, 1), ("sha3", ISAR0, 32, 1), ("sm3", ISAR0, 36, 1),
+    ("sm4", ISAR0, 40, 1), ("dotprod", ISAR0, 44, 1), ("fhm", ISAR0, 48, 1), ("flagm", ISAR0, 52, 1), ("flagm2", ISAR0, 52, 2),
+    ("rng", ISAR0, 60, 1), ("dpb", ISAR1, 0, 1), ("dpb2", ISAR1, 0, 2), ("pauth", ISAR1, 4, 1), ("pauth", ISAR1, 24, 1),
+    ("jscvt", ISAR1, 12, 1), ("fcma", ISAR1, 16, 1), ("rcpc", ISAR1, 20, 1), ("rcpc2", ISAR1, 20, 2), ("frintts", ISAR1, 32, 1),
+    ("sb", ISAR1, 36, 1), ("fp16", PFR0, 16, 1), ("fp16", PFR0, 20, 1), ("dit", PFR0, 48, 1), ("bti", PFR1, 0, 1), ("ssbs", PFR1, 4, 2),
+    ("mte", PFR1, 8, 2), ("lor", MMFR1, 16, 1),
+)  # fmt: skip
+PROPERTIES = {"pauth": ("pauth",), "mte": ("mte",), "aes": ("aes", "pmull"), "sve": ()}
+
+
+@dataclass(frozen=True)
+class Model:
+    """A CPU by name; `fixed` are ID registers that do not follow from its features."""
+
+    name: str
+    extensions: frozenset[str]
+    fixed: tuple[tuple[int, int], ...]
+    ctr: int = 0x8444_C004
+
+    def with_properties(self, **properties: bool) -> Model:
+        """The same with features switched.  ValueError for an unknown property, or for one that the model cannot have."""
+        extensions = set(self.extensions)
+        for name, on in properties.items():
+            if name not in PROPERTIES:
+                raise ValueError(f"CPU property {name!r} is not known; known are {', '.join(PROPERTIES)}")
+            if on and not set(PROPERTIES[name]) <= MODELS["max"].extensions or (on and not PROPERTIES[name]):
+                raise ValueError(f"no CPU here has {name}")
+            if on and not set(PROPERTIES[name]) <= self.extensions:
+                raise ValueError(f"CPU {self.name} has no {name}")
+            extensions -= set() if on else set(PROPERTIES[name])
+        return Model(self.name, frozenset(extensions), self.fixed, self.ctr)
+
+    @property
+    def id_registers(self) -> dict[int, int]:
+        """Values by CRm<2:0>:op2."""
+        out = dict(self.fixed)
+        for extension, register, shift, value in FIELDS:
+            if extension in self.extensions:
+                out[register] = out.get(register, 0) & ~(15 << shift) | value << shift
+        return out
+
+    def core(self) -> Core:
+        """A processing element in its reset state."""
+        core = Core()
+        word = type(core.ctr)
+        for number, value in self.id_registers.items():
+            core.id[number] = word(value)
+        core.ctr = word(self.ctr)
+        return core
+
+
+def _model(name: str, extensions: frozenset[str], midr: int, mmfr0: int, ctr: int = 0x8444_C004) -> Model:
+    fixed = ((MIDR, midr), (MPIDR, 0x8000_0000), (PFR0, 0x2222), (DFR0, 0x1030_5106), (MMFR0, mmfr0))
+    return Model(name, extensions, fixed, ctr)
+
+
+MODELS = {
+    m.name: m
+    for m in (
+        _model("cortex-a53", V8_0, 0x410F_D034, 0x1122, 0x8444_8004),
+        _model("cortex-a57", V8_0, 0x411F_D070, 0x1124),
+        _model("cortex-a72", V8_0, 0x410F_D083, 0x1124),
+        _model("max", V8_5, 0x000F_0510, 0x1124),
+    )
+}
