@@ -24,7 +24,7 @@ class Loop:
     def __init__(self, lock: threading.RLock | None = None, virtual: VirtualTime | None = None) -> None:
         self.lock: Any = lock or nullcontext()
         self.virtual = virtual
-        self._selector = selectors.DefaultSelector()
+        self._selector = selectors.PollSelector()  # epoll refuses regular files and /dev/null
         self._files: dict[int, list[Action | None]] = {}
         self._ready: deque[Action] = deque()
         self._timers: list[tuple[float, int, Action]] = []

@@ -13,6 +13,7 @@ __all__ = ["main"]
 
 COMMANDS = {
     "user": "run a Linux program built for another architecture: user riscv64 PROGRAM ...",
+    "system": "run a whole machine: system riscv64 -M virt ...",
     "img": "create, inspect and convert disk images",
     "io": "read and write inside a disk image",
     "cache": "show or clear what is kept on disk between runs",
@@ -30,6 +31,8 @@ def main(words: list[str] | None = None) -> int:
         name = os.path.basename(sys.argv[0])
         for prefix in ("tinamou-", "qemu-"):
             tail = name.removeprefix(prefix)
+            if tail != name and tail.startswith("system-"):
+                return int(importlib.import_module("tinamou.tools.system").main())
             if tail != name and tail not in COMMANDS:
                 return int(importlib.import_module("tinamou.tools.user").main())
             if tail != name:
