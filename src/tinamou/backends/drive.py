@@ -154,6 +154,15 @@ def open_drive(options: dict[str, str], taken: list[Drive], *, snapshot: bool = 
     return drive
 
 
+def open_node(graph: Graph, options: dict[str, Any]) -> Drive:
+    """A backend from `-blockdev` options (nested); reachable by its node name. Raises PropertyError."""
+    try:
+        node = graph.open_options(dict(options), NodeSettings(write=True))
+    except BlockError as e:
+        raise PropertyError(str(e)) from None
+    return Drive("", node, graph=graph)
+
+
 def _place(given: dict[str, str], interface: str, taken: list[Drive]) -> int:
     """The drive's number on its interface, from index=, bus= and unit=, or the first free one."""
     per_bus = PER_BUS.get(interface, 0)

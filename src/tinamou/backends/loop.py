@@ -26,6 +26,7 @@ class Loop:
         self.virtual = virtual
         self._selector = selectors.PollSelector()  # epoll refuses regular files and /dev/null
         self._files: dict[int, list[Action | None]] = {}
+        self._always: set[int] = set()
         self._ready: deque[Action] = deque()
         self._timers: list[tuple[float, int, Action]] = []
         self._order = 0
@@ -52,12 +53,19 @@ class Loop:
         mask = (selectors.EVENT_READ if actions[0] else 0) | (selectors.EVENT_WRITE if actions[1] else 0)
         if not mask:
             del self._files[fd]
-            if any(before):
+            if fd in self._always:
+                self._always.discard(fd)
+            elif any(before):
                 self._selector.unregister(fd)
+        elif fd in self._always:
+            pass
         elif any(before):
             self._selector.modify(fd, mask, actions)
         else:
-            self._selector.register(fd, mask, actions)
+            try:
+                self._selector.register(fd, mask, actions)
+            except PermissionError:             # plain files and /dev/null cannot be waited for: always ready
+                self._always.add(fd)
 
     def soon(self, action: Action) -> None:
         """Call `action` in the loop's thread as soon as possible."""
@@ -99,7 +107,7 @@ class Loop:
 
     def once(self, limit: float | None = None) -> None:
         """Wait at most `limit` seconds for something to do, and do it."""
-        if self._ready:
+        if self._ready or self._always:
             limit = 0.0
         events = self._selector.select(self._timeout(limit))
         with self.lock:
@@ -115,6 +123,10 @@ class Loop:
                     read()
                 if mask & selectors.EVENT_WRITE and write is not None and key.data[1] is write:
                     write()
+            for fd in list(self._always):
+                for action in self._files[fd] if fd in self._files else ():
+                    if action is not None:
+                        action()
             for _ in range(len(self._ready)):
                 self._ready.popleft()()
             now = time.monotonic()

@@ -20,7 +20,10 @@ class MachineTarget(BaseTarget):
         self.vm = vm
         if not vm.machine.cpus:
             raise TargetError(22, "gdbstub: meaningless to attach gdb to a machine without any CPU.")
-        self.description = vm.machine.cpus[0].description  # type: ignore[attr-defined]
+        description = getattr(vm.machine.cpus[0], "description", None)
+        if description is None:
+            raise TargetError(22, f"gdbstub: CPU model {vm.machine.cpus[0].model} does not describe its registers")
+        self.description = description
         self.endian = vm.machine.memory.endian
         self.breaks: set[tuple[BreakKind, int, int]] = set()
         self.tell: Any = lambda stop: None

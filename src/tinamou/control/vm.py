@@ -96,7 +96,7 @@ class Vm:
 
     def start(self) -> None:
         """Let the machine run. Raises CommandError when it must be reset first."""
-        if self.running:
+        if self.running or self.ended:
             return
         if self.status in ("shutdown", "internal-error", "guest-panicked"):
             raise CommandError("Resetting the Virtual Machine is required")

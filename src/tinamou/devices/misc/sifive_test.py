@@ -12,9 +12,12 @@ class SifiveTest(Device, type="riscv.sifive.test", compatible=("sifive,test1", "
                  access=(2, 4)):
     """One register: 0x5555 powers off, 0x3333 does so with an exit status in the upper half, 0x7777 resets."""
 
-    FINISH = Reg(0)
-    code = FINISH.wo(31, 16)
-    status = FINISH.wo(15, 0)
+    FINISH = Reg(0)                     # reads as zero: drivers change bits of it by reading first
+    code = FINISH.rw(31, 16)
+    status = FINISH.rw(15, 0)
+
+    def read(self, offset: int, size: int) -> int:
+        return 0
 
     @status.on_write
     def finish(self, value: int) -> None:

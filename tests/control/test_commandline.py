@@ -1,0 +1,193 @@
+import json
+import os
+import shutil
+import socket
+import subprocess
+import sys
+
+import pytest
+
+from control.vm_harness import FakeCpu, FakeRunner
+from tinamou.control.commandline import Finished, OptionError, build, complain, main, parse
+from tinamou.machine.memory import MiB
+
+PROGRAM = "qemu-system-riscv64"
+
+
+def make(*words):
+    return build(parse([*words], PROGRAM), FakeCpu, FakeRunner(), "riscv64")
+
+
+def told(*words):
+    """What standard error shows for a mistake."""
+    with pytest.raises(OptionError) as e:
+        make(*words)
+    return complain(PROGRAM, e.value)
+
+
+BASE = ("-M", "virt", "-bios", "none", "-display", "none")
+MISTAKES = [
+    (["-foo"], "-foo: invalid option"), (["-m"], "-m: requires an argument"), (["-M", "virtt"], "unsupported machine type"),
+    (["-m", "foo"], "-m foo: Parameter 'size' expects a non-negative number below 2^64"),
+    ([*BASE, "-smp", "9999"], "Invalid SMP CPUs 9999. The max CPUs supported by machine 'virt' is 512"),
+    ([*BASE, "-serial", "foo"], "-serial foo: 'foo' is not a valid char driver"),
+    ([*BASE, "-chardev", "foo,id=a"], "-chardev foo,id=a: 'foo' is not a valid char driver name"),
+    ([*BASE, "-chardev", "socket"], "-chardev socket: chardev: no id specified"),
+    ([*BASE, "-chardev", "file,id=a"], "-chardev file,id=a: chardev: file: no filename given"),
+    ([*BASE, "-device", "foo"], "-device foo: 'foo' is not a valid device model name"),
+    ([*BASE, "-device", "foo=bar"], "-device foo=bar: Parameter 'driver' is missing"),
+    ([*BASE, "-device", "virtio-blk-pci"], "-device virtio-blk-pci: drive property not set"),
+    ([*BASE, "-device", "virtio-blk-pci,drive=zz"],
+     "-device virtio-blk-pci,drive=zz: Property 'virtio-blk-device.drive' can't find value 'zz'"),
+    ([*BASE, "-device", "virtio-rng-pci,period=x"], "-device virtio-rng-pci,period=x: Parameter 'period' expects integer"),
+    ([*BASE, "-device", "virtio-rng-pci,rng=zz"], "-device virtio-rng-pci,rng=zz: Device 'zz' not found"),
+    ([*BASE, "-device", "virtio-rng-pci,foo=1"], "-device virtio-rng-pci,foo=1: Property 'virtio-rng-pci.foo' not found"),
+    ([*BASE, "-device", "virtio-rng-pci,addr=zz"],
+     "-device virtio-rng-pci,addr=zz: Property 'virtio-rng-pci.addr' doesn't take value 'zz'"),
+    ([*BASE, "-device", "virtio-rng-pci,bus=zz"], "-device virtio-rng-pci,bus=zz: Bus 'zz' not found"),
+    ([*BASE, "-device", "virtconsole"], "-device virtconsole: No 'virtio-serial-bus' bus found for device 'virtconsole'"),
+    ([*BASE, "-device", "virtio-rng-pci,id=_a"], "-device virtio-rng-pci,id=_a: Parameter 'id' expects an identifier"),
+    ([*BASE, "-device", "virtio-rng-pci,id=a", "-device", "virtio-rng-pci,id=a"],
+     "-device virtio-rng-pci,id=a: Duplicate ID 'a' for device"),
+    ([*BASE, "-device", "virtio-rng-pci,addr=1,id=a", "-device", "virtio-rng-pci,addr=1"],
+     "-device virtio-rng-pci,addr=1: PCI: slot 1 function 0 not available for virtio-rng-pci, in use by virtio-rng-pci,id=a"),
+    (["-M", "virt", "-append", "x"], "-append only allowed with -kernel option"),
+    (["-M", "virt", "-initrd", "x"], "-initrd only allowed with -kernel option"),
+    (["-M", "virt", "-bios", "/nonexistent"], 'Unable to load the RISC-V firmware "/nonexistent"'),
+    (["-M", "virt,foo=1"], "Property 'virt-machine.foo' not found"),
+    (["-M", "virt,kernel"], "-M virt,kernel: Expected '=' after parameter 'kernel'"),
+    ([*BASE, "-drive", "if=foo"], "-drive if=foo: unsupported bus type 'foo'"),
+    ([*BASE, "-name", "a,b=c"], "-name a,b=c: Invalid parameter 'b'"), ([*BASE, "-uuid", "x"], "-uuid x: failed to parse UUID"),
+    ([*BASE, "-rtc", "base=foo"], "-rtc base=foo: invalid datetime format"),
+    ([*BASE, "-icount", "foo"], "-icount foo: icount: Invalid shift value"),
+    ([*BASE, "-accel", "foo"], "-accel foo: invalid accelerator foo"), (["-display", "foo"], "does not accept value 'foo'"),
+    ([*BASE, "-object", "foo,id=a"], "-object qom-type=foo,id=a: Parameter 'qom-type' does not accept value 'foo'"),
+    ([*BASE, "-blockdev", "driver=foo,node-name=a"], "foo"), ([*BASE, "-D", "/nonexistent/x", "-d", "int"], "Error opening logfile"),
+    ([*BASE, "-smp", "4,sockets=1,cores=3,threads=1"], "product of the hierarchy must match maxcpus"),
+    ([*BASE, "-serial", "stdio", "-monitor", "stdio"], "cannot use stdio by multiple character devices"),
+    ([*BASE, "-loadvm", "/nonexistent"], "-loadvm /nonexistent: Could not open '/nonexistent'")]
+
+
+@pytest.mark.parametrize("words,text", MISTAKES, ids=[" ".join(m[0][-2:]) for m in MISTAKES])
+def test_mistakes(words, text):
+    from tinamou.backends.chardev.streams import StdioChardev
+
+    StdioChardev.used = False
+    out = told(*words)
+    StdioChardev.used = False
+    assert out.startswith(f"{PROGRAM}: ") and text in out and "Traceback" not in out
+
+
+def test_hints_name_the_nearest():
+    assert "Nearest: virt" in told("-M", "virtt") and "nearest: virtio-rng-pci" in told(*BASE, "-device", "virtio-rng-pcy")
+    assert "Nearest: -" not in told("-qqqqqq") and "Nearest: kernel" in told("-kernl")
+
+
+@pytest.mark.parametrize("words,start,status", [
+    (["-version"], "QEMU emulator version 5.1.0 (Tinamou ", 0), (["--version"], "QEMU emulator version 5.1.0", 0),
+    (["-machine", "help"], "Supported machines are:\nnone                 empty machine\n", 0),
+    (["-M", "sifive_e,help"], "sifive_e-machine options:\n  revb=<bool>", 0), (["-device", "help"], "Storage devices:\nname ", 0),
+    (["-device", "virtio-rng-pci,help"], "virtio-rng-pci options:\n", 0), (["-chardev", "help"], "Available chardev backend types", 0),
+    (["-d", "help"], "Log items (comma separated):\n", 1), (["-d", "foo"], "Log items (comma separated):\n", 1),
+    (["-accel", "help"], "Accelerators supported", 0), (["-display", "help"], "Available display", 0), (["-help"], "QEMU emulator", 0),
+    (["-cpu", "help"], "", 0)])
+def test_help(words, start, status):
+    with pytest.raises(Finished) as e:
+        parse(words)
+    assert e.value.text.startswith(start) and e.value.status == status
+
+
+def test_a_machine_with_everything(tmp_path):
+    disk = tmp_path / "d.img"
+    disk.write_bytes(bytes(1 << 20))
+    vm = make("-M", "virt", "-bios", "none", "-smp", "2", "-m", "32", "-nodefaults", "-name", "guest=test,debug-threads=on",
+              "-chardev", f"socket,id=mon0,path={tmp_path}/qmp,server,nowait", "-mon", "chardev=mon0,mode=control",
+              "-chardev", f"file,id=s0,path={tmp_path}/serial", "-serial", "chardev:s0",
+              "-drive", f"file={disk},format=raw,if=none,id=d0", "-device", "virtio-blk-pci,drive=d0,id=disk0,serial=xyz",
+              "-drive", f"file={disk},format=raw,if=virtio,readonly=on", "-global", "virtio-rng-device.period=5",
+              "-object", "rng-random,id=r0,filename=/dev/urandom", "-device", "virtio-rng-device,rng=r0,id=rng0",
+              "-fw_cfg", "name=opt/x,string=hello", "-d", "guest_errors", "-D", str(tmp_path / "log"), "-S", "-no-reboot")
+    m = vm.machine
+    assert len(m.cpus) == 2 and m.settings.ram_size == 32 * MiB and vm.name == "test" and vm.no_reboot
+    assert m.find_device("disk0").virtio.drive is vm.drives["d0"] and m.find_device("rng0").period == 5
+    m.memory.write(0x1000_0000, ord("!"), 1)
+    m.memory.read(0x0200_8000, 4)
+    assert (tmp_path / "serial").read_bytes() == b"!" and "no register" in (tmp_path / "log").read_text()
+    with socket.socket(socket.AF_UNIX) as s:
+        s.connect(str(tmp_path / "qmp"))
+        s.setblocking(False)
+        s.sendall(b'{"execute": "qmp_capabilities"}{"execute": "query-name"}')
+        said = bytearray()
+
+        def answered():
+            try:
+                said.extend(s.recv(4096))
+            except BlockingIOError:
+                vm.loop.once(0.01)
+            return said.count(b"\r\n") == 3
+
+        assert vm.loop.run_until(answered, 20)
+        rows = [json.loads(r) for r in said.splitlines()]
+        assert rows[2] == {"return": {"name": "test"}}
+    for c in vm.chardevs.values():
+        c.close()
+    for d in vm.drives.values():
+        d.close()
+
+
+def test_configuration_files(tmp_path):
+    (tmp_path / "c").write_text('[machine]\n  type = "virt"\n[memory]\n  size = "64M"\n[device "r"]\n  driver = "virtio-rng-pci"\n'
+                                '[smp-opts]\n  cpus = "2"\n')
+    vm = make("-readconfig", str(tmp_path / "c"), "-bios", "none", "-nodefaults", "-set", "device.r.period=7")
+    assert vm.machine.settings.ram_size == 64 * MiB and len(vm.machine.cpus) == 2
+    assert vm.machine.find_device("r").virtio.period == 7
+    (tmp_path / "bad").write_text("[device]\nx\n")
+    assert "line 2: parse error" in told("-readconfig", str(tmp_path / "bad"))
+    assert "Cannot read config file" in told("-readconfig", "/nonexistent")
+
+
+def test_console_defaults():
+    from tinamou.control.commandline import Builder
+
+    for words, serials, monitors in (
+            (["-nographic"], ["mon:stdio"], []), ([], ["vc"], [("readline", "vc")]), (["-nodefaults"], [], []),
+            (["-nographic", "-serial", "stdio"], ["stdio"], []), (["-nographic", "-monitor", "none"], ["stdio"], [("readline", "none")]),
+            (["-serial", "mon:stdio"], ["mon:stdio"], []), (["-monitor", "stdio"], ["vc"], [("readline", "stdio")])):
+        assert Builder(parse(words)).consoles() == (serials, monitors), words
+
+
+SCRIPT = "import sys; from tinamou.control.commandline import main; sys.exit(main(sys.argv[1:], 'qemu-system-riscv64', 'riscv'))"
+
+
+def test_a_process_of_its_own(tmp_path):
+    """Without an accelerator there are no CPUs: machine `none`, driven by QMP on standard input."""
+    done = subprocess.run([sys.executable, "-c", SCRIPT, "-M", "none", "-accel", "qtest", "-nodefaults", "-display", "none", "-qmp",
+                           "stdio", "-pidfile", str(tmp_path / "pid")], capture_output=True, text=True, timeout=60,
+                          input='{"execute":"qmp_capabilities"}{"execute":"query-status"}{"execute":"quit"}')
+    rows = [json.loads(r) for r in done.stdout.splitlines()]
+    assert done.returncode == 0 and rows[0]["QMP"] and rows[2]["return"]["status"] in ("prelaunch", "running")
+    assert rows[-2]["event"] == "SHUTDOWN" and rows[-1] == {"return": {}} and not os.path.exists(tmp_path / "pid")
+
+
+def test_status_of_mistakes():
+    assert main(["-foo"], PROGRAM, "riscv") == 1 and main(["-version"], PROGRAM, "riscv") == 0 and main(["-d", "x"], PROGRAM, "riscv") == 1
+
+
+@pytest.mark.skipif(not shutil.which("qemu-system-riscv64"), reason="compared with the original where it is installed")
+@pytest.mark.parametrize("words", [w for w, _ in MISTAKES if w[:1] != ["-display"] and not {"-blockdev", "-object", "-loadvm", "-drive",
+                                                                                           "-icount"} & set(w)
+                                   and "virtt" not in w and w != ["-m"] and "-smp" not in w
+                                   and "-foo" not in w], ids=lambda w: " ".join(w[-2:]))
+def test_messages_are_the_originals(words):
+    """The first line of standard error, byte for byte."""
+    done = subprocess.run(["qemu-system-riscv64", *words, "-S"], capture_output=True, text=True, timeout=30, stdin=subprocess.DEVNULL)
+    from tinamou.backends.chardev.streams import StdioChardev
+
+    StdioChardev.used = False
+    mine = told(*words).splitlines()[0]
+    StdioChardev.used = False
+    if not done.stderr:
+        pytest.skip("the original starts")
+    theirs = done.stderr.splitlines()[0]
+    # These options are checked when the machine is made here, and when they are read there: the prefix differs
+    assert mine.split(": ", 1)[1].split(": ")[-1] == theirs.split(": ", 1)[1].split(": ")[-1]
