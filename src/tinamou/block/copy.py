@@ -138,7 +138,10 @@ class Copy:
         with ThreadPoolExecutor(max(1, min(self.threads, 2 * (os.cpu_count() or 1)))) as pool:
             try:
                 for section in self._pieces(unit):
-                    if section.kind == "data":
+                    if section.kind == "data" and self.offload and not waiting and self._offload(section):
+                        self.on_progress(section.length)
+                        self._throttle(section.length)
+                    elif section.kind == "data":
                         job: Callable[[Section], Any] = self._read_compress if self.compressed else self._read
                         if self.out_of_order and not self.compressed:
                             job = self._read_write
@@ -194,6 +197,22 @@ class Copy:
                 yield Section("data", pos, n, section.node, pos)
                 pos += n
             end = pos
+
+    def _offload(self, section: Section) -> bool:
+        """Let the kernel copy where the source is plain data in a file; False: read and write."""
+        pos, end = section.source_pos, section.source_pos + section.length
+        while pos < end:
+            found = status(section.node, pos, end - pos)
+            if found.file is None or found.offset < 0 or not found.data or found.compressed:
+                return False
+            at = section.pos + pos - section.source_pos
+            try:
+                if not self.target.copy_range(at, found.file, found.offset, found.length):
+                    return False
+            except OSError as error:
+                raise BlockError(f"error while writing at byte {at}: {_text(error)}") from error
+            pos += found.length
+        return True
 
     # Jobs of the pool
 

@@ -197,6 +197,11 @@ class Node:
         """Write the buffers one after the other from byte `pos` on. Raises `OSError`."""
         raise NotImplementedError
 
+    def copy_range(self, pos: int, source: Node, source_pos: int, length: int) -> bool:
+        """Copy from another node without moving the data through this process; False when that is not possible (part of the
+        range may have been copied)."""
+        return False
+
     def write_zeroes(self, pos: int, length: int, unmap: bool = True) -> None:
         """Make the range read as zeroes; `unmap` allows giving the space back."""
         while length:
@@ -620,6 +625,9 @@ class Format(Node):
             view = memoryview(buffers[0]).cast("B")
         else:
             view = memoryview(b"".join(buffers))
+        if self.settings.detect_zeroes != "off" and is_zero(view):
+            self.write_zeroes(pos, len(view), self.settings.detect_zeroes == "unmap")
+            return
         end = pos + len(view)
         at = 0
         while pos < end:
@@ -634,6 +642,50 @@ class Format(Node):
                 self._write_extent(pos, extent, view[at : at + n])
             pos += n
             at += n
+
+    def copy_range(self, pos: int, source: Node, source_pos: int, length: int) -> bool:
+        end = pos + length
+        while pos < end:
+            with self.lock:
+                extent = self.extent(pos, end - pos)
+                n = min(extent.length, end - pos)
+                if extent.kind == "crypt":
+                    return False
+                if extent.kind == "data" and extent.writable:
+                    file = extent.file or self.file
+                    if not file.copy_range(extent.offset, source, source_pos, n):
+                        return False
+                else:
+                    n = self._copy_new(pos, source, source_pos, end - pos, extent)
+                    if not n:
+                        return False
+            pos += n
+            source_pos += n
+        return True
+
+    def _copy_new(self, pos: int, source: Node, source_pos: int, length: int, old: Extent) -> int:
+        """As `_write_new`, whole clusters only; the bytes copied, 0: not possible."""
+        unit = self.write_unit(pos, old)
+        n = min(length, max(old.length, unit))
+        if pos % unit or (n % unit and pos + n != self.size):
+            n = n // unit * unit
+        if pos % unit or not n:
+            return 0
+        new = self.allocate(pos, -(-n // unit) * unit)
+        n = min(n, new.length)
+        new = new._replace(length=-(-n // unit) * unit)
+        done = False
+        try:
+            file = new.file or self.file
+            done = new.kind == "data" and file.copy_range(new.offset, source, source_pos, n)
+            if done and n < new.length:
+                file.write_zeroes(new.offset + n, new.length - n)
+        finally:
+            if not done:
+                self.unlink_failed(pos, new)
+        if done:
+            self.link(pos, new)
+        return n if done else 0
 
     def _write_extent(self, pos: int, extent: Extent, data: memoryview) -> None:
         file = extent.file or self.children["file"]

@@ -199,8 +199,8 @@ def _run(session: Any, options: dict[str, list[str]], files: list[str]) -> int:
         line = sys.stdin.readline()
         if not line:
             break
-        session.execute(line)
-    return 0
+        code = code if session.execute(line) else 1
+    return code
 
 
 def _prompt() -> str:

@@ -141,12 +141,12 @@ class Blkdebug(Filter, name="blkdebug"):
 
     def _stop(self, tags: list[str]) -> None:
         gate = threading.Event()
+        for tag in tags:
+            print(f"blkdebug: Suspended request '{tag}'", flush=True)
         with self.changed:
             for tag in tags:
                 self.stopped.setdefault(tag, []).append(gate)
             self.changed.notify_all()
-        for tag in tags:
-            print(f"blkdebug: Suspended request '{tag}'", flush=True)
         gate.wait()
 
     # What `tinamou-io` calls

@@ -7,7 +7,7 @@ from collections.abc import Iterable, Sequence
 from typing import TYPE_CHECKING, Any
 
 from .. import options as opt
-from ..node import BlockError, Extent, Format, Options
+from ..node import BlockError, Extent, Format, Node, Options, is_zero
 
 if TYPE_CHECKING:
     from ..graph import Graph
@@ -68,8 +68,14 @@ class Raw(Format, name="raw"):
     def writev(self, pos: int, buffers: Sequence[Buffer]) -> None:
         if self.probed and pos < 512:
             self._keep_raw(pos, b"".join(buffers))
+        if self.settings.detect_zeroes != "off" and all(map(is_zero, buffers)):
+            self.write_zeroes(pos, sum(map(len, buffers)), self.settings.detect_zeroes == "unmap")
+            return
         self.file.debug_event("write_aio")
         self.file.writev(self.start + pos, buffers)
+
+    def copy_range(self, pos: int, source: Node, source_pos: int, length: int) -> bool:
+        return not self.probed and self.file.copy_range(self.start + pos, source, source_pos, length)
 
     def write_zeroes(self, pos: int, length: int, unmap: bool = True) -> None:
         self.file.write_zeroes(self.start + pos, length, unmap)

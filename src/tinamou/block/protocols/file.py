@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 
 from .. import locking
 from .. import options as opt
-from ..node import BlockError, Extent, Options, Protocol, fill_zero, zeroes
+from ..node import BlockError, Extent, Node, Options, Protocol, fill_zero, zeroes
 
 if TYPE_CHECKING:
     from ..graph import Graph
@@ -201,6 +201,25 @@ class File(Protocol, name="file"):
             os.ftruncate(self.fd, size)
         self.size = size
         self._map = None
+
+    def copy_range(self, pos: int, source: Node, source_pos: int, length: int) -> bool:
+        """Let the kernel copy from another file (it may share the blocks); False when it cannot."""
+        if not isinstance(source, File) or self.read_only or self.settings.direct or source.settings.direct:
+            return False
+        done = 0
+        while done < length:
+            try:
+                n = os.copy_file_range(source.fd, self.fd, length - done, source_pos + done, pos + done)
+            except OSError as error:
+                if error.errno in (errno.EXDEV, errno.EINVAL, errno.ENOSYS, errno.EOPNOTSUPP, errno.EBADF, errno.ETXTBSY):
+                    return False
+                raise
+            if n == 0:
+                return False
+            done += n
+        self.size = max(self.size, pos + length)
+        self._map = None
+        return True
 
     def write_zeroes(self, pos: int, length: int, unmap: bool = True) -> None:
         if self.read_only:
