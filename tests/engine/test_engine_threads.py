@@ -324,7 +324,7 @@ def test_invalidated_while_running(native: InterpreterGuest) -> None:
     thread.join()
 
 
-ROUNDS = 300
+ROUNDS = 200
 
 
 def test_changed_while_running(native: InterpreterGuest) -> None:
