@@ -21,11 +21,12 @@ from tinamou.native.ops import exported
 from tinamou.native.types import Field, Word, i64, u64
 
 from . import cpu as cpu_module
-from . import flow, predecode, specials
+from . import decoder, flow, predecode, specials
 from .architecture import Architecture
 from .cpu import Cpu, Trap
+from .decoder import Form
 from .patterns import Fixed, Reg
-from .predecode import ArenaFull, Form, forget
+from .predecode import ArenaFull, forget
 
 CONVENTION = "preserve_nonecc"
 SIGNATURE = "ptr noalias %cpu, ptr noalias %e, ptr %mem, i64 %budget"
@@ -251,9 +252,9 @@ class Builder:
 
     def __init__(self, arch: Architecture, model: ModuleType, checked: bool = False) -> None:
         self.arch, self.model = arch, Functions(model, checked)
-        self.forms = predecode.forms(arch)
-        self.bits = predecode.extension_bits(arch)
-        self.decode = predecode.decoder(arch, self.forms, self.enabled_intrinsic)
+        self.forms = decoder.forms(arch)
+        self.bits = decoder.extension_bits(arch)
+        self.decode = decoder.decoder(arch, self.forms, self.enabled_intrinsic)
         self.intrinsics = self.make_intrinsics()
         self.unit = Unit(EngineHooks(self), linkage="dso_local")
 

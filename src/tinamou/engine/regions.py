@@ -24,9 +24,9 @@ from tinamou.native.types import Field, Word, u32, u64
 
 from .architecture import Architecture
 from .cpu import PAGE
+from .decoder import Form
 from .handlers import CONVENTION, SIGNATURE, Builder, HandlerHooks, field_pointer, record, trapped
 from .patterns import Fixed, Imm, Reg
-from .predecode import Form
 
 MAX_INSNS = 400
 

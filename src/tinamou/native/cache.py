@@ -9,7 +9,6 @@ from __future__ import annotations
 import contextlib
 import hashlib
 import os
-import secrets
 import stat
 import time
 from pathlib import Path
@@ -83,7 +82,7 @@ def write(name: str, content: bytes) -> bool:
     path = folder()
     if path is None:
         return False
-    scratch = path / f".{name}.{os.getpid()}.{secrets.token_hex(4)}"
+    scratch = path / f".{name}.{os.getpid()}.{os.urandom(4).hex()}"
     try:
         with open(scratch, "xb") as f:
             f.write(MAGIC + _digest(name, content))

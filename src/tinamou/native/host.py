@@ -15,7 +15,7 @@ from __future__ import annotations
 
 import ctypes
 import functools
-import platform
+import os
 import signal
 import struct
 import threading
@@ -103,7 +103,7 @@ tinamou_call_abort:
 """
 
 
-PLACE: Place = X86() if platform.machine() == "x86_64" else Arm64()
+PLACE: Place = X86() if os.uname().machine == "x86_64" else Arm64()
 
 
 class ThreadState(Struct):
@@ -193,7 +193,7 @@ def _build() -> tuple[bytes, dict[str, object]]:
 
 @functools.cache
 def _native() -> image.Loaded:
-    return image.load("host", ("native",), _build, platform.machine())
+    return image.load("host", ("native",), _build, os.uname().machine)
 
 
 class _SigAction(ctypes.Structure):

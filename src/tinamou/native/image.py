@@ -11,7 +11,6 @@ import hashlib
 import importlib.util
 import json
 import os
-import platform
 import struct
 from collections.abc import Callable, Iterable
 from functools import cache
@@ -86,7 +85,7 @@ def host_key() -> str:
     if found and found.origin:
         site = Path(found.origin).parent.parent
         version = " ".join(sorted(p.name for p in site.glob("llvmlite-*.dist-info")))
-    cpu = platform.machine()
+    cpu = os.uname().machine
     try:
         for line in open("/proc/cpuinfo", encoding="utf-8", errors="replace"):
             if line.startswith(("model name", "flags", "Features", "CPU part")):

@@ -31,7 +31,7 @@ from tinamou.user.signals import (
 
 from .architecture import RV32, RV64
 from .models import MODELS, Model
-from .operands import F_NAMES, X_NAMES
+from .state import F_NAMES, X_NAMES
 from .traps import (
     BREAKPOINT,
     ECALL_FROM_U,

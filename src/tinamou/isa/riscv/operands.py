@@ -8,6 +8,8 @@ from typing import Annotated, Any
 from tinamou.engine.patterns import Extension, F, Fixed, Imm, Isa, Reg
 from tinamou.native.types import Word, u32, u64
 
+from .state import F_NAMES, X_NAMES
+
 
 # What `rv.bind(ux=u64, ix=i64, XLEN=64)` binds; nothing computes with them before.
 class ux(Word):
@@ -19,11 +21,6 @@ class ix(Word):
 
 
 XLEN = 0
-
-X_NAMES = ("zero ra sp gp tp t0 t1 t2 s0 s1 a0 a1 a2 a3 a4 a5 a6 a7 "
-           "s2 s3 s4 s5 s6 s7 s8 s9 s10 s11 t3 t4 t5 t6").split()  # fmt: skip
-F_NAMES = ("ft0 ft1 ft2 ft3 ft4 ft5 ft6 ft7 fs0 fs1 fa0 fa1 fa2 fa3 fa4 fa5 fa6 fa7 "
-           "fs2 fs3 fs4 fs5 fs6 fs7 fs8 fs9 fs10 fs11 ft8 ft9 ft10 ft11").split()  # fmt: skip
 
 X = Annotated[ux, Reg("x", names=X_NAMES, zero=0)]
 Ra = Annotated[ux, Fixed("x", names=X_NAMES, zero=0, number=1)]

@@ -10,9 +10,8 @@ from tinamou.machine.props import BOOL, SIZE, STR, U64, Prop, Properties, Proper
 from tinamou.native.types import Array, u64
 
 from .models import MODELS, Model, extensions
-from .operands import F_NAMES, X_NAMES
 from .privileged import MACHINE, PMP_ENTRIES
-from .state import UNRESERVED
+from .state import F_NAMES, UNRESERVED, X_NAMES
 from .system import SystemHart, SystemHart32
 
 if TYPE_CHECKING:
