@@ -292,7 +292,7 @@ def with_field(insn: Insn, word: int, name: str, value: int) -> int:
 
 
 MEMORY_NAMES = {
-    "load", "store", "store_pair", "atomic", "compare_swap", "check_store", "load16", "store_list", "load_structures",
+    "load", "store", "store_pair", "atomic", "compare_swap", "check_store", "load_list", "store_list", "load_structures",
     "store_structures", "load_lane", "store_lane", "load_all", "store_tags", "store_pair_tagged",
 }  # fmt: skip
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 from tinamou.native.types import u8, u32, u64
 
 from .alu import get_nzcv, set_nzcv, untagged
+from .memory import settle, settled
 from .operands import Bits, Row, X, Xt, a64
 from .state import Core
 
@@ -179,7 +180,7 @@ def msr_imm(h: Core, CRm: Bits) -> None:
 ))  # fmt: skip
 def dc_clean(h: Core, Rt: X) -> None:
     """Caches are coherent; the address must be readable."""
-    h.load(u8, untagged(Rt))
+    settled(h.load(u8, untagged(Rt)))
 
 
 @base("1101010100001 011 0111 0101 001 Rt", "ic ivau, {Rt}")
@@ -196,3 +197,4 @@ def dc_zva(h: Core, Rt: X) -> None:
     at = untagged(Rt) & ~(ZVA - 1)
     for i in range(0, ZVA, 8):
         h.store(u64, at + i, u64(0))
+        settle()

@@ -11,7 +11,7 @@ from tinamou.native.types import i64, u8, u32, u64
 
 from .alu import sub_flags, untagged
 from .disasm import zr
-from .memory import check_store, tag_of, tag_slot
+from .memory import check_store, settle, settled, store_words, tag_of, tag_slot
 from .operands import Bits, Row, Simm, X, Xn, Xsp, Xt, a64
 from .state import Core
 
@@ -114,6 +114,7 @@ def store_tags(h: Core, address: u64, tag: u32, count: int, zero: bool) -> None:
     if zero:
         for i in range(count * 2):
             h.store(u64, at + 8 * i, u64(0))
+            settle()
     for i in range(count):
         set_tag(h, at + GRANULE * i, tag)
 
@@ -146,7 +147,7 @@ def stg_pre(h: Core, Rn: Xsp, imm: Simm, Rt: Xsp) -> Xn:
 @mte("11011001 01 1 imm[12:4] 00 Rn Rt", "ldg {Rt}, [{Rn}{plus}]")
 def ldg(h: Core, Rn: Xsp, imm: Simm, Rt: X) -> Xt:
     at = untagged(Rn + imm) & ~(GRANULE - 1)
-    h.load(u8, at)
+    settled(h.load(u8, at))
     return with_tag(Rt, get_tag(h, at))
 
 
@@ -155,8 +156,7 @@ def store_pair_tagged(h: Core, address: u64, first: u64, second: u64) -> None:
     at = untagged(address)
     h.atomic("or", u8, at, u8(0))
     check_store(h, at, GRANULE)
-    h.store(u64, at, first)
-    h.store(u64, at + 8, second)
+    store_words(h, at, first, second)
     set_tag(h, at, tag_of(address))
 
 
@@ -194,4 +194,4 @@ def dc_tags(h: Core, Rt: X) -> None:
     for op2, op in (("011", where.format("")), ("101", where.format("d")))
 ))  # fmt: skip
 def dc_tag_cache(h: Core, Rt: X) -> None:
-    h.load(u8, untagged(Rt))
+    settled(h.load(u8, untagged(Rt)))

@@ -5,7 +5,6 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable
 from typing import Any
 
-from tinamou.native.ops import bswap
 from tinamou.native.types import Word, i8, i16, i32, i64, u8, u16, u32, u64, u128
 
 from . import lanes
@@ -27,9 +26,11 @@ from .lanes import (
     odd,
     put,
     replaced,
+    reversed_lanes,
     shift1,
     shift2,
     spread,
+    transposed,
     widen,
 )
 from .operands import B, Bits, D, H, Row, S, V, W, X, a64, cross
@@ -320,16 +321,6 @@ REVERSE: tuple[Row, ...] = tuple(
     for n, u, opc, t, count in ((64, "0", "00000", u64, 3), (32, "1", "00000", u32, 2), (16, "0", "00001", u16, 1))
     for r in LANES[:count]
 )
-
-
-def reversed_lanes(t: type[Any], n: type[Any], v: u128) -> u128:
-    """The lanes of type n in reverse order within each t."""
-    r = u128(0)
-    for i in range(128 // t.bits):
-        x = bswap(lane(t, v, i))
-        for k in range(t.bits // n.bits):
-            r = r | u128(bswap(n(x >> k * n.bits))) << (i * t.bits + k * n.bits)
-    return r
 
 
 @simd("0 Q U 01110 size 10000 OP 10 Rn Rd", "<op> {Rd}.<T>, {Rn}.<T>", each=REVERSE)
@@ -794,13 +785,6 @@ def mov_out(Rn: V, index: Bits) -> R:
 
 def zip2(t: type[Any], n: u128, m: u128) -> u128:
     return spread(t, n >> 64, m >> 64)
-
-
-def transposed(t: type[Any], n: u128, m: u128, first: int) -> u128:
-    r = u128(0)
-    for i in range(64 // t.bits):
-        r = r | put(t, lane(t, n, 2 * i + first), 2 * i) | put(t, lane(t, m, 2 * i + first), 2 * i + 1)
-    return r
 
 
 _PERMUTE = [{**r, "T": r["U_"]} for r in LANES]

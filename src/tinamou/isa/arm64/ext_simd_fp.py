@@ -10,12 +10,28 @@ from typing import Any, TypeVar
 
 from tinamou.native.ops import outlined
 from tinamou.native.types import Word, i16, i32, i64, u16, u32, u64, u128
+from tinamou.softfloat import fast
 from tinamou.softfloat.behaviour import DOWN, NEAREST_AWAY, NEAREST_EVEN, TO_ODD, TOWARD_ZERO, UP
 from tinamou.softfloat.format import F16, F32, F64, Format
 
 from . import fpu
 from .fpu import BY_FPCR, converted, expand_immediate, from_int, to_int
-from .lanes import all_lanes, at, even, half, into_half, joined, lane, map1, odd, put
+from .lanes import (
+    all_lanes,
+    at,
+    even,
+    half,
+    host_lanes2,
+    host_lanes3,
+    into_half,
+    joined,
+    lane,
+    map1,
+    normal_lanes,
+    odd,
+    plain_lanes,
+    put,
+)
 from .operands import Bits, D, H, Row, S, V, a64, cross
 from .state import Core
 
@@ -69,6 +85,12 @@ def apply3(h: Core, f: Format[W_], op: Callable[..., Any], d: W_, a: W_, b: W_) 
     return op(h, f, d, a, b)  # type: ignore[no-any-return]
 
 
+# On lanes that are zero or normal the host's vector unit gives the same, if the results are normal too (see softfloat.fast).
+
+HOST2: dict[Callable[..., Any], str] = {fpu.add: "add", fpu.sub: "sub", fpu.mul: "mul", fpu.div: "div"}
+HOST3: dict[Callable[..., Any], str] = {fpu.muladd: "muladd", fpu.mulsub: "mulsub"}
+
+
 def vector1(h: Core, f: Format[Any], op: Callable[..., Any], Q: u32, a: u128) -> u128:
     """The operation on each lane there is: those of the upper half only if Q is 1."""
     t = f.word
@@ -83,6 +105,13 @@ def vector1(h: Core, f: Format[Any], op: Callable[..., Any], Q: u32, a: u128) ->
 
 def vector2(h: Core, f: Format[Any], op: Callable[..., Any], Q: u32, a: u128, b: u128) -> u128:
     t = f.word
+    if fast.hosted(f) and op in HOST2:
+        if fpu.may_round(h, f):
+            x, y = a if Q != 0 else joined(a, a), b if Q != 0 else joined(b, b)
+            if plain_lanes(f, x) and plain_lanes(f, y):
+                quick = host_lanes2(f, HOST2[op], x, y)
+                if normal_lanes(f, quick):
+                    return quick if Q != 0 else u128(u64(quick))
     r = u128(0)
     for i in range(64 // t.bits):
         r = r | put(t, apply2(h, f, op, lane(t, a, i), lane(t, b, i)), i)
@@ -94,6 +123,14 @@ def vector2(h: Core, f: Format[Any], op: Callable[..., Any], Q: u32, a: u128, b:
 
 def vector3(h: Core, f: Format[Any], op: Callable[..., Any], Q: u32, d: u128, a: u128, b: u128) -> u128:
     t = f.word
+    if fast.hosted(f) and op in HOST3:
+        if fpu.may_round(h, f):
+            x, y = a if Q != 0 else joined(a, a), b if Q != 0 else joined(b, b)
+            z = d if Q != 0 else joined(d, d)
+            if plain_lanes(f, x) and plain_lanes(f, y) and plain_lanes(f, z):
+                quick = host_lanes3(f, HOST3[op], z, x, y)
+                if normal_lanes(f, quick):
+                    return quick if Q != 0 else u128(u64(quick))
     r = u128(0)
     for i in range(64 // t.bits):
         r = r | put(t, apply3(h, f, op, lane(t, d, i), lane(t, a, i), lane(t, b, i)), i)

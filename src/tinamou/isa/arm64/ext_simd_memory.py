@@ -12,7 +12,7 @@ from tinamou.native.ops import outlined
 from tinamou.native.types import Word, u8, u16, u32, u64, u128
 
 from .lanes import all_lanes, at, clip, lane, put, replaced
-from .memory import check_store, checked, join, settled
+from .memory import check_store, checked, join, settle, settled
 from .operands import Bits, Row, a64, cross
 from .state import Core
 
@@ -41,16 +41,22 @@ def step(h: Core, Rn: u32, Rm: u32, size: int) -> None:
     h.x[Rn + u32(Rn == 31)] = base(h, Rn) + (u64(size) if Rm == 31 else h.x[Rm])
 
 
-def load16(h: Core, where: u64, whole: bool) -> u128:
-    """16 bytes, or 8."""
-    low = settled(h.load(u64, where))
-    return join(low, settled(h.load(u64, where + 8))) if whole else u128(low)
+# What is accessed goes through Core.staging: all of it is read before a register is written.
 
 
-def store16(h: Core, where: u64, whole: bool, v: u128) -> None:
-    h.store(u64, where, u64(v))
-    if whole:
-        h.store(u64, where + 8, u64(v >> 64))
+def fetch(h: Core, where: u64, size: int) -> None:
+    """Bytes to Core.staging."""
+    for i in range(size // 8):
+        h.staging[i] = h.load(u64, where + 8 * i)
+        settle()
+
+
+def flush(h: Core, where: u64, size: int) -> None:
+    """Bytes from Core.staging."""
+    check_store(h, where, size)
+    for i in range(size // 8):
+        h.store(u64, where + 8 * i, settled(h.staging[i]))
+        settle()
 
 
 # -- LD1 and ST1 of one to four registers: elements in order, so that their size does not matter
@@ -62,42 +68,33 @@ ONES: tuple[Row, ...] = tuple(
 )
 
 
-@simd("0 QQ 001100 MODE 1 0 MM OP size[1:0] Rn[4:0] Rt[4:0]", "ld1 {list}, [{base}]<post>", each=cross(ONES, [MODES[1]]))
-def ld1_post(h: Core, Rn: Bits, Rm: Bits, Rt: Bits) -> None:
-    where = checked(h, base(h, Rn), COUNT * BYTES, False)
-    a = load16(h, where, BYTES == 16)
-    b = load16(h, where + BYTES, BYTES == 16) if COUNT > 1 else a
-    c = load16(h, where + 2 * BYTES, BYTES == 16) if COUNT > 2 else a
-    d = load16(h, where + 3 * BYTES, BYTES == 16) if COUNT > 3 else a
-    write_list(h, Rt, COUNT, a, b, c, d)
-    step(h, Rn, Rm, COUNT * BYTES)
+def load_list(h: Core, count: int, size: int, Rn: u32, Rt: u32) -> None:
+    fetch(h, checked(h, base(h, Rn), count * size, False), count * size)
+    for i in range(count):
+        v = join(h.staging[2 * i], h.staging[2 * i + 1]) if size == 16 else u128(h.staging[i])
+        h.q[(Rt + i) & 31] = v
+
+
+def store_list(h: Core, count: int, size: int, Rn: u32, Rt: u32) -> None:
+    for i in range(count):
+        v = h.q[(Rt + i) & 31]
+        if size == 16:
+            h.staging[2 * i] = u64(v)
+            h.staging[2 * i + 1] = u64(v >> 64)
+        else:
+            h.staging[i] = u64(v)
+    flush(h, checked(h, base(h, Rn), count * size, True), count * size)
 
 
 @simd("0 QQ 001100 MODE 1 0 MM OP size[1:0] Rn[4:0] Rt[4:0]", "ld1 {list}, [{base}]<post>", each=cross(ONES, [MODES[0]]))
 def ld1(h: Core, Rn: Bits, Rt: Bits) -> None:
-    where = checked(h, base(h, Rn), COUNT * BYTES, False)
-    a = load16(h, where, BYTES == 16)
-    b = load16(h, where + BYTES, BYTES == 16) if COUNT > 1 else a
-    c = load16(h, where + 2 * BYTES, BYTES == 16) if COUNT > 2 else a
-    d = load16(h, where + 3 * BYTES, BYTES == 16) if COUNT > 3 else a
-    write_list(h, Rt, COUNT, a, b, c, d)
+    load_list(h, COUNT, BYTES, Rn, Rt)
 
 
-def write_list(h: Core, Rt: u32, count: int, a: u128, b: u128, c: u128, d: u128) -> None:
-    h.q[Rt] = a
-    if count > 1:
-        h.q[(Rt + 1) & 31] = b
-    if count > 2:
-        h.q[(Rt + 2) & 31] = c
-    if count > 3:
-        h.q[(Rt + 3) & 31] = d
-
-
-def store_list(h: Core, count: int, size: int, Rn: u32, Rt: u32) -> None:
-    where = checked(h, base(h, Rn), count * size, True)
-    check_store(h, where, count * size)
-    for i in range(count):
-        store16(h, where + i * size, size == 16, h.q[(Rt + i) & 31])
+@simd("0 QQ 001100 MODE 1 0 MM OP size[1:0] Rn[4:0] Rt[4:0]", "ld1 {list}, [{base}]<post>", each=cross(ONES, [MODES[1]]))
+def ld1_post(h: Core, Rn: Bits, Rm: Bits, Rt: Bits) -> None:
+    load_list(h, COUNT, BYTES, Rn, Rt)
+    step(h, Rn, Rm, COUNT * BYTES)
 
 
 @simd("0 QQ 001100 MODE 0 0 MM OP size[1:0] Rn[4:0] Rt[4:0]", "st1 {list}, [{base}]<post>", each=cross(ONES, [MODES[0]]))
@@ -124,50 +121,36 @@ STRUCTURES: tuple[Row, ...] = tuple(
 
 
 @outlined
-def gather(t: type[Any], count: int, first: int, a: u128, b: u128, c: u128, d: u128) -> u128:
-    """Every `count`-th element of up to 64 bytes, from `first` on."""
-    r = u128(0)
-    for i in range(128 // t.bits):
-        k = i * count + first
-        piece = k * t.bits // 128
-        r = r | put(t, lane(t, a if piece == 0 else b if piece == 1 else c if piece == 2 else d, k % (128 // t.bits)), i)
-    return r
+def from_structures(h: Core, t: type[Any], count: int, whole: bool, Rt: u32) -> None:
+    """Registers from interleaved elements: every count-th is the same register's."""
+    per_word = 64 // t.bits
+    for first in range(count):
+        r = u128(0)
+        for i in range(128 // t.bits if whole else per_word):
+            k = i * count + first
+            r = r | put(t, t(h.staging[k // per_word] >> k % per_word * t.bits), i)
+        h.q[(Rt + first) & 31] = r
 
 
 @outlined
-def scatter(t: type[Any], count: int, piece: int, a: u128, b: u128, c: u128, d: u128) -> u128:
-    """16 bytes of the interleaved elements of `count` registers, from byte 16 * piece on."""
-    r = u128(0)
-    for i in range(128 // t.bits):
-        k = piece * (128 // t.bits) + i
-        which = k % count
-        if k // count < 128 // t.bits:
-            r = r | put(t, lane(t, a if which == 0 else b if which == 1 else c if which == 2 else d, k // count), i)
-    return r
+def to_structures(h: Core, t: type[Any], count: int, whole: bool, Rt: u32) -> None:
+    per_word = 64 // t.bits
+    for n in range(count * 2 if whole else count):
+        word = u64(0)
+        for i in range(per_word):
+            k = n * per_word + i
+            word = word | u64(lane(t, h.q[(Rt + k % count) & 31], k // count)) << i * t.bits
+        h.staging[n] = word
 
 
 def load_structures(h: Core, t: type[Any], count: int, size: int, Rn: u32, Rt: u32) -> None:
-    where = checked(h, base(h, Rn), count * size, False)
-    total = count * size
-    a = load16(h, where, True)
-    b = load16(h, where + 16, total >= 32) if total > 16 else u128(0)
-    c = load16(h, where + 32, total >= 48) if total > 32 else u128(0)
-    d = load16(h, where + 48, True) if total > 48 else u128(0)
-    Q = u32(size >> 4)
-    v0, v1 = clip(Q, gather(t, count, 0, a, b, c, d)), clip(Q, gather(t, count, 1, a, b, c, d))
-    v2 = clip(Q, gather(t, count, 2, a, b, c, d)) if count > 2 else v0
-    v3 = clip(Q, gather(t, count, 3, a, b, c, d)) if count > 3 else v0
-    write_list(h, Rt, count, v0, v1, v2, v3)
+    fetch(h, checked(h, base(h, Rn), count * size, False), count * size)
+    from_structures(h, t, count, size == 16, Rt)
 
 
 def store_structures(h: Core, t: type[Any], count: int, size: int, Rn: u32, Rt: u32) -> None:
-    where = checked(h, base(h, Rn), count * size, True)
-    total = count * size
-    a, b = h.q[Rt], h.q[(Rt + 1) & 31]
-    c, d = h.q[(Rt + 2) & 31], h.q[(Rt + 3) & 31]
-    check_store(h, where, total)
-    for i in range((total + 15) // 16):
-        store16(h, where + 16 * i, total >= 16 * i + 16, scatter(t, count, i, a, b, c, d))
+    to_structures(h, t, count, size == 16, Rt)
+    flush(h, checked(h, base(h, Rn), count * size, True), count * size)
 
 
 @simd("0 QQ 001100 MODE 1 0 MM OP size Rn[4:0] Rt[4:0]", "ld<n> {list}, [{base}]<post>", name="ld_structures", each=cross(STRUCTURES, [MODES[0]]))
@@ -209,27 +192,28 @@ SINGLE: tuple[Row, ...] = tuple(
 )
 
 
-def load_lane(h: Core, t: type[Any], count: int, Rn: u32, Rt: u32, index: u32) -> None:
+def fetch_elements(h: Core, t: type[Any], count: int, Rn: u32) -> None:
     where = checked(h, base(h, Rn), count * t.size, False)
-    a = settled(h.load(t, where))
-    b = settled(h.load(t, where + t.size)) if count > 1 else a
-    c = settled(h.load(t, where + 2 * t.size)) if count > 2 else a
-    d = settled(h.load(t, where + 3 * t.size)) if count > 3 else a
-    h.q[Rt] = replaced(t, h.q[Rt], a, index)
-    if count > 1:
-        h.q[(Rt + 1) & 31] = replaced(t, h.q[(Rt + 1) & 31], b, index)
-    if count > 2:
-        h.q[(Rt + 2) & 31] = replaced(t, h.q[(Rt + 2) & 31], c, index)
-    if count > 3:
-        h.q[(Rt + 3) & 31] = replaced(t, h.q[(Rt + 3) & 31], d, index)
+    for i in range(count):
+        h.staging[i] = u64(h.load(t, where + i * t.size))
+        settle()
+
+
+def load_lane(h: Core, t: type[Any], count: int, Rn: u32, Rt: u32, index: u32) -> None:
+    fetch_elements(h, t, count, Rn)
+    for i in range(count):
+        h.q[(Rt + i) & 31] = replaced(t, h.q[(Rt + i) & 31], t(h.staging[i]), index)
 
 
 def store_lane(h: Core, t: type[Any], count: int, Rn: u32, Rt: u32, index: u32) -> None:
+    for i in range(count):
+        h.staging[i] = u64(at(t, h.q[(Rt + i) & 31], index))
     where = checked(h, base(h, Rn), count * t.size, True)
     if count > 1:
         check_store(h, where, count * t.size)
     for i in range(count):
-        h.store(t, where + i * t.size, at(t, h.q[(Rt + i) & 31], index))
+        h.store(t, where + i * t.size, t(settled(h.staging[i])))
+        settle()
 
 
 @simd("0 QQ 001101 MODE 1 RR MM WHERE Rn[4:0] Rt[4:0]", "ld<n> {lane_list}[{index}], [{base}]<post>", each=cross(SINGLE, [MODES[0]]))
@@ -260,13 +244,9 @@ REPLICATE: tuple[Row, ...] = tuple({**r, "STEP": r["COUNT"] * r["T"].size} for r
 
 
 def load_all(h: Core, t: type[Any], count: int, Q: u32, Rn: u32, Rt: u32) -> None:
-    where = checked(h, base(h, Rn), count * t.size, False)
-    a = settled(h.load(t, where))
-    b = settled(h.load(t, where + t.size)) if count > 1 else a
-    c = settled(h.load(t, where + 2 * t.size)) if count > 2 else a
-    d = settled(h.load(t, where + 3 * t.size)) if count > 3 else a
-    va, vb = clip(Q, all_lanes(t, a)), clip(Q, all_lanes(t, b))
-    write_list(h, Rt, count, va, vb, clip(Q, all_lanes(t, c)), clip(Q, all_lanes(t, d)))
+    fetch_elements(h, t, count, Rn)
+    for i in range(count):
+        h.q[(Rt + i) & 31] = clip(Q, all_lanes(t, t(h.staging[i])))
 
 
 @simd("0 Q 001101 MODE 1 RR MM 11 O 0 size Rn[4:0] Rt[4:0]", "ld<n>r {list}, [{base}]<post>", each=cross(REPLICATE, [MODES[0]]))

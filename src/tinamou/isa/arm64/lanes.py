@@ -11,8 +11,11 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import Any, TypeVar
 
-from tinamou.native.ops import bitreverse, clz, outlined, popcount
+from tinamou.native.floats import host_add, host_div, host_fma, host_mul, host_sub
+from tinamou.native.ops import bitreverse, bswap, clz, intrinsic, outlined, popcount
 from tinamou.native.types import Word, i8, i16, i32, i64, i128, u8, u16, u32, u64, u128
+from tinamou.softfloat import fast
+from tinamou.softfloat.format import Format
 
 from .state import Core
 
@@ -147,6 +150,24 @@ def spread(t: type[W], n: u128, m: u128) -> u128:
     r = u128(0)
     for i in range(64 // t.bits):
         r = r | put(t, lane(t, n, i), 2 * i) | put(t, lane(t, m, i), 2 * i + 1)
+    return r
+
+
+def transposed(t: type[W], n: u128, m: u128, first: int) -> u128:
+    """Every other lane of two vectors in turn (TRN1, TRN2)."""
+    r = u128(0)
+    for i in range(64 // t.bits):
+        r = r | put(t, lane(t, n, 2 * i + first), 2 * i) | put(t, lane(t, m, 2 * i + first), 2 * i + 1)
+    return r
+
+
+def reversed_lanes(t: type[Word], n: type[Word], v: u128) -> u128:
+    """The lanes of type n in reverse order within each t."""
+    r = u128(0)
+    for i in range(128 // t.bits):
+        x = bswap(lane(t, v, i))
+        for k in range(t.bits // n.bits):
+            r = r | u128(bswap(n(x >> k * n.bits))) << (i * t.bits + k * n.bits)
     return r
 
 
@@ -523,4 +544,39 @@ def pmul(h: Core, t: type[W], a: W, b: W) -> W:
     r = t(0)
     for i in range(t.bits):
         r = r ^ (a << i & (t(0) - (b >> i & 1)))
+    return r
+
+
+# -- the host's floating point on all lanes
+
+
+@intrinsic
+def plain_lanes(f: Format[Any], v: u128) -> bool:
+    """Every lane is zero or normal."""
+    return all(fast.plain(f, lane(f.word, v, i)) for i in range(128 // f.word.bits))
+
+
+@intrinsic
+def normal_lanes(f: Format[Any], v: u128) -> bool:
+    """Every lane is normal and not the smallest normal number."""
+    return all(fast.normal(f, lane(f.word, v, i)) for i in range(128 // f.word.bits))
+
+
+@intrinsic
+def host_lanes2(f: Format[Any], operation: str, a: u128, b: u128) -> u128:
+    """add, sub, mul or div of each lane."""
+    t, r = f.word, u128(0)
+    op = {"add": host_add, "sub": host_sub, "mul": host_mul, "div": host_div}[operation]
+    for i in range(128 // t.bits):
+        r = r | put(t, op(lane(t, a, i), lane(t, b, i)), i)
+    return r
+
+
+@intrinsic
+def host_lanes3(f: Format[Any], operation: str, d: u128, a: u128, b: u128) -> u128:
+    """d + a * b (muladd) or d - a * b (mulsub) of each lane, rounded once."""
+    t, r = f.word, u128(0)
+    for i in range(128 // t.bits):
+        x = lane(t, a, i) ^ (f.sign if operation == "mulsub" else 0)
+        r = r | put(t, host_fma(x, lane(t, b, i), lane(t, d, i)), i)
     return r

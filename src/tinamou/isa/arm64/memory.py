@@ -64,6 +64,11 @@ def settled(x: W) -> W:
     return x
 
 
+@intrinsic
+def settle() -> None:
+    """What was written stays before anything that follows: one of several writes must be the first thing behind its check."""
+
+
 def load(h: Core, t: type[W], address: u64) -> W:
     at = checked(h, address, t.size, False)
     if t.bits == 128:
@@ -87,10 +92,18 @@ def store(h: Core, t: type[W], address: u64, value: W) -> None:
     at = checked(h, address, t.size, True)
     if t.bits == 128:
         check_store(h, at, 16)
-        h.store(u64, at, u64(value))
-        h.store(u64, at + 8, u64(value >> 64))
+        store_words(h, at, u64(value), u64(value >> 64))
     else:
         h.store(t, at, value)
+
+
+def store_words(h: Core, at: u64, low: u64, high: u64) -> None:
+    """16 bytes whose write was checked."""
+    a, b = settled(low), settled(high)
+    h.store(u64, at, a)
+    settle()
+    h.store(u64, at + 8, b)
+    settle()
 
 
 def check_store(h: Core, at: u64, size: int) -> None:
@@ -107,13 +120,10 @@ def store_pair(h: Core, t: type[W], address: u64, first: W, second: W) -> None:
     else:
         check_store(h, at, 2 * t.size)
         if t.bits == 64:
-            h.store(t, at, first)
-            h.store(t, at + 8, second)
+            store_words(h, at, u64(first), u64(second))
         else:
-            h.store(u64, at, u64(first))
-            h.store(u64, at + 8, u64(first >> 64))
-            h.store(u64, at + 16, u64(second))
-            h.store(u64, at + 24, u64(second >> 64))
+            store_words(h, at, u64(first), u64(first >> 64))
+            store_words(h, at + 16, u64(second), u64(second >> 64))
 
 
 def aligned(h: Core, address: u64, size: int, write: bool) -> u64:

@@ -47,7 +47,7 @@ class Model:
         for name, on in properties.items():
             if name not in PROPERTIES:
                 raise ValueError(f"CPU property {name!r} is not known; known are {', '.join(PROPERTIES)}")
-            if on and not set(PROPERTIES[name]) <= MODELS["max"].extensions or (on and not PROPERTIES[name]):
+            if (on and not set(PROPERTIES[name]) <= MODELS["max"].extensions) or (on and not PROPERTIES[name]):
                 raise ValueError(f"no CPU here has {name}")
             if on and not set(PROPERTIES[name]) <= self.extensions:
                 raise ValueError(f"CPU {self.name} has no {name}")

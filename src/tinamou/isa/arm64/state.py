@@ -35,6 +35,7 @@ class Core(Cpu):
     c: u64  # 0 or 1
     v: u64  # V is bit 63
     q: Annotated[Array[u128], 32]  # V0 to V31
+    staging: Annotated[Array[u64], 8]  # of structures on their way between registers and memory
     fpcr: u32
     exceptions: u32  # cumulative: softfloat's flags
     qc: u32  # 0 or 1: FPSR.QC
