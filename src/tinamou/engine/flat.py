@@ -14,7 +14,7 @@ from tinamou.native.ops import outlined, unlikely
 from tinamou.native.types import Word, i64, u8, u64
 
 from .cpu import EXECUTE, READ, WRITE, Cpu
-from .flow import enter, guarded_peek, guarded_poke, guest_peek, guest_poke, leave, limit, memory_base, pc_of, resume, slow
+from .flow import enter, guarded_peek, guarded_poke, guest_peek, guest_poke, leave, limit, memory_base, pc_of, probe, resume, slow
 from .interpreter import KICK, TRAP
 from .predecode import entry_offset, find_slow, forget_all, new_page
 from .specials import begin_slice, end_slice, sample
@@ -42,6 +42,7 @@ def writable(cpu: Cpu, address: u64) -> u64:
     """Host address of an aligned word for an atomic operation."""
     if unlikely(not may(cpu, WRITE, address)):
         slow()
+    probe(memory_base() + address, slow)  # a file may end before its pages do
     return memory_base() + address
 
 
@@ -97,6 +98,7 @@ def store_slow(cpu: Cpu, kind: type[W], address: u64, value: W) -> None:
 def writable_slow(cpu: Cpu, address: u64) -> u64:
     if not may(cpu, WRITE, address):
         cpu.fault(WRITE, address)
+    probe(cpu.memory + address, refuse, cpu, WRITE, address)
     return cpu.memory + address
 
 

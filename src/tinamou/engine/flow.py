@@ -40,6 +40,12 @@ def guarded_peek(kind: type[W], address: u64, otherwise: Callable[..., None], *a
 
 
 @intrinsic
+def probe(address: u64, otherwise: Callable[..., None], *arguments: Any) -> None:
+    """Touch host memory that may be missing: then otherwise(*arguments) runs, which does not return."""
+    _only_compiled()
+
+
+@intrinsic
 def guarded_poke(kind: type[W], address: u64, value: W, otherwise: Callable[..., None], *arguments: Any) -> None:
     """Write host memory that may be missing or read-only: then otherwise(*arguments) runs, which does not return."""
     _only_compiled()
