@@ -29,6 +29,7 @@ class Architecture:
     pair_target: Callable[[int, Insn, int, Insn, int], int | None] = lambda pc, first, word, second, next_word: None
     """Where the second of two instructions in a row jumps, if the first one says so: (pc, first, its word, second, its word)."""
     intrinsics: Callable[[], dict[Any, Any]] = dict  # the architecture's own intrinsics -> subset functions
+    bits: int = 64  # of an address: pc wraps
     system: bool = False  # whole machines: instructions may `switch`; user programs never do
 
     @cached_property

@@ -47,6 +47,7 @@ class Cpu(Struct):
     """
 
     big_endian: ClassVar[bool] = False
+    spare: ClassVar[int] = 8192  # a handler may use any register number of 8 bits (see engine.predecode)
 
     pc: u64
     extensions: u64  # one bit for each extension of the architecture that this CPU has, in alphabetical order

@@ -11,6 +11,7 @@ straight line.  All handlers are in one object file, kept by native.image.
 
 from __future__ import annotations
 
+import ast
 from collections.abc import Callable
 from types import ModuleType
 from typing import Any
@@ -198,6 +199,15 @@ class HandlerHooks(EngineHooks):
             self.tail(g, "@h_switch")
             g.place(self_other)
         if self.near:
+            # the distance may be that of another instruction, decoded meanwhile: an entry far away would be no entry
+            now, again, go = g.value("load atomic i64, ptr %e acquire, align 8"), g.label(), g.label()
+            own = g.value(f"ptrtoint ptr @{g.name} to i64")
+            g.branch_if(V(bool, g.value(f"icmp eq i64 {now}, {own}"), weight=1), go, again)
+            g.place(again)
+            counted, self.budget = self.budget, g.value(f"add i64 {self.budget}, 1")
+            self.dispatch(g, "%e")
+            self.budget = counted
+            g.place(go)
             self.dispatch_counted(g, g.value(f"getelementptr inbounds i8, ptr %e, i64 {self.delta}"))
             return
         target = V(u64, g.value(f"load i64, ptr {self.target}"))
@@ -463,6 +473,9 @@ class Builder:
         def ends_of(g: Lower, number: Value) -> Value:
             return V(bool, g.value(f"icmp slt i8 {table(g, number, 'forms', 'i8')}, 0"))
 
+        def wrapped(g: Lower, address: Value) -> Value:
+            return g.binary(ast.BitAnd, g.cast(address, u64), Const((1 << arch.bits) - 1))
+
         def entry_offset(g: Lower, address: Value) -> Value:
             low = g.value(f"and i64 {g.cast(address, u64).ref}, {4096 - arch.granule}")
             return V(u64, g.value(f"shl i64 {low}, {arch.shift}"))
@@ -499,12 +512,6 @@ class Builder:
             t: type[Word] = kind.value  # type: ignore[union-attr]
             p = guard(g, intrinsics.pointer(g, address), "", otherwise, args)
             return V(t, g.value(f"load {llvm(t)}, ptr {p}, align 1"))
-
-        def probe(g: Lower, address: Value, otherwise: Value, *args: Value) -> Value:
-            p = guard(g, intrinsics.pointer(g, address), "", otherwise, args)
-            found = g.value(f"load i8, ptr {p}, align 1")
-            g.emit(f'call void asm sideeffect "", "r"(i8 {found})')  # else LLVM drops the load
-            return Const(None)
 
         def guarded_poke(g: Lower, kind: Value, address: Value, value: Value, otherwise: Value, *args: Value) -> Value:
             t: type[Word] = kind.value  # type: ignore[union-attr]
@@ -569,9 +576,9 @@ class Builder:
             predecode.symbol: address_of, predecode.handler_of: handler_of, predecode.length_of: length_of,
             predecode.ends_of: ends_of, predecode.decode: as_function(self.decode), predecode.length: as_function(arch.length),
             predecode.shift: lambda g: Const(arch.shift), predecode.entry_offset: entry_offset,
+            predecode.wrapped: wrapped,
             predecode.code_address: as_function(model.code_address), self.enabled_intrinsic: enabled,
-            flow.slow: slow, flow.guarded_peek: guarded_peek,
-            flow.probe: probe, flow.guarded_poke: guarded_poke, flow.memory_base: memory_base,
+            flow.slow: slow, flow.guarded_peek: guarded_peek, flow.guarded_poke: guarded_poke, flow.memory_base: memory_base,
             flow.limit: limit, flow.guest_peek: guest_peek, flow.guest_poke: guest_poke,
             flow.pc_of: pc_of, flow.enter: enter, flow.resume: resume, flow.perform: perform, flow.leave: leave,
             flow.get_budget: get_budget, flow.set_budget: set_budget,

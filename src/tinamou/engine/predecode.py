@@ -5,12 +5,20 @@
 
 The next instruction is the next entry, so there are no blocks and no program counter: pc = (address of the entry >> shift) + cpu.bias.
 Entries not decoded yet point at the handler that decodes; behind a page's last entry stand entries that cross into the next page.
-Several CPUs decode the same entry at once without locks: they write the same operands, and the handler's address last.
+
+Several CPUs decode, undo and run the same entry at once without locks.  What the handler's address says:
+    h_decode   nothing is decoded; who exchanges it for h_busy decodes
+    h_busy     one CPU reads the code and writes the operands; others run the instruction from an entry of their own
+    h_stale    the same, but the code has changed since: the CPU that decodes makes it h_decode again
+    otherwise  the operands are those of this handler
+So operands are never written by two, and what was read before an undo() is not published after it.  A CPU that is just running an
+instruction whose entry is undone and decoded again may read operands of the new one: handlers bear any register number, and a near
+jump looks at the handler's address again before it goes.
 """
 
 from __future__ import annotations
 
-from tinamou.native.memory import compare_exchange, exchange, peek, peek_acquire, poke, poke_release
+from tinamou.native.memory import compare_exchange, exchange, fence, peek, peek_acquire, poke, poke_release
 from tinamou.native.ops import intrinsic, outlined, unlikely
 from tinamou.native.types import u16, u32, u64
 
@@ -19,7 +27,7 @@ from .cpu import EXECUTE, PAGE, Cpu, Shared
 ENTRY = 16
 SENTINELS = 8  # entries behind a page that cross into the next one: an instruction has at most 8 granules
 AHEAD = 32  # instructions decoded at once along a straight line
-DECODE, STRADDLE, CROSS, UNDEFINED = "h_decode", "h_straddle", "h_cross", "h_undefined"
+DECODE, BUSY, STALE, STRADDLE, CROSS = "h_decode", "h_busy", "h_stale", "h_straddle", "h_cross"
 
 
 class ArenaFull(Exception):
@@ -68,6 +76,12 @@ def length(first: u32) -> u64:
 @intrinsic
 def shift() -> int:
     """Architecture.shift."""
+    raise TypeError("only compiled code has a decoder")
+
+
+@intrinsic
+def wrapped(address: u64) -> u64:
+    """An address that was counted up, in an address space of Architecture.bits."""
     raise TypeError("only compiled code has a decoder")
 
 
@@ -122,15 +136,15 @@ def predecode(cpu: Cpu, entry: u64, pc: u64) -> None:
     offset = pc & (PAGE - 1)
     n = u32(0)
     while n < AHEAD and offset < PAGE:
-        if n != 0 and peek_acquire(u64, entry) != symbol(DECODE):
+        if compare_exchange(u64, entry, symbol(DECODE), symbol(BUSY)) != symbol(DECODE):
             return
         word = u32(peek(u16, host)) if offset > PAGE - 4 else peek(u32, host)
         size = length(word)
         if offset + size > PAGE:
-            poke_release(u64, entry, symbol(STRADDLE))
+            publish(entry, symbol(STRADDLE))
             return
         number = decode(cpu, entry, word, offset, u64(1))
-        poke_release(u64, entry, handler_of(number))
+        publish(entry, handler_of(number))
         if number == 0 or ends_of(number):
             return
         entry += size << shift()
@@ -139,11 +153,35 @@ def predecode(cpu: Cpu, entry: u64, pc: u64) -> None:
         n += 1
 
 
+def publish(entry: u64, handler: u64) -> None:
+    """The operands are written."""
+    if compare_exchange(u64, entry, symbol(BUSY), handler) == symbol(STALE):
+        poke_release(u64, entry, symbol(DECODE))
+
+
+def undo(entry: u64) -> None:
+    """The code has changed (and the change is visible: after a fence): what was read of it before does not count."""
+    while True:
+        now = peek_acquire(u64, entry)
+        if now == symbol(DECODE) or now == symbol(STALE):
+            return
+        if compare_exchange(u64, entry, now, symbol(STALE) if now == symbol(BUSY) else symbol(DECODE)) == now:
+            return
+
+
+@outlined
+def undo_page(entries: u64) -> None:
+    at = entries
+    while at < entries + (PAGE << shift()):
+        undo(at)
+        at += ENTRY
+
+
 @outlined
 def decode_straddling(cpu: Cpu, entry: u64, pc: u64) -> u64:
     """Decode the instruction that begins at the end of a page and goes on in the next; gives its handler."""
     low = peek(u16, code_address(cpu, pc))
-    high = peek(u16, code_address(cpu, pc + 2))
+    high = peek(u16, code_address(cpu, wrapped(pc + 2)))
     return handler_of(decode(cpu, entry, u32(low) | u32(high) << 16, pc & (PAGE - 1), u64(0)))
 
 
@@ -154,23 +192,18 @@ def forget_all(cpu: Cpu) -> None:
     base = peek(u64, cpu.shared + 16)
     end = peek_acquire(u64, cpu.shared)
     while base < end:
-        at = base
-        while at < base + (PAGE << shift()):
-            poke_release(u64, at, symbol(DECODE))
-            at += ENTRY
+        undo_page(base)
         base += stride()
 
 
 def forget(pagemap: u64, first: u64, last: u64) -> None:
     """Undo what was decoded in the pages from `first` to `last` (page numbers, last one excluded)."""
+    fence()
     page = first
     while page < last:
         base = peek_acquire(u64, pagemap + (page << 3))
         if base != 0:
-            at = base
-            while at < base + (PAGE << shift()):
-                poke_release(u64, at, symbol(DECODE))
-                at += ENTRY
+            undo_page(base)
         page += 1
 
 

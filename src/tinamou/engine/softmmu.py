@@ -17,14 +17,14 @@ from __future__ import annotations
 
 from typing import Annotated, TypeVar
 
-from tinamou.native.memory import call_host, compare_exchange, exchange, fence, peek, peek_acquire, poke, poke_release
+from tinamou.native.memory import call_host, compare_exchange, exchange, fence, peek, peek_acquire, poke
 from tinamou.native.ops import outlined, unlikely
 from tinamou.native.types import Array, Struct, Word, i64, u8, u32, u64
 
 from .cpu import EXECUTE, PAGE, READ, WRITE, Cpu
 from .flow import enter, get_budget, leave, memory_base, pc_of, reload, resume, set_budget, slow
 from .interpreter import KICK, TRAP
-from .predecode import DECODE, entry_offset, find_slow, new_page, shift, symbol
+from .predecode import entry_offset, find_slow, new_page, shift, undo, undo_page
 from .specials import alone, begin_slice, end_slice, sample
 
 W = TypeVar("W", bound=Word)
@@ -288,7 +288,7 @@ def written(cpu: Cpu, address: u64, host: u64, region: u64, physical: u64, size:
         poke(u32, counter, u32(0))
         poke(u32, counter + 4, min(limit * 2, u32(1 << 20)))
         compare_exchange(u64, slot, entries, entries | RETIRED)
-        forget_page(entries)
+        undo_page(entries)
 
 
 def forget_bytes(entries: u64, offset: u64, size: u64) -> None:
@@ -296,15 +296,7 @@ def forget_bytes(entries: u64, offset: u64, size: u64) -> None:
     at = entries + entry_offset(offset - LONGEST if offset > LONGEST else u64(0))
     end = entries + entry_offset(offset + size - 1) + 16
     while at < end:
-        poke_release(u64, at, symbol(DECODE))
-        at += 16
-
-
-def forget_page(entries: u64) -> None:
-    at = entries
-    end = entries + (PAGE << shift())
-    while at < end:
-        poke_release(u64, at, symbol(DECODE))
+        undo(at)
         at += 16
 
 

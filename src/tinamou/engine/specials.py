@@ -25,6 +25,18 @@ def h_decode(cpu: Cpu, entry: u64) -> None:
     flow.resume(entry)
 
 
+def h_busy(cpu: Cpu, entry: u64) -> None:
+    """Another CPU decodes this entry."""
+    cpu.target = flow.pc_of(entry)
+    alone(cpu, "h_cross")
+
+
+def h_stale(cpu: Cpu, entry: u64) -> None:
+    """Another CPU decodes this entry from code that has changed."""
+    cpu.target = flow.pc_of(entry)
+    alone(cpu, "h_cross")
+
+
 def h_straddle(cpu: Cpu, entry: u64) -> None:
     flow.perform(predecode.decode_straddling(cpu, entry, flow.pc_of(entry)), entry)
 
@@ -34,13 +46,13 @@ def h_undefined(cpu: Cpu, entry: u64) -> None:
 
 
 def h_cross(cpu: Cpu, entry: u64) -> None:
-    pc = flow.pc_of(entry)
+    pc = predecode.wrapped(flow.pc_of(entry))
     cpu.target = pc
     flow.enter(find_slow(cpu, pc), pc)
 
 
 def h_jump(cpu: Cpu, entry: u64) -> None:
-    pc = cpu.target
+    pc = predecode.wrapped(cpu.target)
     if cpu.single != 0:  # the step is done: whether there is code at pc is the next one's business
         end_slice(cpu, i64(0))
         flow.leave(KICK, pc)
@@ -60,7 +72,7 @@ def alone(cpu: Cpu, after: str) -> None:
     word = u32(memory.peek(u16, host))
     size = predecode.length(word)
     if size > 2:
-        word |= u32(memory.peek(u16, predecode.code_address(cpu, pc + 2))) << 16
+        word |= u32(memory.peek(u16, predecode.code_address(cpu, predecode.wrapped(pc + 2)))) << 16
     private = u64(cpu.address) + Cpu.fields["scratch"].offset
     number = predecode.decode(cpu, private, word, pc & 4095, u64(0))
     memory.poke(u64, private + (size << predecode.shift()), predecode.symbol(after))
@@ -99,6 +111,8 @@ def sample(cpu: Cpu, pc: u64) -> None:
 
 COMMON: list[tuple[Callable[..., None], str]] = [
     (h_decode, "h_trap_here"),
+    (h_busy, "h_trap_fetch"),
+    (h_stale, "h_trap_fetch"),
     (h_straddle, "h_trap_here"),
     (h_undefined, "h_trap_here"),
     (h_cross, "h_trap_fetch"),

@@ -258,6 +258,7 @@ class Struct:
     fields: ClassVar[dict[str, Field]] = {}
     size: ClassVar[int] = 0
     alignment: ClassVar[int] = 1
+    spare: ClassVar[int] = 0  # bytes of memory behind the structure
     _address: int
     _keep: object
 
@@ -279,7 +280,7 @@ class Struct:
         cls.size, cls.alignment = align_up(offset, alignment), alignment
 
     def __init__(self) -> None:
-        room = ctypes.create_string_buffer(self.size + 64)
+        room = ctypes.create_string_buffer(self.size + 64 + self.spare)
         self._keep = room
         self._address = align_up(ctypes.addressof(room), 64)
 

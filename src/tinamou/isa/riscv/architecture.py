@@ -40,7 +40,7 @@ def _intrinsics() -> dict[Any, Any]:
 
 
 def _architecture(xlen: int) -> Architecture:
-    return Architecture(f"riscv{xlen}", partial(isa, xlen), Hart, 2, 2, length, ("isa/riscv", "softfloat"), pair_target, _intrinsics)
+    return Architecture(f"riscv{xlen}", partial(isa, xlen), Hart, 2, 2, length, ("isa/riscv", "softfloat"), pair_target, _intrinsics, xlen)
 
 
 RV32, RV64 = _architecture(32), _architecture(64)

@@ -77,7 +77,7 @@ def _intrinsics() -> dict[Any, Any]:
 
 def _architecture(xlen: int, cpu: type[SystemHart]) -> Architecture:
     sources = ("isa/riscv", "softfloat")
-    return Architecture(f"riscv{xlen}", partial(isa, xlen), cpu, 2, 2, length, sources, pair_target, _intrinsics, system=True)
+    return Architecture(f"riscv{xlen}", partial(isa, xlen), cpu, 2, 2, length, sources, pair_target, _intrinsics, xlen, system=True)
 
 
 RV32_SYSTEM, RV64_SYSTEM = _architecture(32, SystemHart32), _architecture(64, SystemHart)
