@@ -513,6 +513,12 @@ class Builder:
             p = guard(g, intrinsics.pointer(g, address), "", otherwise, args)
             return V(t, g.value(f"load {llvm(t)}, ptr {p}, align 1"))
 
+        def probe(g: Lower, address: Value, otherwise: Value, *args: Value) -> Value:
+            p = guard(g, intrinsics.pointer(g, address), "", otherwise, args)
+            found = g.value(f"load i8, ptr {p}, align 1")
+            g.emit(f'call void asm sideeffect "", "r"(i8 {found})')  # else LLVM drops the load
+            return Const(None)
+
         def guarded_poke(g: Lower, kind: Value, address: Value, value: Value, otherwise: Value, *args: Value) -> Value:
             t: type[Word] = kind.value  # type: ignore[union-attr]
             data = g.ref(value, t)
@@ -578,7 +584,8 @@ class Builder:
             predecode.shift: lambda g: Const(arch.shift), predecode.entry_offset: entry_offset,
             predecode.wrapped: wrapped,
             predecode.code_address: as_function(model.code_address), self.enabled_intrinsic: enabled,
-            flow.slow: slow, flow.guarded_peek: guarded_peek, flow.guarded_poke: guarded_poke, flow.memory_base: memory_base,
+            flow.slow: slow, flow.guarded_peek: guarded_peek,
+            flow.probe: probe, flow.guarded_poke: guarded_poke, flow.memory_base: memory_base,
             flow.limit: limit, flow.guest_peek: guest_peek, flow.guest_poke: guest_poke,
             flow.pc_of: pc_of, flow.enter: enter, flow.resume: resume, flow.perform: perform, flow.leave: leave,
             flow.get_budget: get_budget, flow.set_budget: set_budget,
