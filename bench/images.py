@@ -94,6 +94,7 @@ def main() -> None:
     parser.add_argument("--fragmented", type=int, default=64, help="GiB of the fragmented image")
     parser.add_argument("--folder")
     options = parser.parse_args()
+    os.environ.pop("PYTHONDONTWRITEBYTECODE", None)  # an installed package has its bytecode
     with tempfile.TemporaryDirectory(dir=options.folder) as folder:
         os.chdir(folder)
         make_source(Path("a.raw"), options.size)

@@ -165,3 +165,76 @@ def test_killed_writer(tmp_path: Path) -> None:
         child.wait()
         done = subprocess.run([*originals.tool("qemu-img"), "check", str(image)], capture_output=True, text=True)
         assert done.returncode in (0, 3), done.stderr[:500]
+
+
+def repaired(contents: bytes) -> tuple[bytes, bytes]:
+    """What opening for writing makes of an image that was not closed (repairs it), and the disk it shows."""
+    with Graph() as graph:
+        was_dirty = open_memory(graph, contents, Settings()).dirty
+    with Graph() as graph:
+        node = open_memory(graph, contents, Settings(write=True))
+        data = node.read(0, SIZE)
+        graph.close_node(node)
+        fixed = bytes(node.file.data)
+    with Graph() as graph:
+        result = open_memory(graph, fixed, Settings(for_check=True)).check(False, False)
+        assert (result.corruptions, result.errors) == (0, 0), result.messages[:5]
+        assert not result.leaks or not was_dirty
+    return fixed, data
+
+
+def test_lazy_refcounts_are_repaired_by_the_next_writer(tmp_path: Path) -> None:
+    start, log, history = record({"cluster_size": 512, "lazy_refcounts": "on"}, "lazy", 0, 60)
+    image = bytearray(start)
+    allowed: list[set[bytes]] = [set() for _ in range(SIZE // UNIT)]
+    at = 0
+    for cut in range(len(log) + 1):
+        while at < len(history) and history[at][0] <= cut:
+            _, what, value = history[at]
+            if what == "flush":
+                allowed = [{block} for block in value]
+            else:
+                for i in range(value[0], value[0] + value[1]):
+                    allowed[i].add(value[2])
+            at += 1
+        if cut:
+            apply(image, log[cut - 1])
+        if cut % 4:
+            continue
+        _, data = repaired(bytes(image))
+        for i, values in enumerate(allowed):
+            assert data[i * UNIT : (i + 1) * UNIT] in values, f"block {i} after {cut} changes"
+
+
+@pytest.mark.parametrize("action", ["create", "delete", "apply"])
+def test_snapshot_operations_cut_short(action: str, tmp_path: Path) -> None:
+    """Half a snapshot operation: the next writer repairs the image, and the disk shows one of the two contents."""
+    rng = random.Random(action)
+    blocks: list[bytes] = [bytes(UNIT)] * (SIZE // UNIT)
+    start = new_image(size=SIZE, cluster_size=1024)
+    with Graph() as graph:
+        node = open_memory(graph, start, Settings(write=True))
+        fill(node, blocks, rng)
+        node.create_snapshot("old")
+        old = node.read(0, SIZE)
+        fill(node, blocks, rng)
+        node.flush()
+        new = node.read(0, SIZE)
+        start = bytes(node.file.data)
+        node.file.log.clear()
+        if action == "create":
+            node.create_snapshot("more")
+        elif action == "delete":
+            node.delete_snapshot("old", "old", either=True)
+        else:
+            node.apply_snapshot("old", "old", either=True)
+        log = list(node.file.log)
+    image = bytearray(start)
+    for cut in range(len(log) + 1):
+        if cut:
+            apply(image, log[cut - 1])
+        fixed, data = repaired(bytes(image))
+        assert data in ((old, new) if action == "apply" else (new,)), f"after {cut} changes"
+        name = tmp_path / "cut.qcow2"
+        name.write_bytes(fixed)
+        assert subprocess.run([*originals.tool("qemu-img"), "check", "-q", str(name)]).returncode in (0, 3)

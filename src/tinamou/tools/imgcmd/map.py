@@ -59,17 +59,24 @@ def entries(node: Node, start: int, end: int) -> Iterator[tuple[int, Status]]:
     last = status(node, start, min(end - start, STEP))
     last_pos = start
     pos = start + last.length
-    plain = isinstance(node, Format) and not node.look_below
+    plain = isinstance(node, Format) and node.file.kind == "protocol" and not node.present_when_zero
+    below = plain and node.look_below  # type: ignore[attr-defined]
     while pos < end:
         if plain and last.data:
             assert isinstance(node, Format)
             file = node.file
+            zero = False
             for run_pos, length, offset in node.plain_runs(pos, end):
-                if offset == last.offset + last.length and last.data:
+                if below:
+                    inner = file.extent(offset, length)
+                    if inner.length < length:
+                        break
+                    zero = inner.kind == "zero"
+                if offset == last.offset + last.length and last.data and zero == last.zero:
                     last = last._replace(length=last.length + length)
                 else:
                     yield last_pos, last
-                    last, last_pos = Status(length, True, False, True, 0, offset, file), run_pos
+                    last, last_pos = Status(length, True, zero, True, 0, offset, file), run_pos
                 pos = run_pos + length
             if pos >= end:
                 break
@@ -105,10 +112,16 @@ def human_line(pos: int, entry: Status) -> str:
     return "".join(f"{cell:<16}" for cell in cells) + name + "\n"
 
 
+def _flags(bits: int) -> str:
+    names = ("present", "zero", "data")
+    return ", ".join(f'"{name}": {"true" if bits >> i & 1 else "false"}' for i, name in enumerate(names))
+
+
+FLAGS = [_flags(bits) for bits in range(8)]
+
+
 def json_line(pos: int, entry: Status) -> str:
-    offset = f', "offset": {entry.offset}' if entry.offset >= 0 else ""
-    flags = [str(value).lower() for value in (entry.present, entry.zero, entry.data)]
-    return (
-        f'{{ "start": {pos}, "length": {entry.length}, "depth": {entry.depth}, '
-        f'"present": {flags[0]}, "zero": {flags[1]}, "data": {flags[2]}{offset}}}'
-    )
+    length, data, zero, present, depth, offset, _, _ = entry
+    flags = FLAGS[present | zero << 1 | data << 2]
+    place = f', "offset": {offset}' if offset >= 0 else ""
+    return f'{{ "start": {pos}, "length": {length}, "depth": {depth}, {flags}{place}}}'
