@@ -410,22 +410,14 @@ def measure(options: Any, disk_size: int, ranges: Iterable[tuple[int, int]]) -> 
     meta = cluster + l2_entries * entry + l1_entries * 8
     extra = 0
     if options.encrypt_format == "luks":
-        extra = -(-luks_overhead(options) // cluster) * cluster
+        from .encryption import overhead
+
+        extra = -(-overhead(options) // cluster) * cluster
     data = 0 if options.data_file else clusters * cluster
     meta += refcount_bytes((meta + clusters * cluster) // cluster, cluster, options.refcount_bits)
     if (options.preallocation or "off") in ("falloc", "full", "metadata"):
         used = clusters if options.preallocation != "metadata" else used
     return meta + extra + (0 if options.data_file else used * cluster), meta + extra + data
-
-
-def luks_overhead(options: Any) -> int:
-    """Bytes of a LUKS1 header with its eight key slots of 4000 stripes."""
-    key = {"aes-128": 16, "aes-192": 24}.get(options.encrypt_cipher_alg or "", 32)
-    if (options.encrypt_cipher_mode or "xts") == "xts":
-        key *= 2
-    slot = -(-key * 4000 // 512)
-    slot = -(-slot // 8) * 8
-    return int((8 + 8 * slot) * 512)
 
 
 def refcount_bytes(clusters: int, cluster: int, bits: int) -> int:
