@@ -15,7 +15,7 @@ import pytest
 from native_harness import compile_error, python
 
 from tinamou.native import intrinsics, lower, memory
-from tinamou.native.lower import CompileError, Hooks, Lower, Unit, Value
+from tinamou.native.lower import CompileError, Hooks, Lower, Unit, Value, expressions, statements, values, writer
 from tinamou.native.ops import clz, intrinsic, outlined, static_assert
 from tinamou.native.types import Array, Struct, Word, i32, u8, u16, u32, u64
 
@@ -831,7 +831,7 @@ def test_every_rule_has_a_case() -> None:
     """All messages that the compiler's source can give, but those for what only a program beside it can do wrong."""
     seen = [rule for _, rule, _, _ in CASES]
     missing = []
-    for module in (lower, intrinsics):
+    for module in (expressions, statements, values, writer, lower, intrinsics):
         for node in ast.walk(ast.parse(inspect.getsource(module))):
             if isinstance(node, ast.Call) and isinstance(node.func, ast.Name) and node.func.id == "Broken" and node.args:
                 text = node.args[0]
