@@ -149,3 +149,46 @@ def test_probed_raw_keeps_its_format(graph: Graph, tmp_path: Path) -> None:
     node.write(0, b"boot")
     graph.close_node(node)
     graph.open(name, "raw", Settings(write=True)).write(0, b"QFI\xfb\0\0\0\3")
+
+
+@pytest.mark.parametrize("fmt", ["raw", "qcow2"])
+def test_detect_zeroes(graph: Graph, tmp_path: Path, fmt: str) -> None:
+    """Zeroes that a guest writes take no room."""
+    name = image(graph, tmp_path / "a.img", fmt)
+    options = {"driver": fmt, "file.filename": name, "detect-zeroes": "unmap", "discard": "unmap"}
+    node = graph.open_options(options, Settings(write=True))
+    node.write(0, b"x" * (1 << 20))
+    node.write(0, bytes(1 << 20))
+    assert status(node, 0, 1 << 20).zero
+    with pytest.raises(BlockError, match="detect-zeroes to unmap is not allowed without"):
+        graph.open_options({"driver": fmt, "file.filename": name, "detect-zeroes": "unmap"})
+
+
+def test_threads_share_a_disk(graph: Graph, tmp_path: Path) -> None:
+    """Writers in several threads, each in its own stripes: everything is there, the image is sound."""
+    name = image(graph, tmp_path / "a.qcow2", cluster_size=4096)
+    node: Any = graph.open(name, settings=Settings(write=True))
+    failures: list[BaseException] = []
+
+    def work(number: int) -> None:
+        try:
+            for block in range(number, 512, 4):
+                node.write(block * 8192 + 1000, bytes([number + 1]) * 5000)
+                assert node.read(block * 8192 + 1000, 5000) == bytes([number + 1]) * 5000
+                if block % 50 == 0:
+                    node.flush()
+        except BaseException as error:
+            failures.append(error)
+
+    threads = [threading.Thread(target=work, args=(i,)) for i in range(4)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    assert not failures
+    for block in range(512):
+        assert node.read(block * 8192 + 1000, 5000) == bytes([block % 4 + 1]) * 5000
+    graph.close_node(node)
+    checked: Any = graph.open(name, settings=Settings(for_check=True))
+    result = checked.check(False, False)
+    assert (result.corruptions, result.leaks) == (0, 0)
