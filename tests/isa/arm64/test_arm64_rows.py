@@ -10,9 +10,9 @@ from pathlib import Path
 
 from arm64_harness import State, aim, random_word, touches_memory
 
+from tinamou.engine.decoder import forms
 from tinamou.engine.handlers import symbol_name
 from tinamou.engine.patterns import Insn
-from tinamou.engine.decoder import forms
 from tinamou.isa.arm64 import isa
 from tinamou.isa.arm64.architecture import ARM64
 from tinamou.isa.arm64.disasm import bitmask
