@@ -374,7 +374,8 @@ def verdict(insn: Insn, word: int, before: State, ours: Outcome, theirs: Outcome
     if name == "fcmla_element_4h":
         out.pop("fpsr", None)  # Unicorn computes the upper half too and keeps its exceptions
     if insn.name.startswith("fcvtz_scalar_fixed.s.h"):
-        out = {k: v for k, v in out.items() if not (k[0] == "v" and int(str(v[0]), 16) == int(str(v[1]), 16) & 0xFFFF)}  # it leaves the sign above
+        # the sign above the half stays there
+        out = {k: v for k, v in out.items() if not (k[0] == "v" and int(str(v[0]), 16) == int(str(v[1]), 16) & 0xFFFF)}
     return out
 
 
@@ -389,12 +390,6 @@ def signed_extreme(insn: Insn, word: int, before: State, ours: Outcome) -> dict[
     want = pick(int.from_bytes(old, "little", signed=True), int.from_bytes(value.to_bytes(size, "little"), "little", signed=True))
     got = int.from_bytes(ours.state.data[at : at + size], "little", signed=True)
     return {} if got == want else {"memory": (got, want)}
-
-
-def place(state: State, code: bytes) -> None:
-    """Put the code where the state's pc is."""
-    at = state.pc - MEMORY
-    state.data = state.data[:at] + code + state.data[at + len(code) :]
 
 
 SKIPPED = re.compile(r"mrs|msr|svc|brk|udf|hlt|dcps|hvc|smc|eret|drps|wf[ei]|ic_ivau|rndr|xaflag_")
