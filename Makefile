@@ -10,6 +10,10 @@ $(READY): pyproject.toml tests/setup-venv
 	PYTHON=$(PYTHON) sh tests/setup-venv $(VENV)
 	touch $(READY)
 
+$(VENV)/.tools: $(READY) tests/setup-tools
+	sh tests/setup-tools
+	touch $(VENV)/.tools
+
 demo: $(READY)
 	$(BIN)/python examples/demo.py
 
@@ -17,10 +21,10 @@ lint: $(READY)
 	$(BIN)/ruff check .
 	$(BIN)/mypy
 
-test: lint
+test: lint $(VENV)/.tools
 	$(BIN)/python -m pytest -n 2 -m "not slow"
 
-test-all: lint
+test-all: lint $(VENV)/.tools
 	$(BIN)/python -m pytest -n 2
 
 bench: $(READY)
