@@ -6,6 +6,7 @@ from tinamou.engine.cpu import Trap
 from tinamou.native.ops import outlined
 from tinamou.native.types import u8, u32, u64
 
+from . import csr as user_level
 from .operands import NAMES
 from .privileged import (
     FS,
@@ -40,6 +41,7 @@ class Number:
     SSTATUS, SIE, STVEC, SCOUNTEREN = 0x100, 0x104, 0x105, 0x106
     SSCRATCH, SEPC, SCAUSE, STVAL, SIP, SATP = 0x140, 0x141, 0x142, 0x143, 0x144, 0x180
     MSTATUS, MISA, MEDELEG, MIDELEG, MIE, MTVEC, MCOUNTEREN = 0x300, 0x301, 0x302, 0x303, 0x304, 0x305, 0x306
+    MSTATUSH = 0x310  # of 1.12, but firmware expects it; RV32 has it
     MCOUNTINHIBIT = 0x320
     MSCRATCH, MEPC, MCAUSE, MTVAL, MIP = 0x340, 0x341, 0x342, 0x343, 0x344
     PMPCFG0, PMPCFG3, PMPADDR0, PMPADDR15 = 0x3A0, 0x3A3, 0x3B0, 0x3BF
@@ -57,7 +59,7 @@ def _names() -> dict[int, str]:
     return found
 
 
-NAMES["csr"] = {**dict(NAMES["csr"]), **_names()}  # type: ignore[arg-type]
+NAMES["csr"] = {**dict(user_level.NAMES["csr"]), **_names()}  # type: ignore[arg-type]
 
 SSTATUS = SIE | SPIE | SPP | FS | SUM | MXR
 UXL = 3 << 32
@@ -156,6 +158,8 @@ def read(h: PrivilegedHart, csr: u32) -> u64:
     if csr >= Number.MHPMEVENT3 and csr <= Number.MHPMEVENT31:
         return u64(0)
     if h.xlen == 32:
+        if csr == Number.MSTATUSH:
+            return u64(0)
         if csr == Number.MCYCLEH:
             return h.cycles() + h.cycle_offset >> 32
         if csr == Number.MINSTRETH:
@@ -269,6 +273,8 @@ def write(h: PrivilegedHart, csr: u32, value: u64) -> bool:
     if csr >= Number.MHPMEVENT3 and csr <= Number.MHPMEVENT31:
         return False
     if h.xlen == 32:
+        if csr == Number.MSTATUSH:
+            return False
         if csr == Number.MCYCLEH:
             h.cycle_offset = written_upper(h.cycles(), h.cycle_offset, value)
             return False

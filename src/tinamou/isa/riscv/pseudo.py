@@ -71,6 +71,8 @@ def _table(xlen: int) -> dict[str, Pseudo]:
         "csrr": plain("csrrs {0}, {1}, zero"),
         "csrw": plain("csrrw zero, {0}, {1}"),
         "csrwi": plain("csrrwi zero, {0}, {1}"),
+        "csrsi": plain("csrrsi zero, {0}, {1}"),
+        "csrci": plain("csrrci zero, {0}, {1}"),
         "csrs": plain("csrrs zero, {0}, {1}"),
         "csrc": plain("csrrc zero, {0}, {1}"),
         "fmv.s": plain("fsgnj.s {0}, {1}, {1}"),

@@ -104,7 +104,9 @@ class RiscvCpu(SystemVcpu):
 
     def loaded(self) -> None:
         self.cpu.regime()
-        self.cpu.flush_everything()
+        self.flush()
+        for k in range(2):
+            self.cpu.large_low[k], self.cpu.large_high[k] = u64((1 << 64) - 1), u64(0)
 
     def set_time(self) -> None:
         hart = self.cpu
