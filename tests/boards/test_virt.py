@@ -167,13 +167,14 @@ def test_htif_console_and_exit():
     m = make("spike", serials=[host], ram_size=16 * MiB)
     seen = []
     m.on_request(lambda what, details: seen.append((what, details["code"])))
-    m.memory.write(0x0100_0000, 0x0101_0000_0000_0041, 8)
-    assert host.sent == b"A" and m.memory.read(0x0100_0008, 8) == 0x0101_0000_0000_0141
-    m.memory.write(0x0100_0008, 0, 8)
-    m.memory.write(0x0100_0000, 0x0100_0000_0000_0000, 8)
-    assert m.memory.read(0x0100_0008, 8) == 0
+    fromhost, tohost = 0x0100_0000, 0x0100_0008
+    m.memory.write(tohost, 0x0101_0000_0000_0041, 8)
+    assert host.sent == b"A" and m.memory.read(fromhost, 8) == 0x0101_0000_0000_0141 and m.memory.read(tohost, 8) == 0
+    m.memory.write(fromhost, 0, 8)
+    m.memory.write(tohost, 0x0100_0000_0000_0000, 8)
+    assert m.memory.read(fromhost, 8) == 0
     host.deliver(b"z")
-    assert m.memory.read(0x0100_0008, 8) == 0x0100_0000_0000_017A
-    m.memory.write(0x0100_0000, 3 << 1 | 1, 4)
-    m.memory.write(0x0100_0004, 0, 4)
+    assert m.memory.read(fromhost, 8) == 0x0100_0000_0000_017A
+    m.memory.write(tohost, 3 << 1 | 1, 4)
+    m.memory.write(tohost + 4, 0, 4)
     assert seen == [("shutdown", 3)]

@@ -95,7 +95,7 @@ def elf(data: bytes, *, physical: bool = True, offset: int = 0) -> Image:
         if not segments:
             raise ImageError("the ELF file has nothing to load")
         symbols = _symbols(data, order, wide, shoff, shsize, shnum, offset)
-    except struct.error:
+    except (struct.error, OverflowError):
         raise ImageError("the ELF file is cut short") from None
     return Image("elf", segments, start + offset, symbols, MACHINES.get(machine, f"machine {machine}"),
                  64 if wide else 32, "little" if order == "<" else "big", flags)

@@ -14,12 +14,14 @@ from tinamou.devices.ssi.nor import Is25wp256
 from tinamou.devices.ssi.sifive_spi import SifiveSpi
 from tinamou.firmware.fdt import Node, Tree
 from tinamou.machine.board import board
+from tinamou.machine.lines import Pin
 from tinamou.machine.machine import Machine
 from tinamou.machine.memory import KiB, MiB
 
 RAM, FLASH0, L2LIM = 0x8000_0000, 0x2000_0000, 0x0800_0000
 HFCLK, RTCCLK = 33_333_333, 1_000_000
 TLCLK = 3                               # number of the peripheral clock in the clock controller's binding
+RESTART_PIN = 10                        # active low, as on the board
 START_IN_FLASH = "Set on to tell QEMU's ROM to jump to flash. Otherwise QEMU will jump to DRAM or L2LIM depending on the msel value"
 
 
@@ -49,6 +51,8 @@ def sifive_u(m: Machine, *, start_in_flash: Annotated[bool, START_IN_FLASH] = Fa
     qspi0.ssi.plug(Is25wp256(drive=m.drive("mtd", 0)))
     m.at(0x1005_0000, SifiveSpi(), irq=plic[6])
     gpio = m.at(0x1006_0000, SifiveGpio(ngpio=16), span=0x1000, irq=[plic[7 + n] for n in range(16)])
+    restart = Pin(lambda level: None if level else m.request_reset(), "restart")
+    gpio.connect("output", [*[Pin(lambda level: None)] * RESTART_PIN, restart])
     m.at(0x1007_0000, SifiveUOtp(serial=serial))
     m.stub(0x1009_0000, "riscv.sifive.u.gem", 0x2000)
     m.stub(0x100A_0000, "riscv.sifive.u.gem-mgmt")
@@ -82,7 +86,7 @@ def finish_tree(tree: Tree, soc: Node, prci: SifiveUPrci, gpio: SifiveGpio) -> N
                  "gpio@10060000"):
         soc.children[path]["clocks"] = [handle, TLCLK]
     gpio_handle = tree.phandle(gpio, soc.children["gpio@10060000"])
-    root.add("gpio-restart", compatible="gpio-restart", gpios=[gpio_handle, 10, 1])
+    root.add("gpio-restart", compatible="gpio-restart", gpios=[gpio_handle, RESTART_PIN, 1])
     flash = soc.children["spi@10040000"].add("flash@0", compatible="jedec,spi-nor", reg=[0], spi_max_frequency=50_000_000,
                                              spi_tx_bus_width=4, spi_rx_bus_width=4)
     flash["m25p,fast-read"] = True

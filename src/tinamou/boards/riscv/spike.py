@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from tinamou.boards.riscv.common import add_clint, add_devices, add_harts, boot, start_tree
 from tinamou.devices.char.htif import Htif
-from tinamou.firmware import loaders
+from tinamou.firmware import linux, loaders
 from tinamou.machine.board import board
 from tinamou.machine.machine import Machine
 from tinamou.machine.memory import KiB
@@ -20,7 +20,8 @@ def spike(m: Machine) -> None:
     m.rom(0x0000_1000, 60 * KiB, "riscv.spike.mrom")
     add_clint(m, 0x0200_0000, 10_000_000)
     m.ram(RAM, m.settings.ram_size, "riscv.spike.ram")
-    first, swapped = find_htif(m)
+    firmware = f"opensbi-riscv{harts[0].facts()['xlen']}-generic-fw_dynamic.elf"
+    first, swapped = find_htif(m, firmware)
     m.at(HTIF if first is None else first, Htif(chardev=m.serial(0), swapped=swapped, reg_in_fdt=first is None),
          priority=1, span=0x1000 if first is None else 16)
 
@@ -30,21 +31,21 @@ def spike(m: Machine) -> None:
     node.name = "htif"
     tree.root.children["htif"] = node
     tree.root.add("chosen", stdout_path="/htif")
-    xlen = harts[0].facts()["xlen"]
-    boot(m, tree, ram_base=RAM, rom_base=0x1000, firmware=f"opensbi-riscv{xlen}-generic-fw_dynamic.elf")
+    boot(m, tree, ram_base=RAM, rom_base=0x1000, firmware=firmware)
 
 
-def find_htif(m: Machine) -> tuple[int | None, bool]:
-    """(address of the lower of the two symbols, whether that is fromhost) in the ELF file of -bios or -kernel."""
-    for name in (m.settings.kernel, m.settings.bios):
-        if name in (None, "none", "default"):
+def find_htif(m: Machine, default: str) -> tuple[int | None, bool]:
+    """(address of the lower of the two symbols, whether that is fromhost) in the ELF file of -kernel or -bios."""
+    bios = m.settings.bios or "default"
+    for name in (m.settings.kernel, default if bios == "default" else bios):
+        path = linux.find_data(m, name) if name and name != "none" else None
+        if path is None:
             continue
         try:
-            assert name is not None
-            symbols = loaders.elf(loaders.read_file(name)).symbols
+            symbols = loaders.elf(loaders.read_file(path)).symbols
         except (OSError, loaders.ImageError):
             continue
         to, from_ = symbols.get("tohost"), symbols.get("fromhost")
         if to is not None and from_ is not None and abs(to - from_) == 8:
             return min(to, from_), from_ < to
-    return None, False
+    return None, True                   # firmware expects fromhost first at the address of the device tree
