@@ -51,8 +51,7 @@ def pack_deflate(data: Any, level: int = -1, window: int = -12) -> bytes:
     """Raw deflate; `window` -12 is the 4 KiB window that old readers of qcow2 expect, 15 a stream with zlib header."""
     import zlib
 
-    engine = zlib.compressobj(level, zlib.DEFLATED, window)
-    return engine.compress(data) + engine.flush()
+    return zlib.compress(data, level, wbits=window)
 
 
 _local = threading.local()
