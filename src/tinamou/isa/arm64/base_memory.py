@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import TypeVar
 
-from tinamou.native.types import Word, i8, i16, i32, i64, u8, u16, u32, u64, u128
+from tinamou.native.types import Word, i8, i16, i32, u8, u16, u32, u64, u128
 
 from .memory import aligned, load, load_first, settled, store, store_pair
 from .operands import B, Bits, D, H, Q, Row, S, Simm, Uimm, Ws, X, Xn, Xsp, a64, cross, in_field, rx
@@ -128,9 +128,8 @@ def str_pre(h: Core, Rn: Xsp, imm: Simm, Rt: R) -> Xn:
 
 INDEX: tuple[Row, ...] = (
     {"name": "uxtw", "OPTION": "010", "<ext>": "uxtw", "I": u32},
-    {"name": "lsl", "OPTION": "011", "<ext>": "lsl", "I": u64},
+    {"name": "lsl", "OPTION": "sx[0] 11", "<ext>": "lsl", "I": u64},  # SXTX extends nothing either
     {"name": "sxtw", "OPTION": "110", "<ext>": "sxtw", "I": i32},
-    {"name": "sxtx", "OPTION": "111", "<ext>": "sxtx", "I": i64},
 )
 
 
@@ -251,8 +250,6 @@ SIZES: tuple[Row, ...] = tuple(
 WORDS = SIZES[2:]
 _PAIR_W: tuple[Row, ...] = ({"Rt1": in_field(W32, "Rt"), "Rt2_": in_field(W32, "Rt2")},)
 _PAIR_X: tuple[Row, ...] = ({"Rt1": in_field(X, "Rt"), "Rt2_": in_field(X, "Rt2")},)
-EXCLUSIVE: tuple[Row, ...] = ({"name": "", "o0": "0", "<l>": "", "<a>": ""}, {"name": "ordered", "o0": "1", "<l>": "l", "<a>": "a"})
-
 
 @base("size 001000 1 1 0 xxxxx 1 xxxxx Rn Rt", "ldar<b> {Rt}, [{Rn}]", each=SIZES)
 @lor("size 001000 1 1 0 xxxxx 0 xxxxx Rn Rt", "ldlar<b> {Rt}, [{Rn}]", name="ldlar", each=SIZES)
@@ -267,7 +264,7 @@ def stlr(h: Core, Rn: Xsp, Rt: R) -> None:
     h.fence()
 
 
-@base("size 001000 0 1 0 xxxxx o0 xxxxx Rn Rt", "ld<a>xr<b> {Rt}, [{Rn}]", each=cross(SIZES, EXCLUSIVE))
+@base("size 001000 0 1 0 xxxxx o0[0] xxxxx Rn Rt", "ld{a}xr<b> {Rt}, [{Rn}]", each=SIZES)
 def ldxr(h: Core, Rn: Xsp) -> Rt1:
     at = aligned(h, Rn, T.size, False)
     value = h.load(T, at)
@@ -275,7 +272,7 @@ def ldxr(h: Core, Rn: Xsp) -> Rt1:
     return rx(value)
 
 
-@base("size 001000 0 0 0 Rs o0 xxxxx Rn Rt", "st<l>xr<b> {Rs}, {Rt}, [{Rn}]", each=cross(SIZES, EXCLUSIVE))
+@base("size 001000 0 0 0 Rs o0[0] xxxxx Rn Rt", "st{l}xr<b> {Rs}, {Rt}, [{Rn}]", each=SIZES)
 def stxr(h: Core, Rn: Xsp, Rt: R) -> Ws:
     at = aligned(h, Rn, T.size, True)
     if h.monitor != at or h.monitor_size != T.size:
@@ -287,7 +284,7 @@ def stxr(h: Core, Rn: Xsp, Rt: R) -> Ws:
     return u32(found != expected)
 
 
-@base("10 001000 0 1 1 xxxxx o0 Rt2 Rn Rt", "ld<a>xp {Rt}, {Rt2}, [{Rn}]", name="ldxp.w", each=cross(_PAIR_W, EXCLUSIVE))
+@base("10 001000 0 1 1 xxxxx o0[0] Rt2 Rn Rt", "ld{a}xp {Rt}, {Rt2}, [{Rn}]", name="ldxp.w", each=_PAIR_W)
 def ldxp_w(h: Core, Rn: Xsp) -> tuple[Rt1, Rt2_]:
     at = aligned(h, Rn, 8, False)
     value = h.load(u64, at)
@@ -295,7 +292,7 @@ def ldxp_w(h: Core, Rn: Xsp) -> tuple[Rt1, Rt2_]:
     return u32(value), u32(value >> 32)
 
 
-@base("11 001000 0 1 1 xxxxx o0 Rt2 Rn Rt", "ld<a>xp {Rt}, {Rt2}, [{Rn}]", name="ldxp.x", each=cross(_PAIR_X, EXCLUSIVE))
+@base("11 001000 0 1 1 xxxxx o0[0] Rt2 Rn Rt", "ld{a}xp {Rt}, {Rt2}, [{Rn}]", name="ldxp.x", each=_PAIR_X)
 def ldxp_x(h: Core, Rn: Xsp) -> tuple[Rt1, Rt2_]:
     at = aligned(h, Rn, 16, False)
     low, high = settled(h.load(u64, at)), h.load(u64, at + 8)
@@ -303,7 +300,7 @@ def ldxp_x(h: Core, Rn: Xsp) -> tuple[Rt1, Rt2_]:
     return low, high
 
 
-@base("10 001000 0 0 1 Rs o0 Rt2 Rn Rt", "st<l>xp {Rs}, {Rt}, {Rt2}, [{Rn}]", name="stxp.w", each=EXCLUSIVE)
+@base("10 001000 0 0 1 Rs o0[0] Rt2 Rn Rt", "st{l}xp {Rs}, {Rt}, {Rt2}, [{Rn}]", name="stxp.w")
 def stxp_w(h: Core, Rn: Xsp, Rt: W32, Rt2: W32) -> Ws:
     at = aligned(h, Rn, 8, True)
     if h.monitor != at or h.monitor_size != 8:
@@ -315,7 +312,7 @@ def stxp_w(h: Core, Rn: Xsp, Rt: W32, Rt2: W32) -> Ws:
     return u32(found != expected)
 
 
-@base("11 001000 0 0 1 Rs o0 Rt2 Rn Rt", "st<l>xp {Rs}, {Rt}, {Rt2}, [{Rn}]", name="stxp.x", each=EXCLUSIVE)
+@base("11 001000 0 0 1 Rs o0[0] Rt2 Rn Rt", "st{l}xp {Rs}, {Rt}, {Rt2}, [{Rn}]", name="stxp.x")
 def stxp_x(h: Core, Rn: Xsp, Rt: X, Rt2: X) -> Ws:
     at = aligned(h, Rn, 16, True)
     if h.monitor != at or h.monitor_size != 16:

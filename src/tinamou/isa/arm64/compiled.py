@@ -10,7 +10,7 @@ from tinamou.native.types import Word, u64, u128
 from tinamou.softfloat.format import F32
 
 from . import lanes
-from .memory import settle, settled
+from .memory import join, settle, settled
 
 
 @lowering(settled)
@@ -255,6 +255,57 @@ def _narrow(g: Lower, h: Value, t: Value, op: Value, a: Value, n: Value) -> Valu
     cut = g.value(f"trunc {x.kind} {lanes_in} to <{x.count} x i{t.value.bits}>")
     low = g.value(f"bitcast <{x.count} x i{t.value.bits}> {cut} to i64")
     return V(u128, g.value(f"zext i64 {low} to i128"))
+
+
+# -- halves.  As vectors, so that registers are written in one piece: a read of 16 bytes waits for two writes of 8.
+
+PAIR = "<2 x i64>"
+
+
+def _pair(g: Lower, v: Value) -> str:
+    return g.value(f"bitcast i128 {g.ref(v, u128)} to {PAIR}")
+
+
+def _word(g: Lower, ref: str) -> V:
+    return V(u128, g.value(f"bitcast {PAIR} {ref} to i128"))
+
+
+@lowering(lanes.clip)
+def _clip(g: Lower, q: Value, v: Value) -> Value:
+    minus = g.value(f"sub i64 0, {g.cast(q, u64).ref}")
+    mask = g.value(f"insertelement {PAIR} <i64 -1, i64 0>, i64 {minus}, i64 1")
+    return _word(g, g.value(f"and {PAIR} {_pair(g, v)}, {mask}"))
+
+
+@lowering(lanes.joined)
+def _joined(g: Lower, n: Value, m: Value) -> Value:
+    return _word(g, g.value(f"shufflevector {PAIR} {_pair(g, n)}, {PAIR} {_pair(g, m)}, <2 x i32> <i32 0, i32 2>"))
+
+
+def _second(g: Lower, q: Value) -> str:
+    return g.value(f"icmp ne i64 {g.cast(q, u64).ref}, 0")
+
+
+@lowering(lanes.half)
+def _half(g: Lower, q: Value, v: Value) -> Value:
+    pair = _pair(g, v)
+    upper = g.value(f"shufflevector {PAIR} {pair}, {PAIR} zeroinitializer, <2 x i32> <i32 1, i32 2>")
+    lower = g.value(f"shufflevector {PAIR} {pair}, {PAIR} zeroinitializer, <2 x i32> <i32 0, i32 2>")
+    return _word(g, g.value(f"select i1 {_second(g, q)}, {PAIR} {upper}, {PAIR} {lower}"))
+
+
+@lowering(lanes.into_half)
+def _into_half(g: Lower, q: Value, d: Value, narrow: Value) -> Value:
+    low = _pair(g, narrow)
+    behind = g.value(f"shufflevector {PAIR} {_pair(g, d)}, {PAIR} {low}, <2 x i32> <i32 0, i32 2>")
+    alone = g.value(f"shufflevector {PAIR} {low}, {PAIR} zeroinitializer, <2 x i32> <i32 0, i32 2>")
+    return _word(g, g.value(f"select i1 {_second(g, q)}, {PAIR} {behind}, {PAIR} {alone}"))
+
+
+@lowering(join)
+def _join(g: Lower, low: Value, high: Value) -> Value:
+    one = g.value(f"insertelement {PAIR} poison, i64 {g.ref(low, u64)}, i64 0")
+    return _word(g, g.value(f"insertelement {PAIR} {one}, i64 {g.ref(high, u64)}, i64 1"))
 
 
 # -- floating point

@@ -101,6 +101,8 @@ def _extended_register(s: Shown) -> str:
 def _index(s: Shown) -> str:
     """An index register with its extension and shift; a shift of 0 is written when its bit is set."""
     kind, scale = s["<ext>"], s["SCALE"]
+    if kind == "lsl" and s["sx"]:
+        kind = "sxtx"
     register = str(s["Rm"]) if kind in ("lsl", "sxtx") else "w" + str(s["Rm"])[1:]
     amount = f" #{scale}" if s["S"] else ""
     return register if kind == "lsl" and not s["S"] else f"{register}, {kind}{amount}"
@@ -139,6 +141,9 @@ COMPUTED: dict[str, Callable[[Shown], Any]] = {
     "page": _page,
     "plus": lambda s: f", #{s['imm']}" if s["imm"] else "",
     "index": _index,
+    "al": lambda s: ("a" if s["A"] else "") + ("l" if s["R"] else ""),
+    "a": lambda s: "a" if s["o0"] else "",
+    "l": lambda s: "l" if s["o0"] else "",
     "pair_s": lambda s: _pair(s, "Rs"),
     "pair_t": lambda s: _pair(s, "Rt"),
     "list": lambda s: _register_list(s["Rt"], s["COUNT"], _arrangement(s)),

@@ -14,15 +14,14 @@ lse = a64.extension("lse")
 rcpc = a64.extension("rcpc")
 rcpc2 = a64.extension("rcpc2")
 
+# Acquire and release (A, R) say nothing new: every access here is ordered.
+
 T: type[Word] = Word
 I: type[Word] = Word
 Rt1 = R
 Rs1 = R
 OP = ""
 
-ORDER: tuple[Row, ...] = tuple(
-    {"name": n, "A": (n[:1] == "a" and "1") or "0", "RR": (n[-1:] == "l" and "1") or "0", "<al>": n} for n in ("", "a", "l", "al")
-)
 _signed = {u8: i8, u16: i16, u32: i32, u64: i64}
 ATOMICS: tuple[Row, ...] = tuple(
     {"name": n, "<op>": n, "OPC": f"{k:03b}", "OP": op, "SIGNED": n in ("smax", "smin")}
@@ -30,14 +29,14 @@ ATOMICS: tuple[Row, ...] = tuple(
         [("add", "add"), ("clr", "and"), ("eor", "xor"), ("set", "or"), ("smax", "max"), ("smin", "min"), ("umax", "max"), ("umin", "min")]
     )
 )
-LD: tuple[Row, ...] = tuple({**r, "I": _signed[r["T"]] if r["SIGNED"] else r["T"]} for r in cross(SIZES, ORDER, ATOMICS))
+LD: tuple[Row, ...] = tuple({**r, "I": _signed[r["T"]] if r["SIGNED"] else r["T"]} for r in cross(SIZES, ATOMICS))
 
 
 def _st(s: Shown) -> str | None:
-    return "st<op><l><b> {Rs}, [{Rn}]".replace("<op>", s["<op>"]).replace("<l>", s["<al>"]).replace("<b>", s["<b>"]) if zr(s["Rt"]) and s["A"] == "0" else None
+    return "st{<op>}{al}{<b>} {Rs}, [{Rn}]" if zr(s["Rt"]) and not s["A"] else None
 
 
-@lse("size 111 0 00 A RR 1 Rs 0 OPC 00 Rn Rt", "ld<op><al><b> {Rs}, {Rt}, [{Rn}]", each=LD, alias=_st)
+@lse("size 111 0 00 A[0] R[0] 1 Rs 0 OPC 00 Rn Rt", "ld<op>{al}<b> {Rs}, {Rt}, [{Rn}]", each=LD, alias=_st)
 def ld(h: Core, Rn: Xsp, Rs: R) -> Rt1:
     value = ~Rs if OPC == "001" else Rs
     return rx(T(h.atomic(OP, I, aligned(h, Rn, T.size, True), I(value))))
@@ -46,15 +45,15 @@ def ld(h: Core, Rn: Xsp, Rs: R) -> Rt1:
 OPC = ""
 
 
-@lse("size 111 0 00 A RR 1 Rs 1 000 00 Rn Rt", "swp<al><b> {Rs}, {Rt}, [{Rn}]", each=cross(SIZES, ORDER))
+@lse("size 111 0 00 A[0] R[0] 1 Rs 1 000 00 Rn Rt", "swp{al}<b> {Rs}, {Rt}, [{Rn}]", each=SIZES)
 def swp(h: Core, Rn: Xsp, Rs: R) -> Rt1:
     return rx(h.atomic("swap", T, aligned(h, Rn, T.size, True), T(Rs)))
 
 
-CAS: tuple[Row, ...] = tuple({**r, "Rs1": in_field(r["R"], "Rs")} for r in cross(SIZES, ORDER))
+CAS: tuple[Row, ...] = tuple({**r, "Rs1": in_field(r["R"], "Rs")} for r in SIZES)
 
 
-@lse("size 001000 1 A 1 Rs RR 11111 Rn Rt", "cas<al><b> {Rs}, {Rt}, [{Rn}]", each=CAS)
+@lse("size 001000 1 A[0] 1 Rs R[0] 11111 Rn Rt", "cas{al}<b> {Rs}, {Rt}, [{Rn}]", each=CAS)
 def cas(h: Core, Rn: Xsp, Rs: R, Rt: R) -> Rs1:
     return rx(h.compare_swap(T, aligned(h, Rn, T.size, True), T(Rs), T(Rt)))
 
@@ -72,7 +71,7 @@ def set_pair(h: Core, n: u32, low: u64, high: u64) -> None:
         h.x[(n & 30) + 1] = high
 
 
-@lse("0 0 001000 0 A 1 Rs[4:1] 0 RR 11111 Rn Rt[4:1] 0", "casp<al> {pair_s}, {pair_t}, [{Rn}]", name="casp.w", each=cross([{"pair": "w"}], ORDER))
+@lse("0 0 001000 0 A[0] 1 Rs[4:1] 0 R[0] 11111 Rn Rt[4:1] 0", "casp{al} {pair_s}, {pair_t}, [{Rn}]", name="casp.w", each=[{"pair": "w"}])
 def casp_w(h: Core, Rn: Xsp, Rs: Bits, Rt: Bits) -> None:
     at = aligned(h, Rn, 8, True)
     expected = u64(u32(h.x[Rs & 30])) | second(h, Rs) << 32
@@ -81,7 +80,7 @@ def casp_w(h: Core, Rn: Xsp, Rs: Bits, Rt: Bits) -> None:
     set_pair(h, Rs, u64(u32(found)), found >> 32)
 
 
-@lse("0 1 001000 0 A 1 Rs[4:1] 0 RR 11111 Rn Rt[4:1] 0", "casp<al> {pair_s}, {pair_t}, [{Rn}]", name="casp.x", each=cross([{"pair": "x"}], ORDER))
+@lse("0 1 001000 0 A[0] 1 Rs[4:1] 0 R[0] 11111 Rn Rt[4:1] 0", "casp{al} {pair_s}, {pair_t}, [{Rn}]", name="casp.x", each=[{"pair": "x"}])
 def casp_x(h: Core, Rn: Xsp, Rs: Bits, Rt: Bits) -> None:
     at = aligned(h, Rn, 16, True)
     expected = join(h.x[Rs & 30], second(h, Rs))

@@ -73,7 +73,7 @@ def load(h: Core, t: type[W], address: u64) -> W:
     at = checked(h, address, t.size, False)
     if t.bits == 128:
         low = settled(h.load(u64, at))
-        return t(low) | t(h.load(u64, at + 8)) << 64
+        return t(join(low, h.load(u64, at + 8)))
     else:
         return h.load(t, at)
 
@@ -83,7 +83,7 @@ def load_first(h: Core, t: type[W], address: u64) -> W:
     if t.bits == 128:
         at = checked(h, address, 16, False)
         low = settled(h.load(u64, at))
-        return t(low) | t(settled(h.load(u64, at + 8))) << 64
+        return t(join(low, settled(h.load(u64, at + 8))))
     else:
         return settled(load(h, t, address))
 
