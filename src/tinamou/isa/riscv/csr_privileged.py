@@ -6,7 +6,7 @@ from tinamou.engine.cpu import Trap
 from tinamou.native.ops import outlined
 from tinamou.native.types import u8, u32, u64
 
-from . import csr as user_level
+from . import csr
 from .operands import NAMES
 from .privileged import (
     FS,
@@ -59,7 +59,8 @@ def _names() -> dict[int, str]:
     return found
 
 
-NAMES["csr"] = {**dict(user_level.NAMES["csr"]), **_names()}  # type: ignore[arg-type]
+USER_LEVEL = csr.Number  # that module has named its registers by now
+NAMES["csr"] = {**dict(NAMES["csr"]), **_names()}  # type: ignore[arg-type]
 
 SSTATUS = SIE | SPIE | SPP | FS | SUM | MXR
 UXL = 3 << 32
