@@ -171,7 +171,7 @@ def test_several_harts(run, tmp_path):
         (["-m"], "-m: requires an argument"),
         (["-M", "vurt"], "unsupported machine type\nUse -machine help to list supported machines\nNearest: virt"),
         (["-M", "virt", "-cpu", "rv46"], "unable to find CPU model 'rv46'"),
-        (["-M", "virt", "-smp", "0"], "Invalid SMP CPUs 0."),
+        (["-M", "virt", "-smp", "0"], "Invalid CPU topology: CPU topology parameters must be greater than zero"),
         (["-M", "virt", "-m", "many"], "Parameter 'size' expects a non-negative number"),
         (["-M", "virt", "-bios", "none", "-kernel", "/nonexistent"], "could not load kernel '/nonexistent'"),
         (["-M", "virt", "-bios", "/nonexistent"], 'Unable to load the RISC-V firmware "/nonexistent"'),
