@@ -40,6 +40,22 @@ def tool(name: str) -> list[str]:
     return ["env", f"LD_LIBRARY_PATH={':'.join(libraries)}", str(program)]
 
 
+def folder() -> str:
+    """A directory to put in front of PATH, with the original's `qemu-img` and `qemu-io`."""
+    command = tool("qemu-img")
+    if len(command) == 1:
+        return str(Path(command[0]).parent)
+    scripts = cache_folder() / "bin"
+    scripts.mkdir(parents=True, exist_ok=True)
+    for name in ("qemu-img", "qemu-io"):
+        environment, program = tool(name)[1:]
+        script = scripts / name
+        if not script.exists():
+            script.write_text(f'#!/bin/sh\nexec env {environment} {program} "$@"\n')
+            script.chmod(0o755)
+    return str(scripts)
+
+
 def _fetch(packages: list[str], folder: Path) -> None:
     downloads = folder.parent / "downloads"
     downloads.mkdir(parents=True, exist_ok=True)

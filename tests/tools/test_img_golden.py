@@ -101,7 +101,7 @@ def run(line: str, folder: Path, path: str) -> tuple[int, str, str]:
 def test_same_as_the_original(case: str, images: Path, shims: Path, tmp_path: Path) -> None:
     """`case`: a command line after `qemu-img`; what follows `;;` looks at the result with the original's tools."""
     command, _, look = case.partition(";;")
-    original = str(Path(originals.tool("qemu-img")[-1]).parent)
+    original = originals.folder()
     answers = []
     for name, path in (("theirs", original), ("ours", str(shims))):
         folder = tmp_path / name

@@ -23,7 +23,7 @@ def blur(text: str) -> str:
 @pytest.mark.parametrize("case", [c for c in CASES if c and not c.startswith("#")])
 def test_same_as_the_original(case: str, images: Path, shims: Path, tmp_path: Path) -> None:
     command, _, look = case.partition(";;")
-    original = str(Path(originals.tool("qemu-io")[-1]).parent)
+    original = originals.folder()
     answers = []
     for name, path in (("theirs", original), ("ours", str(shims))):
         folder = tmp_path / name
@@ -43,7 +43,7 @@ def test_same_as_the_original(case: str, images: Path, shims: Path, tmp_path: Pa
 def test_commands_from_stdin(images: Path, shims: Path, tmp_path: Path) -> None:
     """The prompt is the program's name."""
     subprocess.run(["cp", str(images / "a.qcow2"), str(tmp_path)], check=True)
-    original = str(Path(originals.tool("qemu-io")[-1]).parent)
+    original = originals.folder()
     line = r"printf 'read 0 512\nlength\n\nfoo\nq\n' | qemu-io a.qcow2"
     theirs, ours = (run(line, tmp_path, path) for path in (original, str(shims)))
     assert blur(ours[1]) == blur(theirs[1]) and ours[2] == theirs[2] and ours[0] == theirs[0]
