@@ -27,3 +27,10 @@ def engine(request: pytest.FixtureRequest) -> Engine:
 @pytest.fixture
 def oracle() -> Unicorn:
     return _oracle()
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """The first test on compiled handlers compiles them."""
+    for item in items:
+        if getattr(getattr(item, "callspec", None), "params", {}).get("engine") is NativeEngine:
+            item.add_marker(pytest.mark.timeout(1500))
