@@ -93,7 +93,6 @@ class Aarch64(Abi):
     structs: ClassVar[dict[str, type[Struct]]] = {"Action": RestoredAction}
     flags: ClassVar[dict[str, Flags]] = {
         "open": {"O_DIRECTORY": 0o40000, "O_NOFOLLOW": 0o100000, "O_DIRECT": 0o200000, "O_LARGEFILE": 0o400000, "O_TMPFILE": 0o20040000},
-        "prot": {"PROT_BTI": 0x10, "PROT_MTE": 0x20},
     }
 
     # ---- the CPU
