@@ -120,6 +120,10 @@ def code_address(cpu: Cpu, pc: u64) -> u64:
     return cpu.memory + pc
 
 
+def decoded(cpu: Cpu, pc: u64) -> None:
+    """Stores are not watched."""
+
+
 def fence_code(cpu: Cpu) -> None:
     """Stores are not watched: nothing decoded is valid any more."""
     forget_all(cpu)

@@ -252,7 +252,7 @@ class Functions:
         self.load_slow, self.store_slow = module.load_slow, module.store_slow
         self.writable, self.writable_slow = module.writable, module.writable_slow
         self.find, self.find_code = module.find, module.find_code
-        self.code_address, self.fence_code = module.code_address, module.fence_code
+        self.code_address, self.decoded, self.fence_code = module.code_address, module.decoded, module.fence_code
         self.specials: list[tuple[Callable[..., None], str]] = [*specials.COMMON, *module.SPECIALS]
         self.step: str = getattr(module, "STEP", "h_step")  # the special that a single step begins with
 
@@ -583,6 +583,7 @@ class Builder:
             predecode.ends_of: ends_of, predecode.decode: as_function(self.decode), predecode.length: as_function(arch.length),
             predecode.shift: lambda g: Const(arch.shift), predecode.entry_offset: entry_offset,
             predecode.wrapped: wrapped,
+            predecode.decoded: as_function(model.decoded),
             predecode.code_address: as_function(model.code_address), self.enabled_intrinsic: enabled,
             flow.slow: slow, flow.guarded_peek: guarded_peek,
             flow.probe: probe, flow.guarded_poke: guarded_poke, flow.memory_base: memory_base,

@@ -103,6 +103,12 @@ def code_address(cpu: Cpu, pc: u64) -> u64:
     raise TypeError("the memory model supplies it")
 
 
+@intrinsic
+def decoded(cpu: Cpu, pc: u64) -> None:
+    """Entries of the page of pc were decoded just now."""
+    raise TypeError("the memory model supplies it")
+
+
 # -- pages of entries
 
 

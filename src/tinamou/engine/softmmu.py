@@ -367,6 +367,18 @@ def code_address(cpu: Cpu, pc: u64) -> u64:
     return r.host + (physical - r.base)
 
 
+@outlined
+def decoded(cpu: Cpu, pc: u64) -> None:
+    """If another CPU has retired the page meanwhile, what was decoded does not count."""
+    fence()
+    physical = system(cpu).translate(EXECUTE, pc)
+    at = region_of(cpu, physical)
+    if at != 0:
+        entries = peek_acquire(u64, slot_of(at, physical))
+        if entries & RETIRED != 0:
+            undo_page(entries & ~RETIRED)
+
+
 def fence_code(cpu: Cpu) -> None:
     """Stores to decoded pages are watched."""
 

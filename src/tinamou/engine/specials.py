@@ -22,6 +22,7 @@ from .predecode import find_slow
 
 def h_decode(cpu: Cpu, entry: u64) -> None:
     predecode.predecode(cpu, entry, flow.pc_of(entry))
+    predecode.decoded(cpu, flow.pc_of(entry))
     flow.resume(entry)
 
 
