@@ -109,6 +109,7 @@ def set_tag(h: Core, address: u64, tag: u32) -> None:
 
 def store_tags(h: Core, address: u64, tag: u32, count: int, zero: bool) -> None:
     at = untagged(address) & ~(GRANULE - 1)
+    tag = settled(tag)
     h.atomic("or", u8, at, u8(0))  # raises the fault of a store
     check_store(h, at, count * GRANULE)
     if zero:

@@ -73,7 +73,7 @@ def load(h: Core, t: type[W], address: u64) -> W:
     at = checked(h, address, t.size, False)
     if t.bits == 128:
         low = settled(h.load(u64, at))
-        return t(join(low, h.load(u64, at + 8)))
+        return t(join(low, settled(h.load(u64, at + 8))))
     else:
         return h.load(t, at)
 
@@ -81,9 +81,7 @@ def load(h: Core, t: type[W], address: u64) -> W:
 def load_first(h: Core, t: type[W], address: u64) -> W:
     """The first of two reads."""
     if t.bits == 128:
-        at = checked(h, address, 16, False)
-        low = settled(h.load(u64, at))
-        return t(join(low, settled(h.load(u64, at + 8))))
+        return load(h, t, address)
     else:
         return settled(load(h, t, address))
 
