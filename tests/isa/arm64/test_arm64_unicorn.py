@@ -38,4 +38,4 @@ def test_single_instructions(engine: Engine, oracle: Unicorn, extension: str) ->
 @pytest.mark.slow
 @pytest.mark.parametrize("extension", EXTENSIONS)
 def test_many_instructions(engine: Engine, oracle: Unicorn, extension: str) -> None:
-    check(engine, oracle, extension, 100 if engine.name == "golden" else 400, "many")
+    check(engine, oracle, extension, 20 if engine.name == "golden" else 200, "many")
