@@ -284,7 +284,9 @@ class Jit:
             data = page(at >> 12)[at & 4095 : (at & 4095) + 4]
             if len(data) < 4 and at & 4095 > PAGE - 4:
                 data += page((at >> 12) + 1)[: 4 - len(data)]
-            return int.from_bytes(data, "little") if len(data) >= 2 else None
+            word = int.from_bytes(data, "little")
+            unit = self.engine.arch.unit
+            return word if len(data) >= unit and self.engine.arch.length(types.u32(word)) <= len(data) else None
 
         region = discover(self.makers[0](), pc, fetch, self.executed)
         if not self.worthwhile(pc, region):
