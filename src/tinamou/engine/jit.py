@@ -89,7 +89,6 @@ class Jit:
         self.vcpus: dict[int, tuple[Vcpu, int]] = {}
         self.lock = threading.RLock()
         self.heat: Counter[int] = Counter()
-        self.refused: set[int] = set()
         self.wanted: dict[int, int] = {}  # an address that was looked at -> samples it needs before the next look
         self.by_page: dict[int, list[Installed]] = {}
         self.generation = 0
@@ -289,10 +288,12 @@ class Jit:
             return word if len(data) >= unit and self.engine.arch.length(types.u32(word)) <= len(data) else None
 
         region = discover(self.makers[0](), pc, fetch, self.executed)
-        if not self.worthwhile(pc, region):
+        if region is None or not self.worthwhile(pc, region):
+            if region is None or not region.loops:
+                self.wanted[pc] = NEVER
+                self.statistics.refused += 1
             self.statistics.seconds += time.thread_time() - start
             return False
-        assert region is not None
         for maker in self.makers:
             obj, guards = self.compiler.compile(region_text(maker(), region, triple()))
             image = link(obj, 16)
@@ -308,17 +309,14 @@ class Jit:
         self.statistics.seconds += time.thread_time() - start
         return installed
 
-    def worthwhile(self, pc: int, region: Region | None) -> bool:
+    def worthwhile(self, pc: int, region: Region) -> bool:
         """Whether compiling a region pays; otherwise the address is looked at again when it is much hotter.
 
         Compiling costs about half a millisecond an instruction and saves about a nanosecond at each execution, if the region has a loop:
         going in and out of one costs as much as tens of instructions.
         """
         with self.lock:
-            if region is None or not region.loops:
-                self.refused.add(pc)
-                self.statistics.refused += 1
-                self.wanted[pc] = NEVER
+            if not region.loops:
                 return False
             heat = sum(self.heat[n] for n in region.nodes if n in self.heat)
             need = PRICE * region.size
@@ -375,7 +373,6 @@ class Jit:
             self.generation += 1
             self.by_page.clear()
             self.heat.clear()
-            self.refused.clear()
             self.wanted.clear()
             self.close_cache()
             if self.inherited:

@@ -178,8 +178,8 @@ class Regions(Jit):
     def start(self) -> None:
         """No thread."""
 
-    def worthwhile(self, pc: int, region: Region | None) -> bool:
-        return region is not None
+    def worthwhile(self, pc: int, region: Region) -> bool:
+        return True
 
 
 class RegionsEngine:
