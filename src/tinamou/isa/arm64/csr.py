@@ -64,7 +64,7 @@ def isb(h: Core) -> None:
     """Instructions behind it are fetched anew: always so here, for changed code see IC IVAU."""
 
 
-@a64.extension("sb")("11010101000000110011 xxxx 111 11111", "sb")
+@a64.extension("sb")("11010101000000110011 0000 111 11111", "sb")
 def sb(h: Core) -> None: ...
 
 

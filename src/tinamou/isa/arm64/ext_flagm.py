@@ -15,7 +15,7 @@ T: type[Word] = Word
 K = 0
 
 
-@flagm("1101010100000 000 0100 xxxx 000 11111", "cfinv")
+@flagm("1101010100000 000 0100 0000 000 11111", "cfinv")
 def cfinv(h: Core) -> None:
     h.c = h.c ^ 1
 
@@ -37,7 +37,7 @@ def setf(h: Core, Rn: W) -> None:
     h.v = u64(Rn >> K ^ Rn >> K - 1) << 63
 
 
-@flagm2("1101010100000 000 0100 xxxx 001 11111", "xaflag")
+@flagm2("1101010100000 000 0100 0000 001 11111", "xaflag")
 def xaflag(h: Core) -> None:
     """From the external format of floating-point comparisons to Arm's."""
     c, z = h.c, u64(h.z == 0)
@@ -47,7 +47,7 @@ def xaflag(h: Core) -> None:
     h.v = (1 - c & z) << 63
 
 
-@flagm2("1101010100000 000 0100 xxxx 010 11111", "axflag")
+@flagm2("1101010100000 000 0100 0000 010 11111", "axflag")
 def axflag(h: Core) -> None:
     v = h.v >> 63
     h.z = u64(h.z != 0 and v == 0)
