@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import errno
+import fcntl
 import os
 import select
 import signal
@@ -49,25 +50,25 @@ def test_poll(g: Guest) -> None:
 
 
 def bits(g: Guest, *fds: int) -> bytes:
-    """An fd_set of 128 bits."""
+    """An fd_set of 1024 bits."""
     word = g.abi.bits
-    words = [sum(1 << fd % word for fd in fds if fd // word == i) for i in range(128 // word)]
+    words = [sum(1 << fd % word for fd in fds if fd // word == i) for i in range(1024 // word)]
     return struct.pack(f"{g.abi.order}{len(words)}{'Q' if word == 64 else 'I'}", *words)
 
 
 def test_select(g: Guest) -> None:
     r, w = pipe(g)
-    high = os.dup2(w, 77)
+    high = fcntl.fcntl(w, fcntl.F_DUPFD, 300)
     reading, writing = g.put(bits(g, r)), g.put(bits(g, w, high))
     until = g.struct(Timeval, tv_sec=0, tv_usec=1_500_000)
-    assert g.select(78, reading, writing, 0, until) == 2
-    assert g.peek(reading, 16) == bits(g) and g.peek(writing, 16) == bits(g, w, high)
+    assert g.select(high + 1, reading, writing, 0, until) == 2
+    assert g.peek(reading, 128) == bits(g) and g.peek(writing, 128) == bits(g, w, high)
     os.write(w, b"x")
     reading = g.put(bits(g, r))
     packed = g.struct(MaskAndSize, mask=g.scalar(sigset, 0), size=8)
     until = g.struct(Timespec, tv_sec=1, tv_nsec=0)
     assert g.pselect6(r + 1, reading, 0, 0, until, packed) == 1
-    assert g.peek(reading, 16) == bits(g, r)
+    assert g.peek(reading, 128) == bits(g, r)
     packed = g.struct(MaskAndSize, mask=0, size=0)
     assert g.pselect6(r + 1, reading, 0, 0, until, packed) == 1
     assert g.select(-1, 0, 0, 0, until) == -errno.EINVAL
