@@ -6,7 +6,8 @@ import os
 import select
 import signal
 import struct
-import time
+import subprocess
+import sys
 from pathlib import Path
 
 from support.guest_calls import Guest
@@ -156,15 +157,14 @@ def test_inotify(g: Guest, tmp_path: Path) -> None:
 
 
 def test_pidfd(g: Guest) -> None:
-    pid = os.fork()
-    if not pid:
-        time.sleep(60)
-        os._exit(0)
+    child = subprocess.Popen([sys.executable, "-c", "import time; print(flush=True); time.sleep(60)"], stdout=subprocess.PIPE)
+    assert child.stdout and child.stdout.readline()
+    pid = child.pid
     fd = g.pidfd_open(pid, 0)
     assert fd >= 0
     r, w = pipe(g)
     assert g.pidfd_send_signal(fd, g.abi.signals["USR1"], 0, 0) == 0
-    assert os.WTERMSIG(os.waitpid(pid, 0)[1]) == signal.SIGUSR1
+    assert child.wait(30) == -signal.SIGUSR1
     assert select.select([fd], [], [], 0)[0] == [fd]
     close(g, fd, r, w)
     assert g.kcmp(os.getpid(), os.getpid(), 0, 0, 0) in (0, -errno.EPERM)
