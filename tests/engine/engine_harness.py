@@ -19,6 +19,7 @@ from support.flat_guest import FlatGuest
 from tinamou.engine.assemble import Assembler
 from tinamou.engine.cpu import EXECUTE, PAGE, READ, WRITE, Trap
 from tinamou.engine.golden import Fault, Golden
+from tinamou.engine.jit import Jit
 from tinamou.engine.vcpu import Vcpu
 from tinamou.isa.riscv import isa
 from tinamou.isa.riscv.architecture import RV32, RV64
@@ -295,6 +296,33 @@ class InterpreterGuest(Conveniences):
         return vcpu, Cell(vcpu.cpu)  # type: ignore[arg-type]
 
 
+class Compiler(Jit):
+    """Compiles when it is told to, without a thread."""
+
+    def add(self, vcpu: Vcpu) -> None:
+        pass
+
+    def worthwhile(self, pc: int, region: Any) -> bool:
+        return region is not None
+
+
+class RegionsGuest(InterpreterGuest):
+    """Compiled regions around every address at which a run began before; the interpreter for the rest."""
+
+    name = "regions"
+
+    def __init__(self, xlen: int) -> None:
+        super().__init__(xlen)
+        self.engine.jit = self.jit = Compiler(self.engine)
+        self.made = 0
+
+    def go(self, at_most: int = 1_000_000) -> Stop:
+        if self.jit.executed(self.pc) and not self.jit.compiled(self.pc):
+            self.jit.wanted.clear()
+            self.made += self.jit.compile(self.pc)
+        return super().go(at_most)
+
+
 _attached: list[tuple[InterpreterGuest, host.ThreadRecord]] = []
 
 
@@ -308,7 +336,7 @@ def attach(guest: InterpreterGuest | None) -> None:
         _attached.append((guest, guest.flat.thread(guest.vcpu)))
 
 
-KINDS: dict[str, Callable[[int], Any]] = {"golden": GoldenGuest, "interpreter": InterpreterGuest}
+KINDS: dict[str, Callable[[int], Any]] = {"golden": GoldenGuest, "interpreter": InterpreterGuest, "regions": RegionsGuest}
 
 
 @functools.cache
