@@ -1,8 +1,8 @@
 """Tier 0: the threaded interpreter, generated from an architecture's rows.
 
-Every row becomes a handler `h_<name>(cpu, entry, memory, budget)`; its arguments stay in registers (LLVM's preserve_none convention) and
+Every row becomes a handler `insn.<name>(cpu, entry, memory, budget)`; its arguments stay in registers (LLVM's preserve_none convention) and
 it ends in a tail call through the next entry.  A row with a relative jump has a second handler for targets in the same page, which are
-entries already.  A row that touches memory has a clone `slow_<name>`: the fast handler jumps there on whatever is not the common case,
+entries already.  A row that touches memory has a clone `slow.<name>`: the fast handler jumps there on whatever is not the common case,
 before it has changed anything, and the clone runs the instruction again with calls that do everything.
 
 The budget counts down by one an instruction and is tested at taken jumps and at the ends of pages, so a slice overruns by at most one
@@ -154,7 +154,7 @@ class HandlerHooks(EngineHooks):
     def go_slow(self, g: Lower) -> None:
         if self.form is None or self.slow:
             raise Broken("there is no slower path from here")
-        self.tail(g, f"@slow_{symbol_name(self.form)}")
+        self.tail(g, f"@{symbol_name(self.form, 'slow')}")
 
     def guest_pointer(self, g: Lower, address: V, data: str, guard: Callable[..., str]) -> tuple[str, str]:
         """The host address of a guest address, to be dereferenced at once, and the `data` (type and value) that is to be stored there."""
@@ -228,8 +228,9 @@ class HandlerHooks(EngineHooks):
         return g.value(f"inttoptr i64 {entry} to ptr")
 
 
-def symbol_name(form: Form) -> str:
-    return "".join(c if c.isalnum() else "_" for c in form.insn.name)
+def symbol_name(form: Form, kind: str) -> str:
+    """The symbol of a row's handler: insn.NAME, near.NAME or slow.NAME; specials are called h_NAME, outlined functions MODULE.NAME."""
+    return f"{kind}." + "".join(c if c.isalnum() or c in "._" else f"${ord(c):x}$" for c in form.insn.name)
 
 
 def handler_hooks(g: Lower) -> HandlerHooks:
@@ -300,7 +301,7 @@ class Builder:
         return u.text(triple)
 
     def handler(self, form: Form, near: bool, slow: bool) -> str:
-        name = ("slow_" if slow else "h_") + symbol_name(form) + ("_near" if near else "")
+        name = symbol_name(form, "slow" if slow else "near" if near else "insn")
         if name in self.unit.names:
             return name
         self.unit.names.add(name)
@@ -340,7 +341,7 @@ class Builder:
         hooks.finish(g, form)
         attributes = "nounwind noinline cold" if slow else "nounwind"
         self.unit.add(g.function(f"define internal {CONVENTION} void @{name}({SIGNATURE}) {attributes}"))
-        if not slow and any(f"@slow_{symbol_name(form)}(" in line for line in g.lines):
+        if not slow and any(f"@{symbol_name(form, 'slow')}(" in line for line in g.lines):
             self.handler(form, near=False, slow=True)
         return name
 
