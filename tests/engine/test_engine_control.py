@@ -322,3 +322,23 @@ def test_straight_line_wraps(kind: str, at: int) -> None:
     guest.write(0, code[LIMIT - at :])
     guest.pc = at
     assert guest.go() == Stop(ECALL) and guest.x[10] == 2 and guest.pc == at + 8 - LIMIT
+
+
+# -- when there is no room
+
+
+def test_no_room_for_entries(native: Any) -> None:
+    """The run ends in an error that says so; after a reset there is room again."""
+    native.load("addi a0, a0, 1\n" * 4 * 1024 + "ecall")
+    native.engine.reset()
+    native.vcpu.attach()
+    shared = native.engine.shared
+    shared.arena_end = shared.arena_start + 2 * 34_000
+    for _ in range(2):
+        with pytest.raises(MemoryError, match="no room for more predecoded code"):
+            native.go()
+    native.engine.reset()
+    native.vcpu.attach()
+    native.pc, native.x[10] = CODE, 0
+    ends(native)
+    assert native.x[10] == 4096
