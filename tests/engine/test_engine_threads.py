@@ -64,6 +64,19 @@ def test_kick_before_run(native: InterpreterGuest) -> None:
     assert native.go() == Stop(ECALL) and native.x[10] == 1
 
 
+def test_kick_during_a_step(native: InterpreterGuest) -> None:
+    """A step is not cut short, and the kick is there for the next run."""
+    native.load("1: addi a0, a0, 1\nj 1b")
+    for k in range(1, 30):
+        go = threading.Event()
+        thread = threading.Thread(target=lambda go=go: (go.wait(), native.vcpu.kick()))
+        thread.start()
+        go.set()
+        assert native.step(100_000) == Stop(None) and native.count == k * 100_000
+        thread.join()
+        assert native.go() == Stop(None) and native.count == k * 100_000
+
+
 def test_kick_word(native: InterpreterGuest) -> None:
     """Native code kicks by writing to memory."""
     native.load("1: j 1b")

@@ -65,6 +65,7 @@ class Cpu(Struct):
     sampled: u64  # slices that ended so far
     retries: u64  # instructions that regions left to tier 0
     kick: u64  # not 0: return from run() at the end of the slice
+    stepping: u64  # the same, for Vcpu.step: a kick meanwhile is not lost
     single: u64  # not 0: one instruction only (Vcpu.step)
     scratch: Annotated[Array[u128], 16]  # entries of a single step
     memory: u64  # host address of guest address 0

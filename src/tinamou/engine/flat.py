@@ -135,7 +135,7 @@ def fence_code(cpu: Cpu) -> None:
 def h_pause(cpu: Cpu, entry: u64) -> None:
     """The slice is used up: begin another, or return when somebody wants it."""
     end_slice(cpu, i64(0))
-    if cpu.kick | cpu.single != 0:
+    if cpu.kick | cpu.single | cpu.stepping != 0:
         leave(KICK, pc_of(entry))
     sample(cpu, pc_of(entry))
     begin_slice(cpu)

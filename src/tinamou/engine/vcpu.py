@@ -149,9 +149,9 @@ class Vcpu:
         while (left := end - int(cpu.instructions)) > 0:
             if left > PAGE:
                 cpu.quantum = i64(left - PAGE)  # a slice overruns by less than a page
-                self._kick.value = 1
+                cpu.stepping = u64(1)
                 run(cpu.address)
-                self._kick.value = 0
+                cpu.stepping = u64(0)
                 cpu.quantum = i64(QUANTUM)
             else:
                 step(cpu.address)
