@@ -47,7 +47,7 @@ def ignored_bits(insn: Insn) -> int:
 
 
 def test_every_row_has_its_handler() -> None:
-    names = [symbol_name(f) for f in forms(ARM64)]
+    names = [symbol_name(f, "insn") for f in forms(ARM64)]
     assert len(names) == len(set(names)) == len(isa().insns)
 
 
