@@ -14,16 +14,20 @@ from pathlib import Path
 
 from .debian import CACHE
 
-PLATFORMS = ("manylinux_2_31_{0}", "manylinux_2_35_{0}", "manylinux_2_38_{0}", "manylinux_2_39_{0}", "musllinux_1_2_{0}")
+MUSL = ("musllinux_1_1_{0}", "musllinux_1_2_{0}")
+PLATFORMS = ("manylinux_2_17_{0}", "manylinux_2_31_{0}", "manylinux_2_35_{0}", "manylinux_2_38_{0}", "manylinux_2_39_{0}", *MUSL)
 
 
 class WheelError(Exception):
     """A wheel that cannot be had, in words for the user."""
 
 
-def program(package: str, arch: str, name: str = "") -> Path:
-    """The executable `name` (the package's own name if not given) of that package; fetched once.  Raises WheelError."""
-    folder = CACHE / "wheels" / arch / package
+def program(package: str, arch: str, name: str = "", platforms: tuple[str, ...] = PLATFORMS) -> Path:
+    """The executable `name` (the package's own name if not given) of that package; fetched once.  Raises WheelError.
+
+    Those of Rust programs for MUSL are static.
+    """
+    folder = CACHE / "wheels" / (arch if platforms is PLATFORMS else f"{arch}-musl") / package
     folder.mkdir(parents=True, exist_ok=True)
     target = folder / (name or package)
     with open(folder / "lock", "w") as lock:
@@ -31,7 +35,7 @@ def program(package: str, arch: str, name: str = "") -> Path:
         if not target.exists():
             fetch = folder / "fetch"
             shutil.rmtree(fetch, ignore_errors=True)
-            tags = [word for p in PLATFORMS for word in ("--platform", p.format(arch))]
+            tags = [word for p in platforms for word in ("--platform", p.format(arch))]
             command = [sys.executable, "-m", "pip", "download", "-q", "--no-deps", "--only-binary", ":all:", *tags, "-d", str(fetch)]
             done = subprocess.run([*command, package], capture_output=True, text=True)
             if done.returncode:

@@ -78,7 +78,7 @@ def test_cpu_help() -> None:
 
 def test_wrong_guest() -> None:
     done = subprocess.run([sys.executable, "-m", "tinamou.tools.main", "user", "vax", "x"], capture_output=True, text=True)
-    assert (done.returncode, done.stderr) == (1, "tinamou user: unknown guest 'vax'; one of riscv32, riscv64\n")
+    assert (done.returncode, done.stderr) == (1, "tinamou user: unknown guest 'vax'; one of aarch64, riscv32, riscv64\n")
 
 
 def test_commands() -> None:

@@ -7,7 +7,7 @@ import pytest
 from support.guests import program, run
 
 
-@pytest.mark.parametrize("arch", ["riscv64", "riscv32"])
+@pytest.mark.parametrize("arch", ["riscv64", "riscv32", "aarch64"])
 @pytest.mark.parametrize("name", ["signals", "threads", "memory", "processes"])
 def test_program(name: str, arch: str) -> None:
     done = run(program(name, arch), arch=arch)

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import functools
 import gzip
 import hashlib
 import random
@@ -16,22 +15,42 @@ import pytest
 
 from support.debian import sysroot
 from support.guests import run
-from support.wheels import program
+from support.wheels import MUSL, PLATFORMS, program
 
 PACKAGES = ("busybox-static", "bash", "coreutils", "python3", "libpython3-stdlib", "sqlite3", "libatomic1", "libstdc++6", "perl-base")
 
 
-@functools.cache
-def root() -> Path:
-    return sysroot("riscv64", *PACKAGES)
+DEBIAN = {"riscv64": "riscv64", "aarch64": "arm64"}  # guest -> name of the Debian architecture
 
 
-def guest(name: str, *words: str | Path, input: str | None = None, **more: object) -> str:
-    """Run one of Debian's programs: its output.  Anything else than success fails."""
-    options = ["-L", str(root()), "-U", "PYTHONDONTWRITEBYTECODE"]  # Debian's Python comes without compiled modules: keep them
-    done = run(root() / "usr/bin" / name, *words, options=options, input=input, **more)
-    assert (done.stderr, done.returncode) == ("", 0)
-    return done.stdout
+class Guest:
+    """Debian's programs for one architecture."""
+
+    def __init__(self, arch: str) -> None:
+        self.arch = arch
+        self.root = sysroot(DEBIAN[arch], *PACKAGES)
+
+    def run(self, program: str | Path, *words: str | Path, **more: object) -> subprocess.CompletedProcess[str]:
+        """Run a program, one of Debian's if only named.  Debian's Python comes without compiled modules: keep those that it makes."""
+        path = self.root / "usr/bin" / program if isinstance(program, str) else program
+        return run(path, *words, arch=self.arch, options=["-L", str(self.root), "-U", "PYTHONDONTWRITEBYTECODE"], **more)
+
+    def __call__(self, name: str, *words: str | Path, input: str | None = None, **more: object) -> str:
+        """Run one of Debian's programs: its output.  Anything else than success fails."""
+        done = self.run(name, *words, input=input, **more)
+        assert (done.stderr, done.returncode) == ("", 0)
+        return done.stdout
+
+    def python(self, code: str, *words: str | Path) -> str:
+        return self("python3", "-c", textwrap.dedent(code), *words)
+
+    def wheel(self, package: str, platforms: tuple[str, ...] = PLATFORMS) -> Path:
+        return program(package, self.arch, platforms=platforms)
+
+
+@pytest.fixture(scope="module", params=list(DEBIAN))
+def guest(request: pytest.FixtureRequest) -> Guest:
+    return Guest(request.param)
 
 
 @pytest.fixture(scope="module")
@@ -46,7 +65,7 @@ def data(tmp_path_factory: pytest.TempPathFactory) -> Path:
 # ---- busybox
 
 
-def test_busybox_pipes() -> None:
+def test_busybox_pipes(guest: Guest) -> None:
     script = r"""
         for i in 5 3 9 1; do echo "$i line"; done | sort -r | awk '{ s += $1; print NR ":" $0 } END { print s }'
         echo $((6 * 7)) "$(echo sub | tr a-z A-Z)"; (exit 4) || echo "status $?"
@@ -56,11 +75,11 @@ def test_busybox_pipes() -> None:
     assert guest("busybox", "sh", "-c", script) == expected
 
 
-def test_busybox_sha256sum(data: Path) -> None:
+def test_busybox_sha256sum(guest: Guest, data: Path) -> None:
     assert guest("busybox", "sha256sum", data) == f"{hashlib.sha256(data.read_bytes()).hexdigest()}  {data}\n"
 
 
-def test_busybox_gzip(data: Path, tmp_path: Path) -> None:
+def test_busybox_gzip(guest: Guest, data: Path, tmp_path: Path) -> None:
     part = tmp_path / "part"
     part.write_bytes(data.read_bytes()[: 1 << 20])
     guest("busybox", "gzip", "-k", part)
@@ -69,7 +88,7 @@ def test_busybox_gzip(data: Path, tmp_path: Path) -> None:
     assert guest("busybox", "sh", "-c", f"zcat {packed} | md5sum").split()[0] == hashlib.md5(part.read_bytes()).hexdigest()
 
 
-def test_busybox_sort_and_awk(data: Path) -> None:
+def test_busybox_sort_and_awk(guest: Guest, data: Path) -> None:
     lines = data.read_text().splitlines()[:20_000]
     text = "\n".join(lines) + "\n"
     assert guest("busybox", "sort", input=text).splitlines() == sorted(lines)
@@ -80,7 +99,7 @@ def test_busybox_sort_and_awk(data: Path) -> None:
 # ---- bash and coreutils
 
 
-def test_bash(tmp_path: Path) -> None:
+def test_bash(guest: Guest, tmp_path: Path) -> None:
     script = tmp_path / "script"
     script.write_text(
         textwrap.dedent(r"""
@@ -99,13 +118,13 @@ def test_bash(tmp_path: Path) -> None:
             exit 3
             """)
     )
-    done = run(root() / "usr/bin/bash", script, options=["-L", str(root())])
+    done = guest.run("bash", script)
     native = subprocess.run(["bash", script], capture_output=True, text=True)
     assert (done.stdout, done.returncode) == (native.stdout, 3)
     assert done.stdout.startswith("3 1 3\n13\nx-1\ny-2\ncaught\n")
 
 
-def test_coreutils(data: Path, tmp_path: Path) -> None:
+def test_coreutils(guest: Guest, data: Path, tmp_path: Path) -> None:
     assert guest("sha512sum", data).split()[0] == hashlib.sha512(data.read_bytes()).hexdigest()
     assert guest("wc", "-lc", data).split()[:2] == [str(data.read_text().count("\n")), str(data.stat().st_size)]
     for name in ("b", "a", "c"):
@@ -122,23 +141,20 @@ def test_coreutils(data: Path, tmp_path: Path) -> None:
     assert guest("sort", "-n", "-k2", input="x 10\ny 9\n") == "y 9\nx 10\n"
     assert guest("factor", "1000000016000000063") == "1000000016000000063: 1000000007 1000000009\n"
     assert guest("date", "-u", "-d", "@1234567890", "+%F %T") == "2009-02-13 23:31:30\n"
-    assert guest("env", "-i", "A=1", root() / "usr/bin/env") == "A=1\n"
+    assert guest("env", "-i", "A=1", guest.root / "usr/bin/env") == "A=1\n"
     assert guest("dd", f"if={data}", "bs=1000", "skip=3", "count=2", "status=none") == data.read_text()[3000:5000]
-    assert run(root() / "usr/bin/timeout", "0.2", root() / "usr/bin/sleep", "9", options=["-L", str(root())]).returncode == 124
+    assert guest.run("timeout", "0.2", guest.root / "usr/bin/sleep", "9").returncode == 124
 
 
 # ---- Python
 
 
-def python(code: str, *words: str | Path) -> str:
-    return guest("python3", "-c", textwrap.dedent(code), *words)
+def test_python_modules(guest: Guest) -> None:
+    code = "import ssl, sqlite3, json; print(json.dumps([ssl.HAS_TLSv1_3, sqlite3.sqlite_version > '3.40']))"
+    assert guest.python(code) == "[true, true]\n"
 
 
-def test_python_modules() -> None:
-    assert python("import ssl, sqlite3, json; print(json.dumps([ssl.HAS_TLSv1_3, sqlite3.sqlite_version > '3.40']))") == "[true, true]\n"
-
-
-def test_python_arithmetic_equals_native() -> None:
+def test_python_arithmetic_equals_native(guest: Guest) -> None:
     code = """
         import math, random, hashlib, decimal, statistics
         r = random.Random(5)
@@ -150,10 +166,10 @@ def test_python_arithmetic_equals_native() -> None:
         print(hashlib.sha256("".join(out).encode()).hexdigest())
     """
     native = subprocess.run([sys.executable, "-c", textwrap.dedent(code)], capture_output=True, text=True, check=True)
-    assert python(code) == native.stdout
+    assert guest.python(code) == native.stdout
 
 
-def test_python_threads() -> None:
+def test_python_threads(guest: Guest) -> None:
     code = """
         import queue, threading
         jobs, results = queue.Queue(), []
@@ -168,10 +184,10 @@ def test_python_threads() -> None:
         for t in threads: t.join()
         print(sum(results), len(results))
     """
-    assert python(code) == f"{sum(n * n for n in range(500))} 500\n"
+    assert guest.python(code) == f"{sum(n * n for n in range(500))} 500\n"
 
 
-def test_python_processes() -> None:
+def test_python_processes(guest: Guest) -> None:
     code = """
         import multiprocessing, os, signal, subprocess, sys
         with multiprocessing.get_context("fork").Pool(3) as pool:
@@ -186,13 +202,13 @@ def test_python_processes() -> None:
         except KeyboardInterrupt:
             print("interrupted")
     """
-    assert python(code) == "[5, 4, 3, 2, 1]\nPIPED 5\n-15\nalarm\ninterrupted\n"
+    assert guest.python(code) == "[5, 4, 3, 2, 1]\nPIPED 5\n-15\nalarm\ninterrupted\n"
 
 
 # ---- others
 
 
-def test_sqlite(tmp_path: Path) -> None:
+def test_sqlite(guest: Guest, tmp_path: Path) -> None:
     base = tmp_path / "base.db"
     statements = """
         CREATE TABLE t(id INTEGER PRIMARY KEY, name TEXT, value REAL);
@@ -206,7 +222,7 @@ def test_sqlite(tmp_path: Path) -> None:
         assert connection.execute("SELECT count(*) FROM t").fetchone() == (5000,)
 
 
-def test_perl() -> None:
+def test_perl(guest: Guest) -> None:
     code = r'''my %h; $h{$_ % 7} += $_ for 1..1000; print join(",", map { "$_=$h{$_}" } sort keys %h), "\n";
               printf "%.10f %s\n", atan2(1,1)*4, "abc" =~ /b(.)/ ? $1 : "";'''
     found = guest("perl", "-e", code)
@@ -214,26 +230,25 @@ def test_perl() -> None:
     assert found == ",".join(f"{k}={v}" for k, v in sums.items()) + "\n3.1415926536 c\n"
 
 
-def test_ruff(tmp_path: Path) -> None:
+def test_ruff(guest: Guest, tmp_path: Path) -> None:
     """A Rust program with a thread for each processor."""
     for n in range(40):
         (tmp_path / f"m{n}.py").write_text(f"import os, sys\ndef f( x ):\n  return x+{n}\n")
-    tool = program("ruff", "riscv64")
-    here = {"options": ["-L", str(root())], "cwd": tmp_path}
-    done = run(tool, "check", "--isolated", "--no-cache", "--output-format", "concise", ".", **here)
+    tool = guest.wheel("ruff", MUSL if guest.arch == "aarch64" else PLATFORMS)  # static on AArch64
+    done = guest.run(tool, "check", "--isolated", "--no-cache", "--output-format", "concise", ".", cwd=tmp_path)
     assert done.returncode == 1 and done.stdout.count("F401") == 80
-    assert run(tool, "format", "--isolated", "--no-cache", ".", **here).stdout == "40 files reformatted\n"
+    assert guest.run(tool, "format", "--isolated", "--no-cache", ".", cwd=tmp_path).stdout == "40 files reformatted\n"
     assert (tmp_path / "m7.py").read_text() == "import os, sys\n\n\ndef f(x):\n    return x + 7\n"
 
 
-def test_ninja(tmp_path: Path) -> None:
+def test_ninja(guest: Guest, tmp_path: Path) -> None:
     rules = ["rule copy\n  command = cat $in > $out && echo $out >> log\n"]
     (tmp_path / "o0").write_text("seed\n")
     rules += [f"build o{n}: copy o{(n - 1) // 2}\n" for n in range(1, 201)]
     (tmp_path / "build.ninja").write_text("".join(rules))
-    done = run(program("ninja", "riscv64"), "-j4", options=["-L", str(root())], cwd=tmp_path)
+    done = guest.run(guest.wheel("ninja"), "-j4", cwd=tmp_path)
     assert done.returncode == 0 and "[200/200]" in done.stdout
     assert all((tmp_path / f"o{n}").read_text() == "seed\n" for n in range(201))
     assert len((tmp_path / "log").read_text().splitlines()) == 200
-    again = run(program("ninja", "riscv64"), options=["-L", str(root())], cwd=tmp_path)
+    again = guest.run(guest.wheel("ninja"), cwd=tmp_path)
     assert again.stdout == "ninja: no work to do.\n"

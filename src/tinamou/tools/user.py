@@ -1,4 +1,4 @@
-"""tinamou-riscv64 PROGRAM [ARGUMENTS]: run one foreign Linux program.
+"""tinamou-riscv64 PROGRAM [ARGUMENTS], tinamou-aarch64 ...: run one foreign Linux program.
 
 The name chooses the guest: tinamou-riscv64, a link qemu-riscv64, or `tinamou user riscv64`.  Options, environment variables and messages
 are those of the original's user-mode emulators; each QEMU_NAME may also be called TINAMOU_NAME.
@@ -22,7 +22,7 @@ if TYPE_CHECKING:
 
 __all__ = ["main"]
 
-ABIS = {"riscv64": "riscv", "riscv32": "riscv"}  # guest -> folder of its architecture
+ABIS = {"riscv64": "riscv", "riscv32": "riscv", "aarch64": "arm64"}  # guest -> folder of its architecture
 
 LOG_ITEMS = {
     "out_asm": "show generated host assembly code for each compiled TB",

@@ -1,5 +1,6 @@
 /* Memory: mmap and family, brk, protections, the map, code that changes. */
 #include "check.h"
+#include "machine.h"
 #include <fcntl.h>
 #include <signal.h>
 #include <setjmp.h>
@@ -103,23 +104,23 @@ static void many(void) {
 }
 
 static void code(void) {
-    /* li a0, n; ret */
+    /* a function that gives a number */
     uint32_t *m = mmap(0, P, PROT_READ | PROT_WRITE | PROT_EXEC, ANON, -1, 0);
     int (*f)(void) = (int (*)(void))m;
     for (int i = 0; i < 50; i++) {
-        m[0] = 0x513 | i << 20; m[1] = 0x8067;
+        m[0] = RESULT(i); m[1] = RETURN;
         __builtin___clear_cache((char *)m, (char *)(m + 2));
         EQUAL(f(), i);
     }
     mprotect(m, P, PROT_READ | PROT_WRITE);
     if (!sigsetjmp(back, 1)) { f(); CHECK(0); }
-    m[0] = 0x513 | 77 << 20;
+    m[0] = RESULT(77);
     mprotect(m, P, PROT_READ | PROT_EXEC);
     EQUAL(f(), 77);
     munmap(m, P);
     if (!sigsetjmp(back, 1)) { f(); CHECK(0); }
     uint32_t *n = mmap(m, P, PROT_READ | PROT_WRITE | PROT_EXEC, ANON | MAP_FIXED, -1, 0);
-    n[0] = 0x513 | 78 << 20; n[1] = 0x8067;
+    n[0] = RESULT(78); n[1] = RETURN;
     EQUAL(((int (*)(void))n)(), 78);
 }
 

@@ -1,5 +1,6 @@
 /* Signals: handlers, masks, queueing, faults, restart, alternate stacks, waiting. */
 #include "check.h"
+#include "machine.h"
 #include <fcntl.h>
 #include <poll.h>
 #include <setjmp.h>
@@ -96,7 +97,7 @@ static void faults(void) {
     close(fd);
     if (!sigsetjmp(back, 1)) { __asm__ volatile(".word 0"); CHECK(0); }
     EQUAL(seen[0].si_signo, SIGILL);
-    if (!sigsetjmp(back, 1)) { __asm__ volatile("ebreak"); CHECK(0); }
+    if (!sigsetjmp(back, 1)) { __asm__ volatile(BREAK); CHECK(0); }
     EQUAL(seen[0].si_signo, SIGTRAP); EQUAL(seen[0].si_code, TRAP_BRKPT);
     munmap(page, 4096); munmap(file, size + 8192);
 }
@@ -105,7 +106,7 @@ static volatile double kept = 1.5;
 static void spoil(int n, siginfo_t *i, void *c) {
     ucontext_t *u = c;
     for (int k = 0; k < 100; k++) kept = kept * 1.01 + k;
-    CHECK(u->uc_mcontext.__gregs[0] != 0);
+    CHECK(PC(u) != 0);
     count++;
 }
 
@@ -124,7 +125,7 @@ static void registers(void) {
     CHECK(count >= 20);
 }
 
-static void skip(int n, siginfo_t *i, void *c) { ((ucontext_t *)c)->uc_mcontext.__gregs[0] += 4; count++; }
+static void skip(int n, siginfo_t *i, void *c) { PC((ucontext_t *)c) += 4; count++; }
 
 static void resumed(void) {
     on(SIGILL, skip, 0);

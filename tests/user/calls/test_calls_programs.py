@@ -15,7 +15,7 @@ NATIVE = platform.machine()
 guests.TARGETS.setdefault(NATIVE, f"{NATIVE}-linux-musl")
 
 
-@pytest.mark.parametrize("arch", ["riscv64", "riscv32"])
+@pytest.mark.parametrize("arch", ["riscv64", "riscv32", "aarch64"])
 @pytest.mark.parametrize("name", PROGRAMS)
 def test_program(name: str, arch: str, tmp_path: Path) -> None:
     done = guests.run(guests.program(name, arch), tmp_path, arch, arch=arch)
