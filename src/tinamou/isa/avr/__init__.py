@@ -1,0 +1,1 @@
+"""AVR: the 8-bit RISC of Atmel and Microchip."""
