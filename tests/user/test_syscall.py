@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import errno
+import importlib
 import re
 import struct
 from collections.abc import Iterator
@@ -208,9 +209,14 @@ def test_aligned_pairs() -> None:
     assert bound(ABIS["generic64"]).raw((1, 0x2_0000_0005, 7, 0, 0, 0, 0)) == [1, 0x2_0000_0005, 7]
 
 
+@pytest.mark.parametrize("name", ["generic", *kernel_numbers.HEADERS])
+def test_numbers_are_those_of_the_headers(name: str) -> None:
+    assert (kernel_numbers.NUMBERS / f"{name}.py").read_text() == kernel_numbers.module(name)
+
+
 @pytest.mark.parametrize("abi", kernel_numbers.HEADERS)
-def test_numbers_are_those_of_the_headers(abi: str) -> None:
-    assert (kernel_numbers.NUMBERS / f"{abi}.py").read_text() == kernel_numbers.module(abi)
+def test_numbers_of_each_architecture_are_whole(abi: str) -> None:
+    assert importlib.import_module(f"tinamou.user.numbers.{abi}").NUMBERS == kernel_numbers.numbers(abi)
 
 
 def test_every_call_can_be_bound() -> None:
