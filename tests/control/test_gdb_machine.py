@@ -33,7 +33,7 @@ def gdb():
 
 def test_cpus_registers_and_memory(gdb):
     assert gdb("qfThreadInfo") == ["m01,02"]
-    assert gdb("Hg2") == ["OK"] and gdb("P20=0010000000000000") == ["OK"] and gdb.vm.machine.cpus[1].registers[32] == 0x1000
+    assert gdb("Hg2") == ["OK"] and gdb("P20=0010000000000000") == ["OK"] and gdb.vm.machine.cpus[1].registers["pc"] == 0x1000
     assert gdb("M80000000,2:abcd") == ["OK"] and gdb("m80000000,2") == ["abcd"]
     assert gdb("M1000,4:13000000") == ["OK"] and gdb("m1000,4") == ["13000000"]     # into ROM
     assert gdb("m4ffe,4") == ["E0e"] and gdb("m5000,1") == ["E0e"]

@@ -57,7 +57,7 @@ def test_dumping_a_device_changes_nothing():
 
 
 def test_registers_of_chosen_cpus(h):
-    h.vm.machine.cpus[1].registers[32] = 0x1234
+    h.vm.machine.cpus[1].registers["pc"] = 0x1234
     assert h.run("info registers 1") == "\nCPU#1\n pc       0000000000001234\n"
     h.run("cpu 1")
     assert h.run("info registers").startswith("\nCPU#1") and h.run("p/x $zero") == "0x0\n"

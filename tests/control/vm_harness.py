@@ -16,21 +16,23 @@ class FakeCpu(IdleCpu):
 
     def __init__(self, *args):
         super().__init__(*args)
-        self.description = description(64, 64)
-        self.registers = dict.fromkeys(self.description.numbered(), 0)
+        self.registers = {r.name: 0 for r in description(64, 64, privileged=True).numbered().values()}
         self.thread_id, self.halted = 100 + self.index, False
 
-    def gdb_read(self, number):
-        return self.registers[number].to_bytes(8, "little")
+    def csrs(self):
+        return []
 
-    def gdb_write(self, number, data):
-        self.registers[number] = int.from_bytes(data, "little")
+    def register(self, name):
+        return self.registers[name]
+
+    def set_register(self, name, value):
+        self.registers[name] = value
 
     def translate(self, address):
         return None if address >> 12 == 5 else address
 
     def describe(self):
-        return f" pc       {self.registers[32]:016x}\n"
+        return f" pc       {self.registers['pc']:016x}\n"
 
 
 class FakeRunner:
@@ -41,13 +43,13 @@ class FakeRunner:
     def __init__(self):
         self.log = []
 
-    def start(self):
+    def start(self, only=None):
         self.log.append("start")
 
     def stop(self):
         self.log.append("stop")
 
-    def step(self, index, flags):
+    def step(self, index, flags, others=()):
         self.log.append(("step", index, flags))
 
     def set_break(self, *what):

@@ -930,6 +930,7 @@ def run(r: Request, vm: Vm) -> int:
         vm.loop.run()
     finally:
         for s in servers:
+            s.exited(vm.exit_code)
             s.close()
         for c in vm.chardevs.values():
             c.close()
@@ -951,7 +952,7 @@ def gdb_server(vm: Vm, where: str) -> Any:
     from tinamou.control.gdb_server import GdbServer
 
     target = MachineTarget(vm)
-    server = GdbServer(where, target, connected=lambda: vm.loop.soon(lambda: vm.stop("debug")),
+    server = GdbServer(where, target, connected=lambda: vm.call(lambda: vm.stop("debug")),
                        lost=lambda: vm.loop.soon(vm.start))
     target.tell = server.stopped
     vm.runner.stopped_by = target.stopped  # type: ignore[attr-defined]

@@ -2,15 +2,26 @@
 
 from __future__ import annotations
 
+import importlib
 from typing import TYPE_CHECKING, Any
 
-from tinamou.control.gdb import Action, BaseTarget, BreakKind, Stop, TargetError
+from tinamou.control.gdb import Action, BaseTarget, BreakKind, Description, Register, Stop, TargetError
 from tinamou.machine.memory import BusError
 
 if TYPE_CHECKING:
     from tinamou.control.vm import Vm
 
 PAGE = 4096
+
+
+def describe(vm: Vm) -> Description:
+    """The registers of the machine's CPUs: `of_machine` of the module `gdb_ARCHITECTURE`."""
+    try:
+        module = importlib.import_module(f"tinamou.control.gdb_{vm.arch.rstrip('0123456789')}")
+    except ModuleNotFoundError:
+        raise TargetError(22, f"gdbstub: the registers of {vm.arch} are not described") from None
+    description: Description = module.of_machine(vm.machine.cpus[0])
+    return description
 
 
 class MachineTarget(BaseTarget):
@@ -20,10 +31,8 @@ class MachineTarget(BaseTarget):
         self.vm = vm
         if not vm.machine.cpus:
             raise TargetError(22, "gdbstub: meaningless to attach gdb to a machine without any CPU.")
-        description = getattr(vm.machine.cpus[0], "description", None)
-        if description is None:
-            raise TargetError(22, f"gdbstub: CPU model {vm.machine.cpus[0].model} does not describe its registers")
-        self.description = description
+        self.description = describe(vm)
+        self.registers = self.description.numbered()
         self.endian = vm.machine.memory.endian
         self.breaks: set[tuple[BreakKind, int, int]] = set()
         self.tell: Any = lambda stop: None
@@ -43,17 +52,25 @@ class MachineTarget(BaseTarget):
             raise TargetError(22) from None
 
     def read_register(self, thread: int, number: int) -> bytes:
+        register, cpu = self._register(number), self._cpu(thread)
         try:
-            data: bytes = self._cpu(thread).gdb_read(number)
-        except (KeyError, IndexError):
-            raise TargetError(22) from None
+            value = cpu.register(register.name)
+        except KeyError:
+            raise TargetError(14) from None
+        data: bytes = (value & (1 << register.bits) - 1).to_bytes(register.bits // 8, self.endian)
         return data
 
     def write_register(self, thread: int, number: int, data: bytes) -> None:
+        register, cpu = self._register(number), self._cpu(thread)
         try:
-            self._cpu(thread).gdb_write(number, data)
-        except (KeyError, IndexError):
-            raise TargetError(22) from None
+            cpu.set_register(register.name, int.from_bytes(data, self.endian) & (1 << register.bits) - 1)
+        except KeyError:
+            raise TargetError(14) from None
+
+    def _register(self, number: int) -> Register:
+        if number not in self.registers:
+            raise TargetError(14)
+        return self.registers[number]
 
     # --- memory, page by page because neighbours may be anywhere
 
@@ -89,10 +106,12 @@ class MachineTarget(BaseTarget):
     def resume(self, actions: dict[int, Action], signals: dict[int, int], step_flags: int) -> None:
         stepping = [t for t, a in actions.items() if a == "step"]
         if stepping:
-            self.vm.runner.step(stepping[0] - 1, step_flags)
-            self.tell(Stop(stepping[0]))
+            others = [t - 1 for t, a in actions.items() if a == "continue"]
+            hit = self.vm.runner.step(stepping[0] - 1, step_flags, others)
+            self.tell(Stop(stepping[0]) if hit is None else self._stop(*hit))
             return
-        self.vm.loop.soon(self.vm.start)
+        only = None if len(actions) == len(self.threads()) else [t - 1 for t in actions]
+        self.vm.loop.soon(lambda: self.vm.start(only))
 
     def interrupt(self) -> None:
         def halt() -> None:
@@ -104,14 +123,19 @@ class MachineTarget(BaseTarget):
         """The accelerator stopped at a breakpoint ("software", "hardware") or watchpoint of CPU `cpu`."""
         def report() -> None:
             self.vm.stop("debug")
-            if kind in ("write", "read", "access"):
-                self.tell(Stop(cpu + 1, watch=(kind, address)))
-            else:
-                self.tell(Stop(cpu + 1, breakpoint=kind or ""))  # type: ignore[arg-type]
+            self.tell(self._stop(cpu, kind, address))
         self.vm.loop.soon(report)
 
+    def _stop(self, cpu: int, kind: str | None, address: int) -> Stop:
+        if kind in ("write", "read", "access"):
+            return Stop(cpu + 1, watch=(kind, address))  # type: ignore[arg-type]
+        return Stop(cpu + 1, breakpoint=kind or "")  # type: ignore[arg-type]
+
     def set_break(self, kind: BreakKind, address: int, size: int) -> None:
-        self.vm.runner.set_break(kind, address, size)
+        try:
+            self.vm.runner.set_break(kind, address, size)
+        except RuntimeError as e:
+            raise TargetError(28, str(e)) from None
         self.breaks.add((kind, address, size))
 
     def clear_break(self, kind: BreakKind, address: int, size: int) -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable
+from typing import Any
 
 from tinamou.control.gdb import Description, Feature, Register
 
@@ -14,7 +15,10 @@ _DOUBLE = ('  <union id="riscv_double">\n    <field name="float" type="ieee_sing
 
 
 def description(xlen: int, flen: int, csrs: Iterable[tuple[int, str]] = (), privileged: bool = False) -> Description:
-    """Numbers: x0-x31 0-31, pc 32, f0-f31 33-64, the given CSRs (number, name) in order from 65 on, then `priv`."""
+    """Numbers: x0-x31 0-31, pc 32, f0-f31 33-64, the given CSRs (number, name) in order from 65 on.
+
+    With `privileged`: `priv` is 65, CSRs are 66 and their number.
+    """
     features = [Feature("org.gnu.gdb.riscv.cpu", f"riscv-{xlen}bit-cpu.xml", (
         *(Register(n, xlen, "data_ptr" if n in ("sp", "gp", "tp", "fp") else "code_ptr" if n == "ra" else "int")
           for n in X_NAMES), Register("pc", xlen, "code_ptr")))]
@@ -24,10 +28,17 @@ def description(xlen: int, flen: int, csrs: Iterable[tuple[int, str]] = (), priv
             Register(n, flen, kind, number=33 if i == 0 else None) for i, n in enumerate(F_NAMES)),
             _DOUBLE if flen == 64 else ""))
     listed = list(csrs)
+    if privileged:
+        features.append(Feature("org.gnu.gdb.riscv.virtual", f"riscv-{xlen}bit-virtual.xml", (Register("priv", xlen, number=65),)))
     if listed:
         features.append(Feature("org.gnu.gdb.riscv.csr", "riscv-csr.xml", tuple(
-            Register(name, xlen, "int", number=65 if i == 0 else None) for i, (_, name) in enumerate(listed))))
-    if privileged:
-        features.append(Feature("org.gnu.gdb.riscv.virtual", f"riscv-{xlen}bit-virtual.xml",
-                                (Register("priv", xlen, number=None if listed else 65),)))
+            Register(name, xlen, "int", number=66 + number if privileged else 65 + i) for i, (number, name) in enumerate(listed))))
     return Description(f"riscv:rv{xlen}", tuple(features))
+
+
+def of_machine(cpu: Any) -> Description:
+    """The registers of a hart of a whole machine."""
+    facts = cpu.facts()
+    flen = 64 if "d" in facts["isa"] else 32 if "f" in facts["isa"] else 0
+    csrs = [(n, name) for n, name in ((1, "fflags"), (2, "frm"), (3, "fcsr")) if flen] + cpu.csrs()
+    return description(facts["xlen"], flen, csrs, privileged=True)

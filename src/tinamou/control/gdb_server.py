@@ -76,6 +76,12 @@ class GdbServer:
             if self.stub is not None:
                 self.stub.stopped(stop)  # type: ignore[arg-type]
 
+    def exited(self, status: int) -> None:
+        """The machine ends."""
+        from tinamou.control.gdb import Stop
+
+        self.stopped(Stop(exit_code=status))
+
     def _send(self, data: bytes) -> None:
         client = self._client
         if client is not None:

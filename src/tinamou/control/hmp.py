@@ -189,14 +189,10 @@ class Human:
     def register(self, name: str) -> int:
         """A register's value for expressions. Raises GrammarError."""
         cpu = self.current
-        if name == "pc" and hasattr(cpu, "pc"):
-            return int(cpu.pc)
-        description = getattr(cpu, "description", None)
-        if description is not None:
-            for number, r in description.numbered().items():
-                if r.name == name:
-                    return int.from_bytes(cpu.gdb_read(number), self.vm.machine.memory.endian)
-        raise GrammarError("unknown register")
+        try:
+            return int(cpu.register(name))
+        except (KeyError, AttributeError):
+            raise GrammarError("unknown register") from None
 
 
 class Expression:

@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
+import threading
 import time
 import uuid
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import Any
 
 from tinamou import __version__
@@ -33,11 +34,11 @@ class Idle:
 
     name = "qtest"
 
-    def start(self) -> None: ...
+    def start(self, only: Sequence[int] | None = None) -> None: ...
 
     def stop(self) -> None: ...
 
-    def step(self, index: int, flags: int) -> None:
+    def step(self, index: int, flags: int, others: Sequence[int] = ()) -> tuple[int, str, int] | None:
         raise CommandError("this machine executes nothing")
 
     def set_break(self, kind: str, address: int, size: int) -> None: ...
@@ -94,8 +95,8 @@ class Vm:
         for f in self.state_changed:
             f(status)
 
-    def start(self) -> None:
-        """Let the machine run. Raises CommandError when it must be reset first."""
+    def start(self, only: Sequence[int] | None = None) -> None:
+        """Let the machine run, or only some of its CPUs. Raises CommandError when it must be reset first."""
         if self.running or self.ended:
             return
         if self.status in ("shutdown", "internal-error", "guest-panicked"):
@@ -109,7 +110,7 @@ class Vm:
                 retry()
         self.emit("RESUME")
         self.machine.time.start()
-        self.runner.start()
+        self.runner.start(only)
 
     def stop(self, status: str = "paused") -> None:
         """Stop CPUs and time."""
@@ -179,6 +180,18 @@ class Vm:
             self.emit("WATCHDOG", {"action": "reset"})
             cause = "guest-reset"
         self.reset(cause, guest=True)
+
+    def call(self, action: Callable[[], object]) -> None:
+        """Have the loop do it, from another thread, and wait."""
+        done = threading.Event()
+
+        def act() -> None:
+            action()
+            done.set()
+
+        self.loop.soon(act)
+        while not done.wait(1.0) and not self.ended:
+            pass
 
     # --- looking things up
 

@@ -11,6 +11,10 @@ or page-crossing access stay and so miss.  The slow path translates (the archite
 address up in the machine's regions, fills the TLB for RAM, and calls the machine (`cpu.mmio`) for everything else.
 
 Pages with predecoded code are never in the write table: a store there takes the slow path, which undoes the entries it hits.
+
+Breakpoints and watchpoints are addresses as the CPU sees them.  A page with a breakpoint is not in the fetch table: control that comes
+there runs on a page of entries of its own (`Mmu.guard`), which look at the address before each instruction.  A page with a watchpoint is
+not in the tables of reads or writes: the slow path looks.  Code elsewhere runs as fast as ever.
 """
 
 from __future__ import annotations
@@ -21,7 +25,7 @@ from tinamou.native.memory import call_host, compare_exchange, exchange, fence, 
 from tinamou.native.ops import outlined, unlikely
 from tinamou.native.types import Array, Struct, Word, i64, u8, u32, u64
 
-from .cpu import EXECUTE, PAGE, READ, WRITE, Cpu
+from .cpu import EXECUTE, PAGE, READ, WRITE, Cpu, Trap
 from .flow import enter, get_budget, leave, memory_base, pc_of, reload, resume, set_budget, slow
 from .interpreter import KICK, TRAP
 from .predecode import entry_offset, find_slow, new_page, shift, undo, undo_page
@@ -38,6 +42,9 @@ UNUSED = 0xFFFF_FFFF_FFFF_FFFF
 LONGEST = 8  # bytes of the longest instruction that a store could change from behind
 RETIRED = 1  # the entries of a page are all undone: it may be written without notice until code on it is decoded again
 PATIENCE = 32  # stores to a page with code before it is retired
+BREAK, WATCH = 3, 4  # why run() returned, besides those of engine.interpreter: before the instruction at pc
+WATCHED = 1 << 62  # cause of the exception that ends a run before a watched access
+BREAKS, WATCHES = 256, 64  # how many there can be
 
 
 class Region(Struct):
@@ -50,13 +57,26 @@ class Region(Struct):
     pagemap: u64  # host address of one word for each page from the one with `base` on: its entries (| RETIRED), or 0
 
 
+class Watch(Struct):
+    """Guest-virtual addresses, and the accesses (READ, WRITE) that stop."""
+
+    first: u64
+    last: u64
+    access: u64
+
+
 class Mmu(Struct):
-    """What the CPUs of one machine know of its memory; `Cpu.mmu` points at it."""
+    """What the CPUs of one machine know of its memory, and where they stop; `Cpu.mmu` points at it."""
 
     count: u64
     regions: Annotated[Array[Region], 128]
     cpus: u64
     tlbs: Annotated[Array[u64], 512]  # SystemCpu.tlbs of each
+    guard: u64  # host address of a page of entries that are all h_guard
+    breaks: u64  # how many
+    break_at: Annotated[Array[u64], 256]
+    watches: u64  # how many
+    watch: Annotated[Array[Watch], 64]
 
 
 class SystemCpu(Cpu):
@@ -70,6 +90,10 @@ class SystemCpu(Cpu):
     stale: u64  # not 0: the memory map has changed
     partial: u64  # translate: the translation holds for less than the page: it is not remembered
     tlbs: u64  # host address of TLBS tables of TLB bytes
+    masked: u64  # not 0: no interrupts are taken (a debugger steps)
+    report: u64  # not 0: watched accesses happen, and are only noted; 0: they end the run before they happen
+    watched: u64  # number of the watchpoint that was hit, plus 1
+    watched_at: u64  # the address of the access
 
     def translate(self, access: int, address: u64) -> u64:
         """The physical address, for READ, WRITE or EXECUTE; raises the architecture's fault."""
@@ -173,11 +197,72 @@ def find(cpu: Cpu, target: u64) -> u64:
 load_checked, store_checked = load, store  # no access faults on the host
 
 
+# -- breakpoints and watchpoints
+
+
+@outlined
+def watch_on(cpu: Cpu, first: u64, last: u64) -> u64:
+    """Host address of the first Watch that has one of these addresses, or 0."""
+    mmu = Mmu.at(system(cpu).mmu)
+    at = u64(mmu.address) + Mmu.fields["watch"].offset
+    end = at + mmu.watches * Watch.size
+    while at < end:
+        w = Watch.at(at)
+        if w.first <= last and w.last >= first:
+            return at
+        at += Watch.size
+    return u64(0)
+
+
+@outlined
+def look(cpu: Cpu, access: int, address: u64, size: u64) -> None:
+    """There are watchpoints: stop before this access, or note it."""
+    c = system(cpu)
+    mmu = Mmu.at(c.mmu)
+    at = u64(mmu.address) + Mmu.fields["watch"].offset
+    n = u64(0)
+    while n < mmu.watches:
+        w = Watch.at(at)
+        if w.access & access != 0 and w.first <= address + (size - 1) and w.last >= address:
+            if c.report == 0 or c.watched == 0:
+                c.watched = n + 1
+                c.watched_at = address
+            if c.report == 0:
+                raise Trap(WATCHED, address)
+        at += Watch.size
+        n += 1
+
+
+@outlined
+def break_between(cpu: Cpu, first: u64, last: u64) -> bool:
+    mmu = Mmu.at(system(cpu).mmu)
+    at = u64(mmu.address) + Mmu.fields["break_at"].offset
+    end = at + (mmu.breaks << 3)
+    while at < end:
+        if peek(u64, at) - first <= last - first:
+            return True
+        at += 8
+    return False
+
+
+def h_guard(cpu: Cpu, entry: u64) -> None:
+    """An instruction on a page with breakpoints."""
+    pc = pc_of(entry)
+    if break_between(cpu, pc, pc):
+        end_slice(cpu, i64(0))
+        leave(BREAK, pc)
+    cpu.target = pc
+    alone(cpu, "h_cross")
+
+
 # -- slow paths
 
 
 def fill(cpu: Cpu, table: int, address: u64, addend: u64, region: u64, physical: u64) -> None:
     """Remember a translation, when it holds for the whole page."""
+    if Mmu.at(system(cpu).mmu).watches != 0:
+        if watch_on(cpu, address & -PAGE, address | (PAGE - 1)) != 0:
+            return
     r = Region.at(region)
     page = physical & -PAGE
     if system(cpu).partial == 0 and page - r.base < r.length and page + (PAGE - 1) - r.base < r.length:
@@ -204,6 +289,8 @@ def load_slow(cpu: Cpu, kind: type[W], address: u64) -> W:
         if (address & (PAGE - 1)) + kind.size > PAGE:
             return load_across(cpu, kind, address)
     physical = system(cpu).translate(READ, address)
+    if Mmu.at(system(cpu).mmu).watches != 0:
+        look(cpu, READ, address, u64(kind.size))
     at = region_of(cpu, physical)
     if at == 0 or not same_region(at, physical, kind.size):
         return load_device(cpu, kind, address, physical)
@@ -238,10 +325,14 @@ def store_slow(cpu: Cpu, kind: type[W], address: u64, value: W) -> None:
         if (address & (PAGE - 1)) + kind.size > PAGE:
             system(cpu).translate(WRITE, address)  # both pages before anything is written
             system(cpu).translate(WRITE, address + (kind.size - 1) & -PAGE)
+            if Mmu.at(system(cpu).mmu).watches != 0:
+                look(cpu, WRITE, address, u64(kind.size))
             for k in range(kind.size):
                 store_slow(cpu, u8, address + k, u8(value >> (8 * k)))
             return
     physical = system(cpu).translate(WRITE, address)
+    if Mmu.at(system(cpu).mmu).watches != 0:
+        look(cpu, WRITE, address, u64(kind.size))
     at = region_of(cpu, physical)
     if at == 0 or not same_region(at, physical, kind.size):
         store_device(cpu, kind, address, physical, value)
@@ -303,6 +394,8 @@ def forget_bytes(entries: u64, offset: u64, size: u64) -> None:
 @outlined
 def writable_slow(cpu: Cpu, address: u64) -> u64:
     physical = system(cpu).translate(WRITE, address)
+    if Mmu.at(system(cpu).mmu).watches != 0:
+        look(cpu, READ | WRITE, address, u64(4) if address & 7 != 0 else u64(8))  # aligned; the size is not known here
     at = region_of(cpu, physical)
     if at == 0:
         system(cpu).physical_fault(WRITE, address)
@@ -321,6 +414,10 @@ def find_code(cpu: Cpu, target: u64) -> u64:
     at = region_of(cpu, physical)
     if at == 0:
         system(cpu).physical_fault(EXECUTE, target)
+    mmu = Mmu.at(system(cpu).mmu)
+    if mmu.breaks != 0:
+        if break_between(cpu, target & -PAGE, target | (PAGE - 1)):
+            return mmu.guard + entry_offset(target)
     slot = slot_of(at, physical)
     base = peek_acquire(u64, slot)
     if base == 0:
@@ -404,7 +501,10 @@ def attend(cpu: Cpu) -> None:
         if c.stale != 0:
             c.stale = u64(0)
             c.flush_tlb()
-        c.interrupt()
+        if c.masked == 0:
+            c.interrupt()
+        else:
+            c.attention = u64(1)
 
 
 def h_pause(cpu: Cpu, entry: u64) -> None:
@@ -446,6 +546,10 @@ def take(cpu: Cpu) -> None:
         end_slice(cpu, i64(0))
         leave(TRAP, cpu.pc)
     cpu.trapped = u64(0)
+    if cpu.cause == WATCHED:  # the instruction is going to be run again
+        set_budget(get_budget() + 1)
+        end_slice(cpu, i64(0))
+        leave(WATCH, cpu.pc)
     system(cpu).exception(cpu.cause, cpu.value)
     if get_budget() < 0:
         end_slice(cpu, i64(0))
@@ -479,6 +583,7 @@ SPECIALS = [
     (h_switch, "h_trap_fetch"),
     (h_begin, "h_trap_fetch"),
     (h_step_attended, "h_trap_fetch"),
+    (h_guard, "h_trap_fetch"),
     (h_trap, "h_trap_fetch"),
     (h_trap_here, "h_trap_fetch"),
     (h_trap_fetch, "h_trap_fetch"),

@@ -10,11 +10,12 @@ CPU threads hold the interpreter lock only in device accesses and while they wai
 from __future__ import annotations
 
 import ctypes
+import struct
 import threading
 import time
 import traceback
-from collections.abc import Callable
-from typing import Any
+from collections.abc import Callable, Sequence
+from typing import Any, NamedTuple
 
 from tinamou.machine.lines import Pin
 from tinamou.machine.machine import Machine
@@ -23,9 +24,9 @@ from tinamou.machine.props import PropertyError
 from tinamou.native.image import allocate, libc, release
 from tinamou.native.types import i64, u64
 
-from . import interpreter
+from . import interpreter, softmmu
 from .architecture import Architecture
-from .cpu import PAGE, Shared
+from .cpu import PAGE, READ, WRITE, Shared
 from .softmmu import RETIRED, TLB, TLBS, Mmu, SystemCpu
 
 ENTRIES = 36 * PAGE  # at least the bytes of one page's entries
@@ -36,24 +37,49 @@ MAPS_KEPT = 64  # memory maps that a CPU may still be looking at
 MmioFunction = ctypes.CFUNCTYPE(*[ctypes.c_uint64] * 5)
 
 
-class EngineError(Exception):
+class EngineError(RuntimeError):
     """The engine cannot go on: in words for the user."""
+
+
+class Hit(NamedTuple):
+    """A CPU came upon a breakpoint ("software", "hardware": before the instruction) or watchpoint ("write", "read", "access").
+
+    Behind the access, or in front of it where the architecture's debuggers expect that (SystemVcpu.watch_before).
+    """
+
+    cpu: int
+    kind: str
+    address: int
+
+
+class Watched(NamedTuple):
+    kind: str
+    address: int
+    size: int
+
+
+WATCH_KINDS = {"write": WRITE, "read": READ, "access": READ | WRITE}
 
 
 class SystemVcpu:
     """A CPU of a machine (`machine.cpu.Cpu`).  Each architecture's subclass knows its registers, lines and reset state."""
 
     lines: dict[str, int] = {}  # interrupt inputs by name: bit of the hart's field `lines`
+    watch_before = False  # debuggers expect that a watchpoint stops before the access
 
     def __init__(self, engine: SystemEngine, cpu: SystemCpu, model: str, index: int) -> None:
         self.engine, self.cpu, self.model, self.index = engine, cpu, model, index
         self.wake = threading.Event()
         self.still = True
+        self.held = False  # stands still while others run
         self.thread: threading.Thread | None = None
         self.clock: Any = None
         self.tlbs = allocate(TLBS * TLB)
         self._kick, self._attention, self._halted, self._bus_error, self._reason, self._lines, self._stale, self._mmu = (
             self.word(n) for n in ("kick", "attention", "halted", "bus_error", "reason", "lines", "stale", "mmu")
+        )
+        self._masked, self._report, self._watched, self._watched_at = (
+            self.word(n) for n in ("masked", "report", "watched", "watched_at")
         )
         cpu.tlbs = u64(self.tlbs)
         cpu.mmio, cpu.shared, cpu.quantum = u64(engine.mmio_address), u64(engine.shared.address), i64(QUANTUM)
@@ -152,21 +178,32 @@ class SystemVcpu:
     def thread_id(self) -> int:
         return (self.thread.native_id if self.thread else None) or 0
 
-    def run(self) -> None:
-        """Run guest code until somebody kicks or the CPU waits for an interrupt."""
+    def run(self) -> Hit | None:
+        """Run guest code until somebody kicks, the CPU waits for an interrupt, or there is a breakpoint or watchpoint."""
         self.engine.run_native(self.cpu.address)
         self._kick.value = 0
+        match self._reason.value:
+            case interpreter.KICK:
+                return None
+            case softmmu.BREAK:
+                return Hit(self.index, self.engine.breaks.get(self.pc, "software"), self.pc)
+            case softmmu.WATCH:
+                return self.watch_hit() if self.watch_before else self.step()
+        raise EngineError("no room for more predecoded code")
+
+    def step(self, interrupts: bool = True) -> Hit | None:
+        """One instruction, or the entry into one exception's or interrupt's handler.  A CPU that waits goes on."""
+        self._halted.value = 0
+        self._masked.value, self._report.value, self._watched.value = not interrupts, 1, 0
+        self.engine.step_native(self.cpu.address)
+        self._masked.value = self._report.value = self._kick.value = 0
         if self._reason.value != interpreter.KICK:
             raise EngineError("no room for more predecoded code")
+        return self.watch_hit() if self._watched.value else None
 
-    def step(self) -> None:
-        """One instruction, or the entry into one exception's or interrupt's handler."""
-        if self.halted:
-            if not self.awake():
-                return
-            self._halted.value = 0
-        self.engine.step_native(self.cpu.address)
-        self._kick.value = 0
+    def watch_hit(self) -> Hit:
+        watch = self.engine.watches[self._watched.value - 1]
+        return Hit(self.index, watch.kind, max(watch.address, self._watched_at.value))
 
     def stop(self) -> None:
         """Make `run` return soon."""
@@ -179,10 +216,10 @@ class SystemVcpu:
         cond = engine.changed
         while True:
             with cond:
-                if not engine.running:
+                if not engine.running or self.held:
                     self.still = True
                     cond.notify_all()
-                    while not engine.running and not engine.closed:
+                    while (not engine.running or self.held) and not engine.closed:
                         cond.wait()
                 if engine.closed:
                     self.still = True
@@ -198,10 +235,12 @@ class SystemVcpu:
                 self._halted.value = 0
                 self._attention.value = 1
             try:
-                self.run()
+                hit = self.run()
             except EngineError as e:
                 engine.failed(str(e))
                 return
+            if hit is not None:
+                engine.hit(hit)
 
 
 ENGINE_FIELDS = ("lines", "clock", "clock_offset", "timespec")
@@ -225,6 +264,12 @@ class SystemEngine(MemoryListener):
         self.arena = self.arena_size = 0
         self.pagemaps: dict[int, tuple[int, Ram]] = {}
         self.maps: list[Mmu] = []
+        self.breaks: dict[int, str] = {}  # virtual address -> kind
+        self.watches: list[Watched] = []
+        self.guard = 0
+        self.unsaid: list[Hit] = []  # watchpoints that were hit while something else was told
+        self.stepping = False
+        self.stopped_by: Callable[[int, str, int], object] = lambda cpu, kind, address: None
         self.running = self.closed = False
         self.changed = threading.Condition(threading.RLock())
         self._mmio = MmioFunction(self.access)
@@ -266,6 +311,14 @@ class SystemEngine(MemoryListener):
         for n, v in enumerate(self.vcpus):
             mmu.tlbs[n] = u64(v.tlbs)
         mmu.cpus = u64(len(self.vcpus))
+        if self.breaks:
+            mmu.guard, mmu.breaks = u64(self.guards()), u64(len(self.breaks))
+            for n, address in enumerate(self.breaks):
+                mmu.break_at[n] = u64(address)
+        mmu.watches = u64(len(self.watches))
+        for n, w in enumerate(self.watches):
+            watch = mmu.watch[n]
+            watch.first, watch.last, watch.access = u64(w.address), u64(w.address + w.size - 1), u64(WATCH_KINDS[w.kind])
         self.maps = [*self.maps[-MAPS_KEPT:], mmu]
         for v in self.vcpus:
             v._mmu.value = mmu.address
@@ -347,12 +400,17 @@ class SystemEngine(MemoryListener):
 
     # -- running (machine.cpu.Runner)
 
-    def start(self) -> None:
+    def start(self, only: Sequence[int] | None = None) -> None:
+        """Let the CPUs run, or only those of these indices."""
         with self.changed:
             if self.running:
                 return
+            if self.unsaid and not self.stepping:
+                self.stopped_by(*self.unsaid.pop(0))
+                return
             self.running = True
             for v in self.vcpus:
+                v.held = only is not None and v.index not in only
                 v.set_time()
                 if v.thread is None:
                     v.thread = threading.Thread(target=v.work, name=f"CPU {v.index}", daemon=True)
@@ -371,15 +429,66 @@ class SystemEngine(MemoryListener):
             while any(v.thread is not None and not v.still and v.thread.is_alive() for v in self.vcpus):
                 self.changed.wait(1.0)
 
-    def step(self, index: int, flags: int) -> None:
-        self.vcpus[index].set_time()
-        self.vcpus[index].step()
+    def step(self, index: int, flags: int, others: Sequence[int] = ()) -> Hit | None:
+        """One instruction of a CPU that stands still.  Flags: 2 no interrupts, 4 time does not pass.  `others` run meanwhile."""
+        v = self.vcpus[index]
+        v.set_time()
+        beside = [n for n in others if n != index]
+        if not beside:
+            return v.step(interrupts=not flags & 2)
+        self.stepping = True
+        self.start(beside)
+        try:
+            hit = v.step(interrupts=not flags & 2)
+        finally:
+            self.stop()
+            self.stepping = False
+        return hit or (self.unsaid.pop(0) if self.unsaid else None)
+
+    def hit(self, hit: Hit) -> None:
+        """A CPU stopped by itself: so do all."""
+        with self.changed:
+            if self.running and not self.stepping:
+                self.stopped_by(*hit)
+            elif self.stepping or hit.kind in WATCH_KINDS:  # breakpoints are hit again
+                self.unsaid.append(hit)
+            self.running = False
+            for v in self.vcpus:
+                v.stop()
 
     def set_break(self, kind: str, address: int, size: int) -> None:
-        raise EngineError("breakpoints are not supported yet")
+        """A breakpoint or watchpoint at a virtual address, of all CPUs; they stand still.  EngineError when there are too many."""
+        address &= (1 << 64) - 1
+        if kind in WATCH_KINDS:
+            if len(self.watches) >= softmmu.WATCHES:
+                raise EngineError(f"there are {softmmu.WATCHES} watchpoints already")
+            self.watches.append(Watched(kind, address, max(size, 1)))
+        else:
+            if len(self.breaks) >= softmmu.BREAKS:
+                raise EngineError(f"there are {softmmu.BREAKS} breakpoints already")
+            self.breaks[address] = kind
+        self.new_map()
 
     def clear_break(self, kind: str, address: int, size: int) -> None:
-        raise EngineError("breakpoints are not supported yet")
+        address &= (1 << 64) - 1
+        if kind in WATCH_KINDS:
+            if (given := Watched(kind, address, max(size, 1))) in self.watches:
+                self.watches.remove(given)
+        else:
+            self.breaks.pop(address, None)
+        self.new_map()
+
+    def new_map(self) -> None:
+        if self.memory is not None:
+            self.map_changed(self.memory)
+
+    def guards(self) -> int:
+        """A page of entries that look for breakpoints."""
+        if not self.guard:
+            self.guard = allocate(ENTRIES)
+            entry = struct.pack("<QQ", self.image["h_guard"], 0)
+            ctypes.memmove(self.guard, entry * (ENTRIES // len(entry)), ENTRIES)
+        return self.guard
 
     def close(self) -> None:
         """Stop for good and give the memory back."""
@@ -400,6 +509,8 @@ class SystemEngine(MemoryListener):
             release(address, ((ram.size >> 12) + 2) * 8)
         if self.arena:
             release(self.arena, self.arena_size)
+        if self.guard:
+            release(self.guard, ENTRIES)
         self.pagemaps.clear()
-        self.arena = 0
+        self.arena = self.guard = 0
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any, Protocol
 
 from tinamou.machine.lines import Pin
@@ -49,7 +50,6 @@ class Cpu(Protocol):
 class DebugCpu(Cpu, Protocol):
     """What monitors and debuggers ask of a CPU that stands still."""
 
-    description: Any
     halted: bool
     thread_id: int
 
@@ -58,11 +58,13 @@ class DebugCpu(Cpu, Protocol):
         """Address of the next instruction."""
         ...
 
-    def gdb_read(self, number: int) -> bytes:
-        """A register by its number in `description`, in the guest's byte order. Raises KeyError."""
+    def register(self, name: str) -> int:
+        """A register by its name in the architecture's manual. Raises KeyError."""
         ...
 
-    def gdb_write(self, number: int, data: bytes) -> None: ...
+    def set_register(self, name: str, value: int) -> None:
+        """Change a register. Raises KeyError when there is none of that name, or it cannot be written."""
+        ...
 
     def translate(self, address: int) -> int | None:
         """The physical address of a virtual one, or None when it is not mapped; changes nothing."""
@@ -78,20 +80,26 @@ class Runner(Protocol):
 
     name: str
 
-    def start(self) -> None:
-        """Let every CPU run, in threads of their own."""
+    def start(self, only: Sequence[int] | None = None) -> None:
+        """Let every CPU run, in threads of their own, or only those of these indices."""
         ...
 
     def stop(self) -> None:
         """Return when every CPU stands still."""
         ...
 
-    def step(self, index: int, flags: int) -> None:
-        """Execute one instruction of one CPU."""
+    def step(self, index: int, flags: int, others: Sequence[int] = ()) -> tuple[int, str, int] | None:
+        """Execute one instruction of one CPU, while `others` run. Flags: 2 no interrupts, 4 time stands still.
+
+        Gives (CPU, kind, address) of a breakpoint or watchpoint that was hit meanwhile.
+        """
         ...
 
     def set_break(self, kind: str, address: int, size: int) -> None:
-        """A breakpoint ("software", "hardware") or watchpoint ("write", "read", "access") at a virtual address."""
+        """A breakpoint ("software", "hardware") or watchpoint ("write", "read", "access") at a virtual address.
+
+        Raises RuntimeError when there cannot be so many.
+        """
         ...
 
     def clear_break(self, kind: str, address: int, size: int) -> None: ...

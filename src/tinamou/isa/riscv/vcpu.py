@@ -2,17 +2,20 @@
 
 from __future__ import annotations
 
+from functools import cache
 from typing import TYPE_CHECKING, Any
 
+from tinamou.engine.cpu import Trap
 from tinamou.engine.softmmu import SystemCpu
 from tinamou.engine.system import SystemVcpu
 from tinamou.machine.props import BOOL, SIZE, STR, U64, Prop, Properties, PropertyError, nearest
-from tinamou.native.types import Array, u64
+from tinamou.native.types import Array, u32, u64
 
 from .models import MODELS, Model, extensions
-from .privileged import MACHINE, PMP_ENTRIES
+from .privileged import MACHINE, PMP_ENTRIES, SUPERVISOR, USER
 from .state import F_NAMES, UNRESERVED, X_NAMES
 from .system import SystemHart, SystemHart32
+from .traps import ILLEGAL_INSTRUCTION
 
 if TYPE_CHECKING:
     from tinamou.engine.system import SystemEngine
@@ -42,6 +45,18 @@ def _properties() -> Properties:
 
 
 PROPERTIES = _properties()
+COUNTERS = (0xC00, 0xC01, 0xC02, 0xC80, 0xC81, 0xC82)  # the user's cycle, time, instret, and RV32's upper halves
+FLOAT = {"fflags": (0, 31), "frm": (5, 7), "fcsr": (0, 255)}  # where they are in fcsr
+
+
+@cache
+def _numbers() -> dict[str, int]:
+    """CSRs by name."""
+    from . import csr_privileged  # noqa: F401: it names the privileged ones
+    from .operands import NAMES
+
+    names: Any = NAMES["csr"]
+    return {name: number for number, name in names.items()}
 
 
 def model_of(name: str, xlen: int, chosen: bool) -> Model:
@@ -57,6 +72,7 @@ class RiscvCpu(SystemVcpu):
     """One hart."""
 
     lines = LINES
+    watch_before = True
     cpu: SystemHart
 
     def __init__(self, engine: SystemEngine, model: str, index: int, properties: dict[str, Any]) -> None:
@@ -122,6 +138,93 @@ class RiscvCpu(SystemVcpu):
         return {"isa": self.isa, "xlen": self.xlen, "mmu": WIDE.get(int(self.cpu.modes), ""), "hartid": int(self.cpu.hartid)}
 
     # -- debuggers and monitors
+
+    def csrs(self) -> list[tuple[int, str]]:
+        """(number, name) of the CSRs that this hart has, but those of floating point."""
+        found = []
+        for name, number in sorted(_numbers().items(), key=lambda item: item[1]):
+            if number > 3 and (self.xlen == 32 or number & 0xF80 != 0xC80):
+                try:
+                    self.csr(number)
+                except Trap:
+                    continue
+                found.append((number, name))
+        return found
+
+    def csr(self, number: int) -> int:
+        """A CSR, read in M mode.  Raises Trap when there is none of this number."""
+        from . import csr_privileged
+
+        hart = self.cpu
+        if number in COUNTERS:
+            value = self.clock.ticks if number & 0x1F == 1 and self.clock is not None else self.instructions
+            return value >> 32 & 0xFFFF_FFFF if number & 0x80 else value & (1 << self.xlen) - 1
+        mode, hart.privilege = hart.privilege, u64(MACHINE)
+        try:
+            return int(csr_privileged.read(hart, u32(number)))
+        finally:
+            hart.privilege = mode
+
+    def set_csr(self, number: int, value: int) -> None:
+        """Write a CSR as in M mode.  Raises Trap when it cannot be written."""
+        from . import csr_privileged
+
+        hart = self.cpu
+        hart.flush_tlb = self.flush  # type: ignore[method-assign]
+        mode, hart.privilege = hart.privilege, u64(MACHINE)
+        try:
+            if number >> 10 == 3:
+                raise Trap(ILLEGAL_INSTRUCTION)
+            csr_privileged.write(hart, u32(number), u64(value))
+        finally:
+            hart.privilege = mode
+            del hart.flush_tlb
+        self.loaded()
+        self._attention.value = 1
+
+    def register(self, name: str) -> int:
+        """A register by its name: x and f registers by their ABI names, pc, priv, CSRs.  KeyError when there is none."""
+        hart = self.cpu
+        name = "s0" if name == "fp" else name
+        if name in ("pc", "priv"):
+            return int(hart.pc if name == "pc" else hart.privilege)
+        if name in X_NAMES:
+            return int(hart.x[X_NAMES.index(name)])
+        if "f" in self.extensions:
+            if name in F_NAMES:
+                return int(hart.f[F_NAMES.index(name)])
+            if name in FLOAT:
+                return int(hart.frm << 5 | hart.fflags) >> FLOAT[name][0] & FLOAT[name][1]
+        try:
+            return self.csr(_numbers()[name])
+        except Trap:
+            raise KeyError(name) from None
+
+    def set_register(self, name: str, value: int) -> None:
+        """Change a register.  KeyError when there is none, or it cannot be written."""
+        hart = self.cpu
+        name = "s0" if name == "fp" else name
+        if name == "pc":
+            hart.pc = u64(value)
+        elif name == "priv":
+            if value not in (MACHINE, USER, SUPERVISOR):
+                raise KeyError(name)
+            hart.privilege = u64(value)
+            self.loaded()
+        elif name in X_NAMES:
+            if name != "zero":
+                hart.x[X_NAMES.index(name)] = u64(value & (1 << self.xlen) - 1)
+        elif name in F_NAMES and "f" in self.extensions:
+            hart.f[F_NAMES.index(name)] = u64(value)
+        elif name in FLOAT and "f" in self.extensions:
+            shift, mask = FLOAT[name]
+            both = int(hart.frm << 5 | hart.fflags) & ~(mask << shift) | (value & mask) << shift
+            hart.fflags, hart.frm = u32(both & 31), u32(both >> 5 & 7)
+        else:
+            try:
+                self.set_csr(_numbers()[name], value)
+            except Trap:
+                raise KeyError(name) from None
 
     def translate(self, address: int) -> int | None:
         """The physical address of a virtual one, or None; changes nothing."""
