@@ -17,6 +17,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass, field
+from types import FunctionType
 from typing import Any
 
 from tinamou.native.lower import Const, Lower, Outlined, Unit, V, Value, literal, source_of
@@ -77,6 +78,7 @@ class Template:
     retries: bool
     traps: bool
     accesses: bool
+    direct: frozenset[str]  # register files that the function indexes itself: they must be in the CPU then
 
 
 class Templates:
@@ -89,6 +91,8 @@ class Templates:
         self.known = known  # outlined functions of the interpreter's image, by symbol
         self.unit.external = self.external
         self.forms = {f.insn.name: f for f in self.builder.forms}
+        rows = arch.isa.insns
+        self.files = frozenset(o.kind.file for i in rows for o in (*i.operands, *i.results) if isinstance(o.kind, Reg))
         self.made: dict[str, Template] = {}
         self.decoded: dict[int, tuple[Form, int] | None] = {}
         self.tail = self.make_tail()
@@ -146,7 +150,8 @@ class Templates:
             g.emit(f"store i{item.bits} {g.cast(V(op.type, g.ref(v, op.type)), item).ref}, ptr @r{k}@")
         g.place("@@next") if not g.ended else g.lines.append("@@next:")
         body = "\n".join(g.lines)
-        return Template(form, "\n".join(g.entry), body, "%@@retry" in body, "%@@trap" in body, "!access" in body)
+        direct = direct_files(form.insn.function, self.files, self.arch.cpu)
+        return Template(form, "\n".join(g.entry), body, "%@@retry" in body, "%@@trap" in body, "!access" in body, direct)
 
     def item(self, kind: Reg) -> type[Word]:
         found: Field = getattr(self.arch.cpu, kind.file)
@@ -171,6 +176,23 @@ class Templates:
         hooks.dispatch_counted(g, hooks.turn(g, found.ref, target.ref))
         self.tail_allocas = "\n".join(g.entry)
         return "\n".join(g.lines)
+
+
+def direct_files(function: Callable[..., Any], files: frozenset[str], cpu: type) -> frozenset[str]:
+    """The register files that a function, or one that it calls, names as attributes rather than by operands."""
+    found: set[str] = set()
+    seen: set[Any] = set()
+    work: list[Any] = [function]
+    while work:
+        f = work.pop()
+        if not isinstance(f, FunctionType) or f.__code__ in seen:
+            continue
+        seen.add(f.__code__)
+        for name in f.__code__.co_names:
+            if name in files and name not in f.__globals__:
+                found.add(name)
+            work += [f.__globals__.get(name), getattr(cpu, name, None)]
+    return frozenset(found)
 
 
 class Access:
@@ -403,7 +425,12 @@ def region_text(templates: Templates, region: Region, triple: str) -> str:
                 memory.wrote(name)
             if t.allocas:
                 allocas.append(t.allocas.replace("@@", prefix))
+            if t.direct:
+                body.append(f"!flush {prefix} - {' '.join(sorted(t.direct))}")
             body.append(text)
+            if t.direct:
+                body.append(f"!reload {prefix} {','.join(['-', *results])} {' '.join(sorted(t.direct))}")
+                memory = Access()
             following = n.pc + n.form.insn.size
             if n.form.jumps:
                 if n.falls:
@@ -463,7 +490,12 @@ def assemble(
     out += ["  store i64 %budget, ptr %budget_now", "  %ei = ptrtoint ptr %e to i64", f"  %es = lshr i64 %ei, {shift}"]
     out += ["  %pc = add i64 %es, %bias", "  store i64 %pc, ptr %exit_pc", f"  store i8 {RETRY}, ptr %exit_kind"]
     cases = " ".join(f"i64 {literal(e, u64)}, label %P{e:x}" for e in region.entries)
-    out += [f"  switch i64 %pc, label %leave [ {cases} ]", *body]
+    out.append(f"  switch i64 %pc, label %leave [ {cases} ]")
+    for line in body:
+        if line.startswith(("!flush", "!reload")):
+            out += moved(line, used, set(dirty))
+        else:
+            out.append(line)
     out += ["leave:"]
     for file, n in sorted(dirty):
         item = used[file, n]
@@ -480,6 +512,21 @@ def assemble(
     declared += [d for n, d in unit.declarations.items() if f"@{n}(" in text]
     weights = '!0 = !{!"branch_weights", i32 2000, i32 1}\n!1 = !{!"branch_weights", i32 1, i32 2000}\n!2 = !{}\n'
     return "\n".join([f'target triple = "{triple}"', *declared, text, weights])
+
+
+def moved(line: str, used: dict[tuple[str, int], type[Word]], dirty: set[tuple[str, int]]) -> list[str]:
+    """Around an instruction that indexes register files itself: what changed goes to the CPU before, and all but its results come back."""
+    what, prefix, results, *files = line.split()
+    out = []
+    for file, n in sorted(key for key in used if key[0] in files):
+        bits, name = used[file, n].bits, f"%{prefix}{file}{n}"
+        if f"%{file}{n}" in results.split(","):
+            continue
+        if what == "!reload":
+            out += [f"  {name}r = load volatile i{bits}, ptr %{file}{n}p", f"  store i{bits} {name}r, ptr %{file}{n}"]
+        elif (file, n) in dirty:
+            out += [f"  {name}f = load i{bits}, ptr %{file}{n}", f"  store volatile i{bits} {name}f, ptr %{file}{n}p"]
+    return out
 
 
 def array_length(arch: Architecture, kind: Reg) -> int:
