@@ -93,6 +93,16 @@ class Cpu(Struct):
         self.target = u64(int(target) & 0xFFFF_FFFF_FFFF_FFFF)
 
     @intrinsic
+    def forward(self, distance: Word) -> None:
+        """Continue so many bytes behind this instruction's address: at most 8 units of code."""
+        self.target = self.pc + int(distance)
+
+    @intrinsic
+    def spend(self, cost: int) -> None:
+        """This takes more from the budget than the row says."""
+        self.budget = i64(int(self.budget) - cost)
+
+    @intrinsic
     def load(self, kind: type[W], address: Word) -> W:
         """Read guest memory; may raise a Trap before anything changed."""
         data = self._memory.read(int(address), kind.size)

@@ -40,12 +40,13 @@ class Form:
     jumps: bool
     switches: bool  # one of its jumps changes what memory or privilege the next instruction has
     ends: bool  # control never goes on to the next instruction
+    forwards: bool = False  # it may skip what follows
     number: int = 0
     near: int = 0  # number of the form for targets in the same page
 
 
 def form_of(insn: Insn, system: bool = True) -> Form:
-    relative, jumps, switches, ends = _control(insn, system)
+    relative, jumps, switches, ends, forwards = _control(insn, system)
     wanted: list[tuple[int, str, Operand, type[Word]]] = []
     for role, ops in (("result", insn.results), ("operand", insn.operands)):
         for k, op in enumerate(ops):
@@ -67,6 +68,7 @@ def form_of(insn: Insn, system: bool = True) -> Form:
         jumps,
         switches,
         ends,
+        forwards,
     )
 
 
@@ -80,14 +82,14 @@ def _slot_type(insn: Insn, op: Operand) -> type[Word]:
     raise EncodingError(f"{insn.name}: {op.name} has more than 32 bits")
 
 
-def _control(insn: Insn, system: bool) -> tuple[str | None, bool, bool, bool]:
+def _control(insn: Insn, system: bool) -> tuple[str | None, bool, bool, bool, bool]:
     """What the function's text says of its jumps: the relative operand, whether it jumps, whether it always leaves."""
     src = source_of(insn.function)
-    names = ("jump", "switch") if system else ("jump",)
+    names = ("jump", "forward", "switch") if system else ("jump", "forward")
     jumps = [n for n in ast.walk(src.tree) if isinstance(n, ast.Call) and isinstance(n.func, ast.Attribute) and n.func.attr in names]
-    switches = any(isinstance(n.func, ast.Attribute) and n.func.attr == "switch" for n in jumps)
+    switches, forwards = (any(isinstance(n.func, ast.Attribute) and n.func.attr == a for n in jumps) for a in ("switch", "forward"))
     relative = None
-    if len(jumps) == 1 and not switches:
+    if len(jumps) == 1 and not switches and not forwards:
         target = jumps[0].args[0]
         if isinstance(target, ast.BinOp) and isinstance(target.op, ast.Add) and isinstance(target.right, ast.Name):
             name = target.right.id
@@ -97,7 +99,7 @@ def _control(insn: Insn, system: bool) -> tuple[str | None, bool, bool, bool]:
                 relative = name
     top = [s for s in src.tree.body if isinstance(s, (ast.Expr, ast.Raise))]
     ends = any(isinstance(s, ast.Raise) or (isinstance(s, ast.Expr) and s.value in jumps) for s in top)
-    return relative, bool(jumps), switches, ends
+    return relative, bool(jumps), switches, ends, forwards
 
 
 # -- the decoder, generated as source in the subset
@@ -163,12 +165,11 @@ def _field_text(insn: Insn, op: Operand) -> str:
         part = f"w >> {p.source} & {(1 << p.width) - 1:#x}"
         parts.append(f"({part}) << {p.target}" if p.target else part)
     text = " | ".join(f"({p})" for p in parts)
-    if op.name in insn.short:
-        text = f"({text}) + {insn.isa.short[1]}"
+    base = f" + {insn.bases[op.name]}" if insn.bases.get(op.name) else ""
     if isinstance(op.kind, Imm) and op.kind.signed:
         spare = 32 - insn.bits(op.name)
-        return f"i32(({text}) << {spare}) >> {spare}" if spare else f"i32({text})"
-    return f"({text})"
+        text = f"i32(({text}) << {spare}) >> {spare}" if spare else f"i32({text})"
+    return f"(({text}){base})"
 
 
 def _tree(rows: list[Insn], known: int, indent: str, lines: list[str], leaf: Callable[[Insn, str], None]) -> None:

@@ -180,24 +180,45 @@ class HandlerHooks(EngineHooks):
         g.emit(f"store i64 {g.cast(target, u64).ref}, ptr {field_pointer(g, self.cpu, 'target')}")
         g.emit(f"store i8 3, ptr {self.jumped}")
 
+    def on(self, g: Lower, entry: str) -> None:
+        """Go on with the next instruction."""
+        if self.builder.model.exact:
+            self.dispatch_counted(g, entry)
+        else:
+            self.dispatch(g, entry)
+
+    def forward(self, g: Lower, distance: Value) -> None:
+        g.emit(f"store i64 {g.cast(distance, u64).ref}, ptr {self.target}")
+        g.emit(f"store i8 4, ptr {self.jumped}")
+
     def finish(self, g: Lower, form: Form) -> None:
         """After the row's function: go where it jumped, or on."""
         following = g.value(f"getelementptr inbounds i8, ptr %e, i64 {form.insn.size << self.builder.arch.shift}")
         if not form.jumps:
-            self.dispatch(g, following)
+            self.on(g, following)
             return
         flag = g.value(f"load i8, ptr {self.jumped}")
         on, away = g.label(), g.label()
         g.branch_if(V(bool, g.value(f"icmp eq i8 {flag}, 0")), on, away)
         g.place(on)
-        self.dispatch(g, following)
+        self.on(g, following)
         g.place(away)
+        if form.forwards:  # as far as the sentinels reach
+            far, other = g.label(), g.label()
+            g.branch_if(V(bool, g.value(f"icmp eq i8 {flag}, 4")), far, other)
+            g.place(far)
+            distance = g.value(f"shl i64 {g.value(f'load i64, ptr {self.target}')}, {self.builder.arch.shift}")
+            self.on(g, g.value(f"getelementptr inbounds i8, ptr %e, i64 {distance}"))
+            g.place(other)
         if form.switches:
             near, self_other = g.label(), g.label()
             g.branch_if(V(bool, g.value(f"icmp eq i8 {flag}, 3")), near, self_other)
             g.place(near)
             self.tail(g, "@h_switch")
             g.place(self_other)
+        if self.near and self.builder.model.exact:
+            self.dispatch_counted(g, g.value(f"getelementptr inbounds i8, ptr %e, i64 {self.delta}"))
+            return
         if self.near:
             # the distance may be that of another instruction, decoded meanwhile: an entry far away would be no entry
             now, again, go = g.value("load atomic i64, ptr %e acquire, align 8"), g.label(), g.label()
@@ -256,6 +277,7 @@ class Functions:
         self.code_address, self.decoded, self.fence_code = module.code_address, module.decoded, module.fence_code
         self.specials: list[tuple[Callable[..., None], str]] = [*specials.COMMON, *module.SPECIALS]
         self.step: str = getattr(module, "STEP", "h_step")  # the special that a single step begins with
+        self.exact: bool = getattr(module, "EXACT", False)  # the budget is looked at after every instruction
 
 
 class Builder:
@@ -309,7 +331,11 @@ class Builder:
         g = Lower(self.unit, hooks, name)
         src = source_of(form.insn.function)
         if not slow:
-            hooks.budget = g.value("sub i64 %budget, 1")
+            hooks.budget = g.value(f"sub i64 %budget, {form.insn.cost}")
+        if self.model.exact:
+            hooks.slot = "%slot"
+            g.entry.append("  %slot = alloca i64")
+            g.emit(f"store i64 {hooks.budget}, ptr %slot")
         if form.jumps:
             hooks.jumped, hooks.target = "%jumped", "%target"
             g.entry += ["  %jumped = alloca i8", "  store i8 0, ptr %jumped", "  %target = alloca i64"]
@@ -447,6 +473,16 @@ class Builder:
             handler_hooks(g).jump(g, target)
             return Const(None)
 
+        def do_forward(g: Lower, cpu: Value, distance: Value) -> Value:
+            handler_hooks(g).forward(g, distance)
+            return Const(None)
+
+        def do_spend(g: Lower, cpu: Value, cost: Value) -> Value:
+            h = handler_hooks(g)
+            left = g.value(f"sub i64 {g.value(f'load i64, ptr {h.slot}')}, {g.cast(cost, i64).ref}")
+            g.emit(f"store i64 {left}, ptr {h.slot}")
+            return Const(None)
+
         def do_switch(g: Lower, cpu: Value, target: Value) -> Value:
             handler_hooks(g).switch(g, target)
             return Const(None)
@@ -579,7 +615,8 @@ class Builder:
         table_of: dict[Any, Callable[..., Value]] = {
             Cpu.load: do_load, Cpu.store: do_store, Cpu.atomic: do_atomic, Cpu.compare_swap: do_compare_swap,
             Cpu.fence_code: as_function(model.fence_code), Cpu.fence: lambda g, cpu: g.call_function(memory.fence, [], {}),
-            cpu_module._jump: do_jump, Cpu.switch: do_switch, flow.reload: reload, predecode.find_slow: as_function(model.find_code),
+            cpu_module._jump: do_jump, Cpu.switch: do_switch, Cpu.forward: do_forward, Cpu.spend: do_spend,
+            flow.reload: reload, predecode.find_slow: as_function(model.find_code),
             predecode.symbol: address_of, predecode.handler_of: handler_of, predecode.length_of: length_of,
             predecode.ends_of: ends_of, predecode.decode: as_function(self.decode), predecode.length: as_function(arch.length),
             predecode.shift: lambda g: Const(arch.shift), predecode.entry_offset: entry_offset,

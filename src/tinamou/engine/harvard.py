@@ -10,14 +10,25 @@ that an event, and the interrupt that it requests, come between the same two ins
 
 from __future__ import annotations
 
-from typing import Annotated
+from typing import Annotated, TypeVar
 
-from tinamou.native.types import Array, Struct, i64, u8, u64
+from tinamou.native.memory import call_host, exchange, peek, poke
+from tinamou.native.ops import intrinsic, outlined, unlikely
+from tinamou.native.types import Array, Struct, Word, i64, u8, u64
 
-from .cpu import Cpu
+from .cpu import Cpu, _jump
+from .flow import enter, get_budget, leave, memory_base, pc_of, set_budget, slow
+from .interpreter import KICK, TRAP
+from .predecode import entry_offset, find_slow, new_page
+from .specials import alone, end_slice, sample
+
+W = TypeVar("W", bound=Word)
 
 IO = 512  # data addresses that may have an entry in io_kind
 COUNTERS = 16
+BREAKS = 16
+NEVER = 1 << 62
+EXACT = True  # handlers look at the budget after every instruction
 
 # io_kind: what a load does.  Stores call the host, those of PLAIN excepted.
 DEVICE = 0  # calls the host
@@ -26,7 +37,7 @@ PLAIN = 2  # is memory
 COUNTER = 16  # and above: gives the value of counters[kind - COUNTER]
 
 # What the host is called for: the second argument of `call`; the first is an address, the third a value, the fourth the cycle.
-LOAD, STORE, EVENT, ACKNOWLEDGE, SLEEP, SELF_PROGRAM, PROGRAM_LOAD, WATCHDOG_RESET, BREAK, UNDEFINED = range(10)
+LOAD, STORE, BITS, EVENT, ACKNOWLEDGE, SLEEP, SELF_PROGRAM, PROGRAM_LOAD, WATCHDOG_RESET, BREAK, UNDEFINED = range(11)
 
 
 class Counter(Struct):
@@ -41,22 +52,369 @@ class Counter(Struct):
 
 
 class HarvardCpu(Cpu):
-    """A microcontroller's CPU.  `instructions` counts cycles."""
+    """A microcontroller's CPU.  `instructions` counts cycles; `memory` is the host address of data address 0, valid where there is RAM."""
 
     ram_start: u64  # data address
     ram_size: u64  # bytes
     code: u64  # host address of code address 0
     code_mask: u64  # bytes of code - 1: addresses wrap there
     deadline: u64  # cycle at which the host has to be called
-    ceiling: i64  # cycles of a slice, at most
     call: u64  # host function (address, what, value, cycle) -> value
-    attention: u64  # not 0: lines, deadline, stall or restart have changed
+    attention: u64  # not 0: lines, deadline, stall or quit have changed
     lines: u64  # interrupt requests, by vector
     halted: u64  # sleeps
     stall: u64  # cycles to wait before the next instruction
     quit: u64  # not 0: run() ends before the next instruction
     enabled: u64  # the cycle at which interrupts were enabled last: one more instruction comes first
     program_call: u64  # not 0: loads from program memory call the host
+    breaks: u64  # how many of break_at are in use; run() ends there
+    passed: u64  # not 0: the instruction at which run() begins is no breakpoint
+    hit: u64  # not 0: run() ended at one
+    break_at: Annotated[Array[u64], BREAKS]
     io_kind: Annotated[Array[u8], IO]
     io_value: Annotated[Array[u8], IO]
     counters: Annotated[Array[Counter], COUNTERS]
+
+    def jump(self, target: Word) -> None:
+        """Continue at `target` after this instruction; code addresses wrap."""
+        _jump(self, u64(target) & self.code_mask)
+
+    @intrinsic
+    def modify(self, address: u64, mask: u8, value: u8) -> None:
+        """Write those bits of an I/O register that `mask` has."""
+        data = self._memory.read(int(address), 1)[0]
+        self._memory.write(int(address), bytes([data & ~int(mask) | int(value) & int(mask)]))
+
+    @intrinsic
+    def program(self, address: u64) -> u8:
+        """A byte of program memory."""
+        return u8(self._memory.fetch(int(address) & int(self.code_mask), 1)[0])
+
+    @intrinsic
+    def tell(self, what: int, address: u64, value: u64) -> u64:
+        """Call the host, as every access to a device does."""
+        return u64(self._memory.tell(what, int(address), int(value)))
+
+    @intrinsic
+    def interrupts_on(self) -> None:
+        """Interrupts have become enabled: they come after one more instruction."""
+
+    def own_load(self, address: u64) -> u8:
+        """A register that is in the CPU: only asked where is_own says so."""
+        return u8(0)
+
+    def own_store(self, address: u64, value: u8) -> bool:
+        """Write one of them; whether this enabled interrupts."""
+        return False
+
+    def is_own(self, address: u64) -> bool:
+        return False
+
+    def interrupt(self) -> bool:
+        """Enter the handler of a requested interrupt before the instruction at `target`, if one is enabled; whether it did."""
+        return False
+
+
+def harvard(cpu: Cpu) -> HarvardCpu:
+    return cpu  # type: ignore[return-value]
+
+
+# -- fast paths
+
+
+def load(cpu: Cpu, kind: type[W], address: u64) -> W:
+    c = harvard(cpu)
+    if unlikely(address - c.ram_start > c.ram_size - kind.size):
+        slow()
+    return peek(kind, memory_base() + address)
+
+
+def store(cpu: Cpu, kind: type[W], address: u64, value: W) -> None:
+    c = harvard(cpu)
+    if unlikely(address - c.ram_start > c.ram_size - kind.size):
+        slow()
+    poke(kind, memory_base() + address, value)
+
+
+load_checked, store_checked = load, store
+
+
+def writable(cpu: Cpu, address: u64) -> u64:
+    """Nothing is atomic but whole instructions."""
+    return memory_base() + address
+
+
+writable_slow = writable
+
+
+def find(cpu: Cpu, target: u64) -> u64:
+    base = peek(u64, cpu.pagemap + (target >> 12 << 3))
+    return base + entry_offset(target) if base != 0 else u64(0)
+
+
+# -- I/O
+
+
+def now(cpu: Cpu) -> u64:
+    """Cycles that have passed when the instruction at hand ends."""
+    return cpu.instructions + u64(cpu.slice - get_budget())
+
+
+def cut(cpu: Cpu) -> None:
+    """The slice ends with the instruction at hand."""
+    left = get_budget()
+    if left >= 0:
+        cpu.slice -= left + 1
+        set_budget(i64(-1))
+
+
+def attended(cpu: Cpu) -> None:
+    if harvard(cpu).attention != 0:
+        cut(cpu)
+
+
+def load_slow(cpu: Cpu, kind: type[W], address: u64) -> W:
+    value = kind(0)
+    for k in range(kind.size):
+        value |= kind(load_byte(cpu, address + k & 0xFFFF, now(cpu) - 1)) << (8 * k)
+    attended(cpu)
+    return value
+
+
+def store_slow(cpu: Cpu, kind: type[W], address: u64, value: W) -> None:
+    for k in range(kind.size):
+        if store_byte(cpu, address + k & 0xFFFF, u8(value >> (8 * k)), now(cpu) - 1):
+            harvard(cpu).interrupts_on()
+    attended(cpu)
+
+
+@outlined
+def load_byte(cpu: Cpu, address: u64, cycle: u64) -> u8:
+    c = harvard(cpu)
+    if address - c.ram_start < c.ram_size:
+        return peek(u8, c.memory + address)
+    if c.is_own(address):
+        return c.own_load(address)
+    if address < IO:
+        kind = c.io_kind[address & (IO - 1)]
+        if kind == SHADOW or kind == PLAIN:
+            return c.io_value[address & (IO - 1)]
+        if kind >= COUNTER:
+            return count(cpu, c.counters[u64(kind) & (COUNTERS - 1)], cycle)
+    return u8(call_host(c.call, address, u64(LOAD), u64(0), cycle))
+
+
+def count(cpu: Cpu, counter: Counter, cycle: u64) -> u8:
+    steps = counter.first + (cycle - counter.start) // counter.divider
+    if counter.dual != 0:
+        steps = steps % (counter.top * 2)
+        if steps > counter.top:
+            steps = counter.top * 2 - steps
+    else:
+        steps = steps % (counter.top + 1)
+    if counter.latch != 0:
+        harvard(cpu).io_value[counter.latch & (IO - 1)] = u8(steps >> 8)
+    return u8(steps)
+
+
+@outlined
+def store_byte(cpu: Cpu, address: u64, value: u8, cycle: u64) -> bool:
+    """Whether this enabled interrupts."""
+    c = harvard(cpu)
+    if address - c.ram_start < c.ram_size:
+        poke(u8, c.memory + address, value)
+    elif c.is_own(address):
+        return c.own_store(address, value)
+    elif address < IO and c.io_kind[address & (IO - 1)] == PLAIN:
+        c.io_value[address & (IO - 1)] = value
+    else:
+        call_host(c.call, address, u64(STORE), u64(value), cycle)
+    return False
+
+
+def modify(cpu: HarvardCpu, address: u64, mask: u8, value: u8) -> None:
+    modify_byte(cpu, address, mask, value, now(cpu) - 1)
+    attended(cpu)
+
+
+@outlined
+def modify_byte(cpu: Cpu, address: u64, mask: u8, value: u8, cycle: u64) -> None:
+    c = harvard(cpu)
+    if address < IO and c.io_kind[address & (IO - 1)] == PLAIN:
+        c.io_value[address & (IO - 1)] = c.io_value[address & (IO - 1)] & ~mask | value & mask
+    else:
+        call_host(c.call, address, u64(BITS), u64(mask) << 8 | u64(value), cycle)
+
+
+def program(cpu: HarvardCpu, address: u64) -> u8:
+    if unlikely(cpu.program_call != 0):
+        return program_byte(cpu, address, now(cpu) - 1)
+    return peek(u8, cpu.code + (address & cpu.code_mask))
+
+
+@outlined
+def program_byte(cpu: Cpu, address: u64, cycle: u64) -> u8:
+    c = harvard(cpu)
+    return u8(call_host(c.call, address, u64(PROGRAM_LOAD), u64(0), cycle))
+
+
+def tell(cpu: HarvardCpu, what: int, address: u64, value: u64) -> u64:
+    answer = call_host(cpu.call, address, u64(what), value, now(cpu) - 1)
+    attended(cpu)
+    return answer
+
+
+def interrupts_on(cpu: HarvardCpu) -> None:
+    cpu.enabled = now(cpu)
+    cut(cpu)
+
+
+INTRINSICS = {
+    HarvardCpu.modify: modify,
+    HarvardCpu.program: program,
+    HarvardCpu.tell: tell,
+    HarvardCpu.interrupts_on: interrupts_on,
+}
+
+
+# -- code
+
+
+@outlined
+def find_code(cpu: Cpu, target: u64) -> u64:
+    """The entry of a jump's target; makes its page's entries."""
+    slot = cpu.pagemap + (target >> 12 << 3)
+    base = peek(u64, slot)
+    if base == 0:
+        base = new_page(cpu, slot)
+    return base + entry_offset(target)
+
+
+def code_address(cpu: Cpu, pc: u64) -> u64:
+    return harvard(cpu).code + (pc & harvard(cpu).code_mask)
+
+
+def decoded(cpu: Cpu, pc: u64) -> None:
+    """Only the host changes code, while no instruction is running."""
+
+
+def fence_code(cpu: Cpu) -> None: ...
+
+
+# -- between instructions
+
+
+@outlined
+def boundary(cpu: Cpu) -> bool:
+    """Before the instruction at cpu.target: events, interrupts, sleep.  Gives whether run() ends; else there is a slice."""
+    c = harvard(cpu)
+    while True:
+        exchange("swap", u64, u64(c.address) + HarvardCpu.fields["attention"].offset, u64(0))
+        c.instructions += c.stall
+        c.stall = u64(0)
+        if c.quit != 0:
+            return True
+        if c.instructions >= c.deadline:
+            call_host(c.call, c.target, u64(EVENT), u64(0), c.instructions)
+            continue
+        if c.lines != 0 and c.enabled != c.instructions:
+            if c.interrupt():
+                continue
+        if c.halted == 0:
+            break
+        if c.deadline >= NEVER or c.kick != 0 or c.single != 0:
+            return True
+        c.instructions = c.deadline
+    if c.breaks != 0:
+        if c.passed == 0 and at_break(cpu):
+            c.hit = u64(1)
+            return True
+        c.passed = u64(0)
+    left = i64(c.deadline - c.instructions) - 1
+    if left > c.quantum:
+        left = c.quantum
+    if c.breaks != 0 or c.single != 0 or (c.lines != 0 and c.enabled == c.instructions):
+        left = i64(0)
+    c.slice = left
+    return False
+
+
+@outlined
+def at_break(cpu: Cpu) -> bool:
+    c = harvard(cpu)
+    n = u64(0)
+    while n < c.breaks:
+        if c.break_at[n & (BREAKS - 1)] == c.target:
+            return True
+        n += 1
+    return False
+
+
+def h_pause(cpu: Cpu, entry: u64) -> None:
+    end_slice(cpu, i64(0))
+    cpu.target = pc_of(entry) & harvard(cpu).code_mask
+    if cpu.single != 0:
+        leave(KICK, cpu.target)
+    sample(cpu, cpu.target)
+    if boundary(cpu) or cpu.kick != 0:
+        cpu.slice = i64(0)
+        leave(KICK, cpu.target)
+    set_budget(cpu.slice)
+    enter(find_slow(cpu, cpu.target), cpu.target)
+
+
+def h_begin(cpu: Cpu, entry: u64) -> None:
+    """run() begins here."""
+    cpu.slice = i64(0)
+    if boundary(cpu):
+        cpu.slice = i64(0)
+        leave(KICK, cpu.target)
+    set_budget(cpu.slice)
+    enter(find_slow(cpu, cpu.target), cpu.target)
+
+
+def h_step_exact(cpu: Cpu, entry: u64) -> None:
+    cpu.slice = i64(0)
+    if boundary(cpu):
+        cpu.slice = i64(0)
+        leave(KICK, cpu.target)
+    set_budget(cpu.slice)
+    alone(cpu, "h_stop")
+
+
+def h_switch(cpu: Cpu, entry: u64) -> None:
+    enter(find_slow(cpu, cpu.target), cpu.target)
+
+
+def h_trap(cpu: Cpu, entry: u64) -> None:
+    end_slice(cpu, i64(0))
+    leave(TRAP, pc_of(entry))
+
+
+def h_trap_here(cpu: Cpu, entry: u64) -> None:
+    """No instruction: the host is told, and what follows is executed."""
+    if cpu.trapped == 2:  # no room for entries
+        end_slice(cpu, i64(0))
+        leave(TRAP, pc_of(entry))
+    cpu.trapped = u64(0)
+    set_budget(get_budget() - 1)
+    tell(harvard(cpu), UNDEFINED, pc_of(entry), u64(0))
+    cpu.target = pc_of(entry) + 2 & harvard(cpu).code_mask
+    enter(find_slow(cpu, cpu.target), cpu.target)
+
+
+def h_trap_fetch(cpu: Cpu, entry: u64) -> None:
+    end_slice(cpu, i64(0))
+    leave(TRAP, cpu.target)
+
+
+SPECIALS = [
+    (h_begin, "h_trap_fetch"),
+    (h_pause, "h_trap_fetch"),
+    (h_step_exact, "h_trap_fetch"),
+    (h_switch, "h_trap_fetch"),
+    (h_trap, "h_trap_fetch"),
+    (h_trap_here, "h_trap_fetch"),
+    (h_trap_fetch, ""),
+]
+STEP = "h_step_exact"

@@ -99,12 +99,13 @@ class Insn:
     mask: int
     value: int
     fields: dict[str, list[Piece]]
-    short: frozenset[str]
+    bases: dict[str, int]  # what is added to fields: short register numbers begin at it, displacements count from it
     unless: dict[str, tuple[int, ...]]
     over: tuple[str, ...]
     extension: str
     only: dict[str, Any]
     isa: Isa
+    cost: int = 1  # what it takes from the budget: instructions, or cycles where the architecture counts those
     binding: dict[str, Any] = field(default_factory=dict)
 
     @property
@@ -131,7 +132,8 @@ class Insn:
 
     def _result(self, hint: Any) -> Operand:
         names = [a for a in get_args(hint)[2:] if isinstance(a, str)]
-        return self._operand(names[0] if names else self.isa.result, hint)
+        implied = isinstance(get_args(hint)[1], Fixed) and self.isa.result in self.fields
+        return self._operand(names[0] if names else "" if implied else self.isa.result, hint)
 
     def _operand(self, name: str, hint: Any) -> Operand:
         word, kind, *_ = get_args(hint)
@@ -154,7 +156,7 @@ class Insn:
     def field(self, word: int, name: str) -> int:
         """A field's unsigned value in an instruction word; register numbers are complete."""
         value = sum((word >> p.source & (1 << p.width) - 1) << p.target for p in self.fields[name])
-        return value + self.isa.short[1] if name in self.short else value
+        return value + self.bases.get(name, 0)
 
     def matches(self, word: int) -> bool:
         return word & self.mask == self.value and all(self.field(word, n) not in v for n, v in self.unless.items())
@@ -163,10 +165,10 @@ class Insn:
         """The operand's register number, or its immediate as a (signed) integer."""
         if isinstance(operand.kind, Fixed):
             return operand.kind.number
-        value = self.field(word, operand.name)
+        value, base = self.field(word, operand.name), self.bases.get(operand.name, 0)
         if isinstance(operand.kind, Imm) and operand.kind.signed:
             top = 1 << (self.bits(operand.name) - 1)
-            return (value ^ top) - top
+            return (value - base ^ top) - top + base
         return value
 
     @property
@@ -207,8 +209,8 @@ class Insn:
         """The instruction word with these field values (register numbers, immediates)."""
         word = self.value
         for name, pieces in self.fields.items():
-            value = values.pop(name, self.isa.short[1] if name in self.short else 0)
-            value -= self.isa.short[1] if name in self.short else 0
+            base = self.bases.get(name, 0)
+            value = values.pop(name, base) - base
             for p in pieces:
                 word |= (value >> p.target & (1 << p.width) - 1) << p.source
         if values:
@@ -261,7 +263,7 @@ class Isa:
         return BoundIsa(self.name, out)
 
 
-_INIT = ("name", "asm", "width", "mask", "value", "fields", "short", "unless", "over", "extension", "only", "isa")
+_INIT = ("name", "asm", "width", "mask", "value", "fields", "bases", "unless", "over", "extension", "only", "isa", "cost")
 
 
 @dataclass
@@ -286,7 +288,7 @@ class Extension:
         row, _, conditions = encoding.partition(";")
         mask = value = width = 0
         slices: list[tuple[str, int, int]] = []  # field, width, target; most significant first; "" for bits
-        short = set()
+        bases: dict[str, int] = {}
         for token in row.split():
             if re.fullmatch(r"[01x]+", token):
                 mask = mask << len(token) | int(re.sub("[01]", "1", token).replace("x", "0"), 2)
@@ -298,7 +300,7 @@ class Extension:
                 raise EncodingError(f"{name}: {token!r} is no token of an encoding row")
             field_name, prime, ranges = match.groups()
             if prime:
-                short.add(field_name)
+                bases[field_name] = self.isa.short[1]
                 ranges = f"{self.isa.short[0] - 1}:0"
             elif not ranges:
                 if field_name not in self.isa.widths:
@@ -323,7 +325,7 @@ class Extension:
             if not match or match[1] not in fields:
                 raise EncodingError(f"{name}: {condition!r} is no condition on a field of the row")
             unless[match[1]] = tuple(int(v, 0) for v in match[2].split(","))
-        return Insn(name, function, asm, width, mask, value, fields, frozenset(short), unless, over, self.name, self.only, self.isa)
+        return Insn(name, function, asm, width, mask, value, fields, bases, unless, over, self.name, self.only, self.isa)
 
 
 class BoundIsa:
@@ -376,6 +378,6 @@ def _excludes(a: Insn, b: Insn) -> bool:
         if bits & ~b.mask:
             continue
         value = sum((b.value >> p.source & (1 << p.width) - 1) << p.target for p in pieces)
-        if (value + a.isa.short[1] if name in a.short else value) in values:
+        if value + a.bases.get(name, 0) in values:
             return True
     return False

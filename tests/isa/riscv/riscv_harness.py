@@ -347,7 +347,7 @@ def random_word(r: random.Random, insn: Insn, **fixed: int) -> int:
 
 
 def with_field(insn: Insn, word: int, name: str, value: int) -> int:
-    value -= insn.isa.short[1] if name in insn.short else 0
+    value -= insn.bases.get(name, 0)
     for p in insn.fields[name]:
         word = word & ~((1 << p.width) - 1 << p.source) | (value >> p.target & (1 << p.width) - 1) << p.source
     return word
@@ -487,7 +487,7 @@ def random_program(r: random.Random, rows: list[Insn], xlen: int, length: int) -
         if "csr" in insn.fields:
             word = with_field(insn, word, "csr", r.choice((1, 3)))
         if touches_memory(insn):
-            bases = [n for n in BASES if "rs1" not in insn.short or n == 8]
+            bases = [n for n in BASES if "rs1" not in insn.bases or n == 8]
             if "rs1" in insn.fields:
                 word = with_field(insn, word, "rs1", r.choice(bases))
             if is_atomic(insn) or insn.width == 32:
