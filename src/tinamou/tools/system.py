@@ -8,13 +8,18 @@ from typing import Any
 
 __all__ = ["main"]
 
-GUESTS = {"riscv32": "riscv", "riscv64": "riscv"}  # guest -> folder of its boards and instructions
+GUESTS = {"avr": "avr", "riscv32": "riscv", "riscv64": "riscv"}  # guest -> folder of its boards and instructions
 
 
 def engine_of(arch: str) -> Any:
     """What makes the CPUs of that architecture: called once, when the command line is understood."""
 
     def make(_: Any) -> tuple[Any, Any]:
+        if arch == "avr":
+            from tinamou.isa.avr.vcpu import AvrEngine
+
+            avr = AvrEngine()
+            return avr.factory, avr
         from tinamou.engine.system import SystemEngine
         from tinamou.isa.riscv.system import RV32_SYSTEM, RV64_SYSTEM
         from tinamou.isa.riscv.vcpu import RiscvCpu

@@ -1,0 +1,343 @@
+"""Data memory, I/O and program memory.  AVR Instruction Set Manual, DS40002198B, chapter 5.
+
+A program that loads a pointer's own register with post-increment or pre-decrement has no defined result.
+"""
+
+from __future__ import annotations
+
+from tinamou.engine.harvard import SELF_PROGRAM
+from tinamou.native.types import u8, u16, u32, u64
+
+from .operands import IO, R0, R1, Address, R, Xh, Xl, Yh, Yl, Zh, Zl, avr
+from .state import Avr
+
+core = avr.extension("core")
+sram = avr.extension("sram")
+
+LD, LD_PRE = (2, 2, 2, 2), (2, 3, 2, 3)
+LDD, ST, ST_PRE, STD = (2, 3, 2, 2), (2, 1, 1, 1), (2, 2, 1, 2), (2, 2, 1, 1)
+
+
+def word(low: u8, high: u8) -> u16:
+    return u16(low) | u16(high) << 8
+
+
+def low(pointer: u16) -> u8:
+    return u8(pointer)
+
+
+def high(pointer: u16) -> u8:
+    return u8(pointer >> 8)
+
+
+# -- indirect
+
+
+@sram("1001 000d dddd 1100", "ld {d},X", name="ld.x", cycles=LD)
+def ld_x(cpu: Avr, xl: Xl, xh: Xh) -> R:
+    return cpu.load(u8, word(xl, xh))
+
+
+@sram("1001 000d dddd 1101", "ld {d},X+", name="ld.x+", cycles=LD)
+def ld_x_inc(cpu: Avr, xl: Xl, xh: Xh) -> tuple[R, Xl, Xh]:
+    p = word(xl, xh)
+    return cpu.load(u8, p), low(p + 1), high(p + 1)
+
+
+@sram("1001 000d dddd 1110", "ld {d},-X", name="ld.-x", cycles=LD_PRE)
+def ld_dec_x(cpu: Avr, xl: Xl, xh: Xh) -> tuple[R, Xl, Xh]:
+    p = word(xl, xh) - 1
+    return cpu.load(u8, p), low(p), high(p)
+
+
+@sram("1001 000d dddd 1001", "ld {d},Y+", name="ld.y+", cycles=LD)
+def ld_y_inc(cpu: Avr, yl: Yl, yh: Yh) -> tuple[R, Yl, Yh]:
+    p = word(yl, yh)
+    return cpu.load(u8, p), low(p + 1), high(p + 1)
+
+
+@sram("1001 000d dddd 1010", "ld {d},-Y", name="ld.-y", cycles=LD_PRE)
+def ld_dec_y(cpu: Avr, yl: Yl, yh: Yh) -> tuple[R, Yl, Yh]:
+    p = word(yl, yh) - 1
+    return cpu.load(u8, p), low(p), high(p)
+
+
+@sram("1001 000d dddd 0001", "ld {d},Z+", name="ld.z+", cycles=LD)
+def ld_z_inc(cpu: Avr, zl: Zl, zh: Zh) -> tuple[R, Zl, Zh]:
+    p = word(zl, zh)
+    return cpu.load(u8, p), low(p + 1), high(p + 1)
+
+
+@sram("1001 000d dddd 0010", "ld {d},-Z", name="ld.-z", cycles=LD_PRE)
+def ld_dec_z(cpu: Avr, zl: Zl, zh: Zh) -> tuple[R, Zl, Zh]:
+    p = word(zl, zh) - 1
+    return cpu.load(u8, p), low(p), high(p)
+
+
+@core("1000 000d dddd 1000", "ld {d},Y", name="ld.y", over="ldd.y", cycles=LD)
+def ld_y(cpu: Avr, yl: Yl, yh: Yh) -> R:
+    return cpu.load(u8, word(yl, yh))
+
+
+@core("1000 000d dddd 0000", "ld {d},Z", name="ld.z", over="ldd.z", cycles=LD)
+def ld_z(cpu: Avr, zl: Zl, zh: Zh) -> R:
+    return cpu.load(u8, word(zl, zh))
+
+
+@sram("1001 001r rrrr 1100", "st X,{r}", name="st.x", cycles=ST)
+def st_x(cpu: Avr, r: R, xl: Xl, xh: Xh) -> None:
+    cpu.store(u8, word(xl, xh), r)
+
+
+@sram("1001 001r rrrr 1101", "st X+,{r}", name="st.x+", cycles=ST)
+def st_x_inc(cpu: Avr, r: R, xl: Xl, xh: Xh) -> tuple[Xl, Xh]:
+    p = word(xl, xh)
+    cpu.store(u8, p, r)
+    return low(p + 1), high(p + 1)
+
+
+@sram("1001 001r rrrr 1110", "st -X,{r}", name="st.-x", cycles=ST_PRE)
+def st_dec_x(cpu: Avr, r: R, xl: Xl, xh: Xh) -> tuple[Xl, Xh]:
+    p = word(xl, xh) - 1
+    cpu.store(u8, p, r)
+    return low(p), high(p)
+
+
+@sram("1001 001r rrrr 1001", "st Y+,{r}", name="st.y+", cycles=ST)
+def st_y_inc(cpu: Avr, r: R, yl: Yl, yh: Yh) -> tuple[Yl, Yh]:
+    p = word(yl, yh)
+    cpu.store(u8, p, r)
+    return low(p + 1), high(p + 1)
+
+
+@sram("1001 001r rrrr 1010", "st -Y,{r}", name="st.-y", cycles=ST_PRE)
+def st_dec_y(cpu: Avr, r: R, yl: Yl, yh: Yh) -> tuple[Yl, Yh]:
+    p = word(yl, yh) - 1
+    cpu.store(u8, p, r)
+    return low(p), high(p)
+
+
+@sram("1001 001r rrrr 0001", "st Z+,{r}", name="st.z+", cycles=ST)
+def st_z_inc(cpu: Avr, r: R, zl: Zl, zh: Zh) -> tuple[Zl, Zh]:
+    p = word(zl, zh)
+    cpu.store(u8, p, r)
+    return low(p + 1), high(p + 1)
+
+
+@sram("1001 001r rrrr 0010", "st -Z,{r}", name="st.-z", cycles=ST_PRE)
+def st_dec_z(cpu: Avr, r: R, zl: Zl, zh: Zh) -> tuple[Zl, Zh]:
+    p = word(zl, zh) - 1
+    cpu.store(u8, p, r)
+    return low(p), high(p)
+
+
+@core("1000 001r rrrr 1000", "st Y,{r}", name="st.y", over="std.y", cycles=ST)
+def st_y(cpu: Avr, r: R, yl: Yl, yh: Yh) -> None:
+    cpu.store(u8, word(yl, yh), r)
+
+
+@core("1000 001r rrrr 0000", "st Z,{r}", name="st.z", over="std.z", cycles=ST)
+def st_z(cpu: Avr, r: R, zl: Zl, zh: Zh) -> None:
+    cpu.store(u8, word(zl, zh), r)
+
+
+# -- with displacement, direct: not on the reduced core, whose lds and sts have one word
+
+full = avr.extension("sram", CORE=("e", "xm", "xt"))
+reduced = avr.extension("core", CORE=("rc",))
+
+
+@full("10q0 qq0d dddd 1qqq", "ldd {d},Y+{q}", name="ldd.y", cycles=LDD)
+def ldd_y(cpu: Avr, yl: Yl, yh: Yh, q: Address) -> R:
+    return cpu.load(u8, word(yl, yh) + q)
+
+
+@full("10q0 qq0d dddd 0qqq", "ldd {d},Z+{q}", name="ldd.z", cycles=LDD)
+def ldd_z(cpu: Avr, zl: Zl, zh: Zh, q: Address) -> R:
+    return cpu.load(u8, word(zl, zh) + q)
+
+
+@full("10q0 qq1r rrrr 1qqq", "std Y+{q},{r}", name="std.y", cycles=STD)
+def std_y(cpu: Avr, r: R, yl: Yl, yh: Yh, q: Address) -> None:
+    cpu.store(u8, word(yl, yh) + q, r)
+
+
+@full("10q0 qq1r rrrr 0qqq", "std Z+{q},{r}", name="std.z", cycles=STD)
+def std_z(cpu: Avr, r: R, zl: Zl, zh: Zh, q: Address) -> None:
+    cpu.store(u8, word(zl, zh) + q, r)
+
+
+@full("1001 000d dddd 0000 kkkk kkkk kkkk kkkk", "lds {d},{k:#06x}", cycles=(2, 3, 3, 2))
+def lds(cpu: Avr, k: Address) -> R:
+    return cpu.load(u8, k)
+
+
+@full("1001 001r rrrr 0000 kkkk kkkk kkkk kkkk", "sts {k:#06x},{r}", cycles=2)
+def sts(cpu: Avr, r: R, k: Address) -> None:
+    cpu.store(u8, k, r)
+
+
+def reduced_address(k: u16) -> u16:
+    """Data addresses 0x40 to 0xBF: the address is (not bit 8, bit 8, bit 10, bit 9, bits 3:0)."""
+    return ~k >> 4 << 7 & 0x80 | k >> 4 << 6 & 0x40 | k >> 1 & 0x30 | k & 0x0F
+
+
+@reduced("1010 0kkk dddd kkkk", "lds {d},{k:#04x}", name="lds.rc", cycles=2)
+def lds_reduced(cpu: Avr, k: Address) -> R:
+    return cpu.load(u8, reduced_address(k))
+
+
+@reduced("1010 1kkk dddd kkkk", "sts {k:#04x},{d}", name="sts.rc")
+def sts_reduced(cpu: Avr, d: R, k: Address) -> None:
+    cpu.store(u8, reduced_address(k), d)
+
+
+# -- stack
+
+
+@sram("1001 001r rrrr 1111", "push {r}", cycles=(2, 1, 1, 1))
+def push(cpu: Avr, r: R) -> None:
+    cpu.store(u8, cpu.sp, r)
+    cpu.sp -= 1
+
+
+@sram("1001 000d dddd 1111", "pop {d}", cycles=(2, 2, 2, 3))
+def pop(cpu: Avr) -> R:
+    value = cpu.load(u8, cpu.sp + 1)
+    cpu.sp += 1
+    return value
+
+
+# -- I/O; the registers that are in the CPU have rows of their own
+
+
+@core("1011 0AAd dddd AAAA", "in {d},{A:#04x}")
+def in_(cpu: Avr, A: Address) -> R:
+    return cpu.load(u8, A + IO)
+
+
+@core("1011 1AAr rrrr AAAA", "out {A:#04x},{r}")
+def out(cpu: Avr, A: Address, r: R) -> None:
+    cpu.store(u8, A + IO, r)
+
+
+@core("1011 011d dddd 1111", "in {d},0x3f", name="in.sreg", over="in")
+def in_sreg(cpu: Avr) -> R:
+    return cpu.status()
+
+
+@core("1011 111r rrrr 1111", "out 0x3f,{r}", name="out.sreg", over="out")
+def out_sreg(cpu: Avr, r: R) -> None:
+    if cpu.set_status(r):
+        cpu.interrupts_on()
+
+
+@core("1011 011d dddd 1101", "in {d},0x3d", name="in.spl", over="in")
+def in_spl(cpu: Avr) -> R:
+    return u8(cpu.sp)
+
+
+@core("1011 111r rrrr 1101", "out 0x3d,{r}", name="out.spl", over="out")
+def out_spl(cpu: Avr, r: R) -> None:
+    cpu.sp = cpu.sp & 0xFF00 | u16(r)
+
+
+@core("1011 011d dddd 1110", "in {d},0x3e", name="in.sph", over="in")
+def in_sph(cpu: Avr) -> R:
+    return u8(cpu.sp >> 8)
+
+
+@core("1011 111r rrrr 1110", "out 0x3e,{r}", name="out.sph", over="out")
+def out_sph(cpu: Avr, r: R) -> None:
+    cpu.sp = cpu.sp & 0xFF | u16(r) << 8
+
+
+# -- program memory
+
+lpm_, lpmx = avr.extension("core", CORE=("e", "xm", "xt")), avr.extension("movw", CORE=("e", "xm", "xt"))
+elpm_, elpmx = avr.extension("elpm"), avr.extension("elpmx")
+
+
+@lpm_("1001 0101 1100 1000", "lpm", cycles=3)
+def lpm(cpu: Avr, zl: Zl, zh: Zh) -> R0:
+    return cpu.program(u64(word(zl, zh)))
+
+
+@lpmx("1001 000d dddd 0100", "lpm {d},Z", name="lpm.z", cycles=3)
+def lpm_z(cpu: Avr, zl: Zl, zh: Zh) -> R:
+    return cpu.program(u64(word(zl, zh)))
+
+
+@lpmx("1001 000d dddd 0101", "lpm {d},Z+", name="lpm.z+", cycles=3)
+def lpm_z_inc(cpu: Avr, zl: Zl, zh: Zh) -> tuple[R, Zl, Zh]:
+    p = word(zl, zh)
+    return cpu.program(u64(p)), low(p + 1), high(p + 1)
+
+
+def extended(cpu: Avr, low: u8, high: u8) -> u32:
+    """RAMPZ:Z."""
+    return u32(cpu.ramp[3]) << 16 | u32(high) << 8 | u32(low)
+
+
+@elpm_("1001 0101 1101 1000", "elpm", cycles=3)
+def elpm(cpu: Avr, zl: Zl, zh: Zh) -> R0:
+    return cpu.program(u64(extended(cpu, zl, zh)))
+
+
+@elpmx("1001 000d dddd 0110", "elpm {d},Z", name="elpm.z", cycles=3)
+def elpm_z(cpu: Avr, zl: Zl, zh: Zh) -> R:
+    return cpu.program(u64(extended(cpu, zl, zh)))
+
+
+@elpmx("1001 000d dddd 0111", "elpm {d},Z+", name="elpm.z+", cycles=3)
+def elpm_z_inc(cpu: Avr, zl: Zl, zh: Zh) -> tuple[R, Zl, Zh]:
+    p = extended(cpu, zl, zh)
+    value = cpu.program(u64(p))
+    cpu.ramp[3] = u8(p + 1 >> 16)
+    return value, u8(p + 1), u8(p + 1 >> 8)
+
+
+@avr.extension("spm", CORE=("e", "xm", "xt"))("1001 0101 1110 1000", "spm")
+def spm(cpu: Avr, zl: Zl, zh: Zh, r0: R0, r1: R1) -> None:
+    cpu.tell(SELF_PROGRAM, u64(extended(cpu, zl, zh)), u64(r0) | u64(r1) << 8)
+
+
+@avr.extension("spmx", CORE=("xm", "xt"))("1001 0101 1111 1000", "spm Z+", name="spm.z+")
+def spm_z_inc(cpu: Avr, zl: Zl, zh: Zh, r0: R0, r1: R1) -> tuple[Zl, Zh]:
+    p = extended(cpu, zl, zh)
+    cpu.tell(SELF_PROGRAM, u64(p), u64(r0) | u64(r1) << 8)
+    cpu.ramp[3] = u8(p + 2 >> 16)
+    return u8(p + 2), u8(p + 2 >> 8)
+
+
+# -- XMEGA: a register and a byte of memory in one instruction
+
+rmw = avr.extension("rmw", CORE=("xm",))
+
+
+@rmw("1001 001d dddd 0100", "xch Z,{d}", cycles=2)
+def xch(cpu: Avr, d: R, zl: Zl, zh: Zh) -> R:
+    old = cpu.load(u8, word(zl, zh))
+    cpu.store(u8, word(zl, zh), d)
+    return old
+
+
+@rmw("1001 001d dddd 0101", "las Z,{d}", cycles=2)
+def las(cpu: Avr, d: R, zl: Zl, zh: Zh) -> R:
+    old = cpu.load(u8, word(zl, zh))
+    cpu.store(u8, word(zl, zh), old | d)
+    return old
+
+
+@rmw("1001 001d dddd 0110", "lac Z,{d}", cycles=2)
+def lac(cpu: Avr, d: R, zl: Zl, zh: Zh) -> R:
+    old = cpu.load(u8, word(zl, zh))
+    cpu.store(u8, word(zl, zh), old & ~d)
+    return old
+
+
+@rmw("1001 001d dddd 0111", "lat Z,{d}", cycles=2)
+def lat(cpu: Avr, d: R, zl: Zl, zh: Zh) -> R:
+    old = cpu.load(u8, word(zl, zh))
+    cpu.store(u8, word(zl, zh), old ^ d)
+    return old
