@@ -70,7 +70,7 @@ def test_throttle_slows_down(graph: Graph) -> None:
     [
         ({"x-bps-total-max": "5"}, "require corresponding"),
         ({"x-bps-total": "5", "x-bps-read": "5"}, "cannot be used at the same time"),
-        ({"foo": "5"}, "Property 'throttle-group.foo' not found"),
+        ({"foo": "5"}, "Parameter 'foo' is unexpected"),
         ({"x-bps-total": "abc"}, "expects a number"),
     ],
 )

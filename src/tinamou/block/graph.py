@@ -160,10 +160,12 @@ class Graph:
         self.close()
 
     def close(self) -> None:
-        """Close every node, the ones nobody refers to first."""
+        """Close every node, the ones nobody refers to first, then the objects."""
         for node in reversed(list(self.nodes.values())):
             if node.name in self.nodes:
                 self.close_node(node)
+        for thing in self.objects.values():
+            thing.close()
 
     def close_node(self, node: Node) -> None:
         """Close a node and its unshared children."""
@@ -187,22 +189,24 @@ class Graph:
         name = properties.pop("id", None)
         if name is None:
             raise BlockError("Parameter 'id' is missing")
-        if name in self.objects:
-            raise BlockError(f"attempt to add duplicate property '{name}' to object (type 'container')")
         from .objects import new_object
 
-        self.objects[name] = new_object(self, kind, name, properties)
+        made = new_object(self, str(kind), str(name), properties)
+        if name in self.objects:
+            made.close()
+            raise BlockError(f"attempt to add duplicate property '{name}' to object (type 'container')")
+        self.objects[name] = made
 
-    def secret(self, name: str) -> bytes:
-        """The bytes of the secret object `name`."""
+    def secret(self, name: str) -> bytearray:
+        """The bytes of the secret object `name`, not copied."""
         try:
             secret = self.objects[name]
         except KeyError:
             raise BlockError(f"No secret with id '{name}'") from None
         data = getattr(secret, "data", None)
-        if data is None:
+        if not isinstance(data, bytearray):
             raise BlockError(f"Object with id '{name}' is not a secret")
-        return bytes(data)
+        return data
 
     # Opening
 

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import importlib
 import importlib.util
+import re
 from typing import TYPE_CHECKING, Any, ClassVar
 
 from .errors import BlockError
@@ -19,10 +20,15 @@ if TYPE_CHECKING:
 MODULES = ("tinamou.block.crypto.secrets", "tinamou.block.filters.throttle")
 
 
+ID_HINT = ("Identifiers consist of letters, digits, '-', '.', '_', starting with a letter.",)
+
+
 class UserObject:
     """An object with an id. Properties arrive parsed in `self.opts`."""
 
     types: ClassVar[dict[str, type[UserObject]]] = {}
+    type_names: ClassVar[dict[str, str]] = {}
+    """Types of properties as `--object TYPE,help` shows them, where "string", "int" and "bool" do not fit."""
 
     class Properties(Options):
         """Nothing to say."""
@@ -36,8 +42,18 @@ class UserObject:
         self.id = id
         self.opts = properties
 
+    @classmethod
+    def help_lines(cls) -> list[str]:
+        """The properties, sorted by name."""
+        kinds = {"bool (on/off)": "bool", "num": "int", "size": "int"}
+        known = {o.key: cls.type_names.get(o.key, kinds.get(o.kind, "string")) for o in cls.Properties.declared()}
+        return [f"  {key}=<{kind}>" for key, kind in sorted(known.items())]
+
     def complete(self) -> None:
         """Called once after construction; raises `BlockError` when the properties make no sense together."""
+
+    def close(self) -> None:
+        """Called when the graph is closed."""
 
 
 def object_types() -> dict[str, type[UserObject]]:
@@ -55,11 +71,16 @@ def new_object(graph: Graph, kind: str, id: str, properties: dict[str, Any]) -> 
     """Create an object; raises `BlockError` for an unknown type or property."""
     cls = object_types().get(kind)
     if cls is None:
-        raise BlockError(f"invalid object type: {kind}")
+        from difflib import get_close_matches
+
+        near = get_close_matches(kind, UserObject.types, 1)
+        raise BlockError(f"Parameter 'qom-type' does not accept value '{kind}'", *([f"Did you mean '{near[0]}'?"] if near else []))
+    if not re.fullmatch(r"[A-Za-z][A-Za-z0-9._-]*", id):
+        raise BlockError("Parameter 'id' expects an identifier", *ID_HINT)
     known = cls.Properties.keys()
     for key in properties:
         if key not in known:
-            raise BlockError(f"Property '{kind}.{key}' not found")
+            raise BlockError(f"Parameter '{key}' is unexpected")
     made = cls(graph, id, cls.Properties(properties))
     made.complete()
     return made

@@ -83,6 +83,13 @@ def add_objects(graph: Graph, args: Args) -> None:
             lines = ["List of user creatable objects:", *(f"  {name}" for name in object_types())]
             print("\n".join(lines))
             raise Exit(0)
+        kind, _, rest = text.partition(",")
+        if rest in ("help", "?") and not text.startswith("{"):
+            from tinamou.block.objects import object_types
+
+            if kind in object_types():
+                print("\n".join([f"{kind} options:", *object_types()[kind].help_lines()]))
+                raise Exit(0)
         if text.startswith("{"):
             from tinamou.block.options import parse_json_filename
 

@@ -10,7 +10,7 @@ from tinamou.block.copy import Copy
 from tinamou.block.errors import BlockError
 from tinamou.block.graph import combine, create_class, find_format
 from tinamou.block.node import Format, Node, walk
-from tinamou.block.options import parse_opts
+from tinamou.block.options import nest, parse_opts
 from tinamou.tools.cli import Args, complain
 from tinamou.tools.imgcmd import (
     Exit,
@@ -246,6 +246,15 @@ def make_target(graph: Graph, args: Args, fmt: str, name: str, sources: list[Nod
 
 def open_target(graph: Graph, args: Args, name: str, fmt: str, settings: Settings) -> Node:
     plain = Args()
+    secrets: dict[str, Any] = {}
+    if "n" not in args:
+        for text in args.all("o"):
+            secrets.update({key: value for key, value in parse_opts(text).items() if key.endswith("key-secret")})
+    if secrets:
+        try:
+            return graph.open(name, fmt, settings, nest(secrets))
+        except BlockError as error:
+            raise error.under(f"Could not open '{name}'") from None
     if "target-image-opts" in args:
         return open_image(graph, plain, name, settings, None, image_opts=True)
     if "n" in args and "O" not in args:

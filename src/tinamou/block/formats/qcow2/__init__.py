@@ -263,7 +263,9 @@ class Qcow2(Format, name="qcow2"):
                 if self.header.autoclear_features & q.BITMAPS:
                     self.bitmaps_extension = q.BitmapsExtension.unpack(body)
                     self._check_bitmaps_extension()
-            elif kind == q.EXT_ENCRYPTION and length == 16:
+            elif kind == q.EXT_ENCRYPTION:
+                if length != 16:
+                    raise BlockError(f"CRYPTO header extension size {length}, but expected size 16")
                 self.encryption_header = (int.from_bytes(body[:8], "big"), int.from_bytes(body[8:], "big"))
                 self.unknown_extensions.append((kind, body))
             else:
@@ -370,6 +372,8 @@ class Qcow2(Format, name="qcow2"):
 
     def _load_encryption(self) -> None:
         method = self.header.crypt_method
+        if method != 2 and self.encryption_header is not None:
+            raise BlockError("CRYPTO header extension only expected with LUKS encryption method")
         if not method:
             if self.opts.encrypt_format:
                 raise BlockError(f"No encryption in image header, but options specified format '{self.opts.encrypt_format}'")
@@ -384,6 +388,9 @@ class Qcow2(Format, name="qcow2"):
     @property
     def encrypted(self) -> bool:
         return self.header.crypt_method != 0
+
+    def zeroes_when_new(self) -> bool:
+        return not self.encrypted or not any(self.l1)
 
     @property
     def dirty(self) -> bool:

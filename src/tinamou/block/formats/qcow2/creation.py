@@ -102,7 +102,7 @@ def create_image(graph: Graph, file: Node, options: Any) -> None:
         image.backing_file, image.backing_format = options.backing_file, options.backing_fmt
         image.data_file_name = options.data_file
         image.feature_table = header.version >= 3
-        if options.encrypt_format or options.encryption:
+        if any(key.startswith("encrypt") for key in options.given):
             from .encryption import create_encryption
 
             create_encryption(image, options)
@@ -409,7 +409,7 @@ def measure(options: Any, disk_size: int, ranges: Iterable[tuple[int, int]]) -> 
     l1_entries = -(-(l2_entries * entry // cluster) // (cluster // 8)) * (cluster // 8)
     meta = cluster + l2_entries * entry + l1_entries * 8
     extra = 0
-    if options.encrypt_format == "luks":
+    if any(key.startswith("encrypt") for key in options.given):
         from .encryption import overhead
 
         extra = -(-overhead(options) // cluster) * cluster
@@ -542,7 +542,10 @@ def expand_zeroes(image: Qcow2, progress: Callable[[int, int], None]) -> None:
                     if host:
                         image._release(word)
                     host = image.allocate_clusters(1) << image.cluster_bits
-                image.file.write_zeroes(host, cluster)
+                if image.cipher:
+                    image.file.write(host, image.encrypt((l1_index * image.l2_entries + at) * cluster, host, bytes(cluster)))
+                else:
+                    image.file.write_zeroes(host, cluster)
                 table.words[at] = host | COPIED
             table.touch(at, at + 1)
 
