@@ -243,7 +243,7 @@ class SystemVcpu:
                 engine.hit(hit)
 
 
-ENGINE_FIELDS = ("lines", "clock", "clock_offset", "timespec")
+ENGINE_FIELDS = ("clock", "clock_offset", "timespec")
 
 
 class SystemEngine(MemoryListener):

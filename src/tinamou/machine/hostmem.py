@@ -37,6 +37,7 @@ class HostMemory:
             raise ValueError(f"memory size must be positive, not {size}")
         self.size = size
         self.fd = fd
+        self._under: int | None = None  # the file that `restore` has mapped
         self._length = -(-size // PAGE) * PAGE
         self.address = self._map(None, mmap.MAP_SHARED if fd is not None else mmap.MAP_PRIVATE, fd)
         array = (ctypes.c_char * size).from_address(self.address)
@@ -54,12 +55,14 @@ class HostMemory:
         if self.address:
             self.buffer.release()
             _libc().munmap(self.address, self._length)
+            self._over(None)
             self.address = 0
 
     def clear(self) -> None:
         """Make every byte zero again without touching the pages."""
         if self.fd is None:
             self._map(self.address, mmap.MAP_PRIVATE, None)
+            self._over(None)
         else:
             self.buffer[:] = bytes(self.size)
 
@@ -71,13 +74,28 @@ class HostMemory:
                 n = min(_CHUNK, self.size - at)
                 pagemap.seek((self.address + at) // PAGE * 8)
                 entries = pagemap.read(-(-n // PAGE) * 8)
-                if self.fd is None and not any(e & _PRESENT_OR_SWAPPED for e in entries[7::8]):
+                if self.fd is None and not any(e & _PRESENT_OR_SWAPPED for e in entries[7::8]) and not self._restored(at, n):
                     continue
                 start = self.address + at
                 zero = self.buffer[at] == 0 and not (n > 1 and _libc().memcmp(start, start + 1, n - 1))
                 if not zero:
                     out.append((at, n))
         return out
+
+    def _restored(self, at: int, size: int) -> bool:
+        """The file that was restored from has something there: pages of it that nobody has touched are not in the page table."""
+        if self._under is None:
+            return False
+        try:
+            return os.lseek(self._under, at, os.SEEK_DATA) < at + size
+        except OSError:  # nothing up to its end
+            return False
+
+    def _over(self, fd: int | None) -> None:
+        """The pages are now those of this file, or zeros."""
+        if self._under is not None:
+            os.close(self._under)
+        self._under = None if fd is None else os.dup(fd)
 
     def save(self) -> int:
         """A sparse memory file holding the present content; the caller owns the descriptor."""
@@ -91,5 +109,6 @@ class HostMemory:
         """Take over the content of a file made by `save`, by mapping it copy-on-write: no byte is copied now."""
         if self.fd is None:
             self._map(self.address, mmap.MAP_PRIVATE, fd)
+            self._over(fd)
         else:
             os.preadv(fd, [self.buffer], 0)

@@ -44,6 +44,7 @@ class Snapshot:
 
 def state(machine: Machine) -> dict[str, Any]:
     """Everything but RAM, as plain values."""
+    machine.time.fire()  # what is due has happened: no line's level is older than the time
     return {
         "machine": machine.name,
         "time": machine.time.now,
