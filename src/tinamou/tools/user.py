@@ -24,6 +24,7 @@ __all__ = ["main"]
 
 ABIS = {"riscv64": "riscv", "riscv32": "riscv", "aarch64": "arm64"}  # guest -> folder of its architecture
 
+JIT = ["off", "on", "eager"]
 LOG_ITEMS = {
     "out_asm": "show generated host assembly code for each compiled TB",
     "in_asm": "show target assembly code for each compiled TB",
@@ -43,8 +44,9 @@ LOG_ITEMS = {
     "nochain": 'do not chain compiled TBs so that "exec" and "cpu" show\ncomplete traces',
     "plugin": "output from TCG plugins\n",
     "strace": "log every user-mode syscall, its input, and its result",
+    "jit": "what was compiled, when the program ends",
 }
-"""The original's items and their descriptions; those that describe its own compiler are accepted and show nothing."""
+"""The original's items and their descriptions, and `jit`; those that describe the original's own compiler are accepted and show nothing."""
 
 
 class Usage(Exception):
@@ -143,7 +145,9 @@ class CommandLine:
         for item in value.split(","):
             if item == "all":
                 found |= set(LOG_ITEMS)
-            elif item in LOG_ITEMS or item == "tid" or item.startswith("trace:"):
+            elif item.startswith("trace:"):
+                self.trace(item[6:])
+            elif item in LOG_ITEMS or item == "tid":
                 found.add(item)
             else:
                 print("Log items (comma separated):")
@@ -170,8 +174,71 @@ class CommandLine:
         except ValueError:
             raise Usage(f"{self.name}: cannot initialize crypto: Invalid seed number: {value}") from None
 
-    def ignored(self, value: str) -> None:
-        """An option about the original's own machinery."""
+    def filter(self, value: str) -> None:
+        from tinamou.user.trace import filter_of
+
+        try:
+            self.options.log_filter = filter_of(value)
+        except ValueError as mistake:
+            raise Usage(f"{self.name}: {mistake}\nRanges are START+LENGTH, END-LENGTH or FIRST..LAST: 0x1000+0x200") from None
+
+    def single_step(self, value: str) -> None:
+        self.options.single_step = True
+
+    def trace(self, value: str) -> None:
+        """[[enable=]PATTERN][,events=FILE][,file=FILE]"""
+        from tinamou.user.trace import EVENTS, matching
+
+        patterns = []
+        for n, item in enumerate(value.split(",")):
+            key, equals, content = item.partition("=")
+            if not equals and n == 0:
+                key, content = "enable", item
+            if key == "enable":
+                patterns.append(content)
+            elif key == "events":
+                try:
+                    with open(content) as file:
+                        patterns += [line for line in file.read().splitlines() if line and not line.startswith("#")]
+                except (OSError, UnicodeDecodeError) as error:
+                    raise Usage(f"{self.name}: -trace: {content}: {getattr(error, 'strerror', None) or 'no text'}") from None
+            elif key == "file":
+                self.log_file = content
+            else:
+                raise Usage(f"{self.name}: Invalid parameter '{key}'" + nearest(key, ["enable", "events", "file"]))
+        if "help" in patterns or "?" in patterns:
+            print("\n".join(EVENTS))
+            sys.exit(0)
+        for pattern in patterns:
+            off, pattern = pattern.startswith("-"), pattern.removeprefix("-")
+            found = frozenset(matching(pattern))
+            if not found and not set("*?") & set(pattern):
+                print(f"{self.name}: warning: trace event '{pattern}' does not exist" + nearest(pattern, list(EVENTS)), file=sys.stderr)
+            self.options.events = self.options.events - found if off else self.options.events | found
+
+    def accelerator(self, value: str) -> None:
+        """tcg[,jit=off|on|eager]"""
+        for n, item in enumerate(value.split(",")):
+            key, equals, content = item.partition("=")
+            if n == 0 and (not equals or key == "accel"):
+                chosen = content or key
+                if chosen == "help":
+                    print("Accelerators supported in QEMU binary:\ntcg")
+                    sys.exit(0)
+                if chosen != "tcg":
+                    raise Usage(f"{self.name}: -accel {chosen}: invalid accelerator {chosen}\nPrograms run on tcg.")
+            elif key == "jit":
+                if content not in JIT:
+                    raise Usage(f"{self.name}: -accel tcg,jit={content}: one of {', '.join(JIT)}" + nearest(content, JIT))
+                self.options.jit = content
+            else:
+                raise Usage(f"{self.name}: -accel: Property 'tcg-accel.{key}' not found" + nearest(key, ["jit"]))
+
+    def no_code_cache(self, value: str) -> None:
+        self.options.code_cache = False
+
+    def perf_map(self, value: str) -> None:
+        self.options.perf_map = True
 
     def engine(self, value: str) -> None:
         if value not in ("compiled", "golden"):
@@ -200,13 +267,16 @@ OPTIONS = [
     Option("B", "GUEST_BASE", "address", CommandLine.base, "set guest_base address to 'address'"),
     Option("R", "RESERVED_VA", "size", CommandLine.reserve, "reserve 'size' bytes for guest virtual address space"),
     Option("d", "LOG", "item[,...]", CommandLine.log, "enable logging of specified items (use '-d help' for a list of items)"),
-    Option("dfilter", "DFILTER", "range[,...]", CommandLine.ignored, "filter logging based on address range"),
+    Option("dfilter", "DFILTER", "range[,...]", CommandLine.filter, "filter logging based on address range"),
     Option("D", "LOG_FILENAME", "logfile", CommandLine.set_log_file, "write logs to 'logfile' (default stderr)"),
     Option("p", "PAGESIZE", "pagesize", CommandLine.page_size, "set the host page size to 'pagesize'"),
-    Option("singlestep", "SINGLESTEP", "", CommandLine.ignored, "run in singlestep mode"),
+    Option("singlestep", "SINGLESTEP", "", CommandLine.single_step, "run in singlestep mode"),
     Option("strace", "STRACE", "", CommandLine.strace, "log system calls"),
     Option("seed", "RAND_SEED", "", CommandLine.seed, "Seed for pseudo-random number generator"),
-    Option("trace", "TRACE", "", CommandLine.ignored, "[[enable=]<pattern>][,events=<file>][,file=<file>]"),
+    Option("trace", "TRACE", "", CommandLine.trace, "[[enable=]<pattern>][,events=<file>][,file=<file>]"),
+    Option("accel", "ACCEL", "tcg[,jit=mode]", CommandLine.accelerator, "compile code: jit=off, on (hot code) or eager (at once)"),
+    Option("no-code-cache", "NO_CODE_CACHE", "", CommandLine.no_code_cache, "neither use nor write compiled code on disk"),
+    Option("perfmap", "PERFMAP", "", CommandLine.perf_map, "write /tmp/perf-PID.map, in which perf finds names of compiled code"),
     Option("engine", "ENGINE", "name", CommandLine.engine, "run guest code 'compiled' or on the 'golden' model"),
     Option("version", "VERSION", "", CommandLine.version, "display version information and exit"),
 ]
@@ -294,7 +364,7 @@ def open_log(line: CommandLine) -> None:
     from tinamou.user.process import hide
 
     path = line.log_file.replace("%d", str(os.getpid()))
-    if not path or not (line.options.log_items or line.options.strace):
+    if not path or not (line.options.log_items or line.options.strace or line.options.events):
         return
     try:
         fd = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_TRUNC | os.O_APPEND | os.O_CLOEXEC, 0o666)
@@ -317,11 +387,18 @@ def run(abi_name: str, name: str, words: list[str]) -> int:
     from tinamou.user import exec
     from tinamou.user.process import Process
 
+    if line.options.jit:
+        os.environ["TINAMOU_JIT"] = line.options.jit
+
     try:
         process = Process(abi, line.options)
     except OSError as error:
         print(f"{name}: Unable to reserve {abi.limit:#x} bytes of virtual address space: {error.strerror}", file=sys.stderr)
         return 1
+    if line.options.single_step or line.options.log_items & {"in_asm", "exec", "cpu", "int"}:
+        from tinamou.user.trace import TracedVcpu
+
+        process.wraps = TracedVcpu
     environment = [key + b"=" + value for key, value in line.environment.items()]
     try:
         thread = exec.start(process, line.program, line.arguments, environment)

@@ -131,7 +131,15 @@ class Abi:
     def set_stack_pointer(self, cpu: Any, value: int) -> None:
         raise NotImplementedError
 
-    # for debuggers
+    # for debuggers and logs
+
+    def describe(self, cpu: Any, fpu: bool) -> str:
+        """All registers, as `-d cpu` (and `-d fpu`) shows them."""
+        raise NotImplementedError
+
+    def is_call(self, cause: int) -> bool:
+        """Whether that exception is a system call."""
+        return False
 
     def register(self, cpu: Any, name: str) -> int:
         """The register that debuggers call so.  Raises KeyError."""

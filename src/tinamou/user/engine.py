@@ -17,13 +17,20 @@ if TYPE_CHECKING:
     from .memory import AddressSpace
     from .process import Process
 
-__all__ = ["new_vcpu"]
+__all__ = ["Exit", "new_vcpu"]
 
 QUANTUM = 1000  # instructions of the golden model between looks at kick
 
 
 def new_vcpu(process: Process, arch: Architecture, cpu: Cpu, extensions: frozenset[str]) -> Any:
-    """A virtual CPU with that state on the process's memory."""
+    """A virtual CPU with that state on the process's memory, with everything around it that the options ask for."""
+    vcpu = _plain_vcpu(process, arch, cpu, extensions)
+    if process.wraps:
+        return process.wraps(process, arch, vcpu)
+    return vcpu
+
+
+def _plain_vcpu(process: Process, arch: Architecture, cpu: Cpu, extensions: frozenset[str]) -> Any:
     if process.options.engine == "golden":
         if process.engine is None:
             process.engine = _GoldenEngine()
@@ -33,6 +40,10 @@ def new_vcpu(process: Process, arch: Architecture, cpu: Cpu, extensions: frozens
 
         memory = process.memory
         process.engine = Engine(arch, memory.base, memory.limit, memory.flags, extensions, jit=os.environ.get("TINAMOU_JIT") != "off")
+        if process.options.perf_map or "jit" in process.options.log_items:
+            from .perf import watch
+
+            watch(process)
         if process.engine.jit:
             # Python warns of signals 32 and 33 in masks, which libc keeps to itself and guests block like any other.
             warnings.filterwarnings("ignore", "invalid signal number")
@@ -72,8 +83,8 @@ class _Memory:
             raise self.fault(self.write_access, fault.address) from None
 
 
-class _Exit:
-    """Why run() returned."""
+class Exit:
+    """Why run() returned, as engine.vcpu.Exit says it."""
 
     def __init__(self, trap: bool, cause: int = 0, value: int = 0) -> None:
         self.trap, self.cause, self.value = trap, cause, value
@@ -106,7 +117,7 @@ class GoldenVcpu:
         self._kick = ctypes.c_uint64(0)
         self.kick_address = ctypes.addressof(self._kick)
 
-    def run(self) -> _Exit:
+    def run(self) -> Exit:
         from tinamou.engine.cpu import Trap
 
         try:
@@ -115,9 +126,19 @@ class GoldenVcpu:
                     break
                 self._golden.step(1)
         except Trap as trap:
-            return _Exit(True, trap.cause, trap.value)
+            return Exit(True, trap.cause, trap.value)
         self._kick.value = 0
-        return _Exit(False)
+        return Exit(False)
+
+    def step(self, count: int = 1) -> Exit:
+        """Run exactly `count` instructions, or up to one that raises; a kick waits."""
+        from tinamou.engine.cpu import Trap
+
+        try:
+            self._golden.step(count)
+        except Trap as trap:
+            return Exit(True, trap.cause, trap.value)
+        return Exit(False)
 
     def kick(self) -> None:
         self._kick.value = 1

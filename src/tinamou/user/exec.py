@@ -122,10 +122,7 @@ def log_layout(process: Process) -> None:
     image, word = process.image, process.abi.bits // 8
     assert image is not None
     digits = process.abi.bits // 4
-    lines = ["page layout changed following binary load", f"{'start':<{digits}} {'end':<{digits}} {'size':<{digits}} prot"]
-    for r in process.memory.regions():
-        rights = "".join(letter if r.prot & bit else "-" for letter, bit in (("r", 1), ("w", 2), ("x", 4)))
-        lines.append(f"{r.start:0{digits}x}-{r.end:0{digits}x} {r.end - r.start:0{digits}x} {rights}")
+    lines = ["page layout changed following binary load", *process.memory.layout_text(digits)]
     loads = image.header.loads
     code, data = [s for s in loads if s.flags & elf.PF_X], [s for s in loads if s.flags & elf.PF_W]
     sp, bias = process.stack_start, image.bias

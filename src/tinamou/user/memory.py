@@ -200,6 +200,14 @@ class AddressSpace:
         with self.lock:
             return list(self._regions)
 
+    def layout_text(self, digits: int) -> list[str]:
+        """The lines of `-d page`."""
+        lines = [f"{'start':<{digits}} {'end':<{digits}} {'size':<{digits}} prot"]
+        for r in self.regions():
+            rights = "".join(letter if r.prot & bit else "-" for letter, bit in (("r", 1), ("w", 2), ("x", 4)))
+            lines.append(f"{r.start:0{digits}x}-{r.end:0{digits}x} {r.end - r.start:0{digits}x} {rights}")
+        return lines
+
     def find(self, address: int) -> Region | None:
         """The region that holds the address."""
         i = bisect_right(self._starts, address) - 1

@@ -53,6 +53,12 @@ class Options:
         self.log_fd = 2
         self.seed: int | None = None
         self.engine = ""  # "golden": run on the golden model
+        self.jit = ""  # off, on or eager; "" leaves it to TINAMOU_JIT
+        self.code_cache = True  # keep compiled regions on disk
+        self.log_filter: list[range] = []  # -dfilter; empty: everything
+        self.single_step = False  # -singlestep
+        self.events: frozenset[str] = frozenset()  # -trace
+        self.perf_map = False  # -perfmap
 
 
 class Process:
@@ -81,8 +87,12 @@ class Process:
         self.sigreturn = 0  # address of the code that handlers return to
         self.private_fds = {options.log_fd} - {0, 1, 2}
         self.at_exit: list[Callable[[], None]] = []
+        self.at_fork: list[Callable[[], None]] = []  # in the child
         self.at_exec: list[Callable[[], None]] = []  # what execve ends besides memory, handlers and descriptors (timers)
         self.engine: Any = None
+        self.wraps: Callable[[Process, Any, Any], Any] | None = None  # what stands between threads and their virtual CPUs
+        self.listing: Any = None  # trace.Listing
+        self.cpus = 0  # virtual CPUs that were traced
         self.debugger: Any = None  # control.gdb_user.Debugger
         self.leader_status = 0
         self._job: Callable[[], Thread] | None = None  # of the leader's host thread, whose guest thread has ended
@@ -181,6 +191,12 @@ class Process:
         """An error message for the user."""
         os.write(2, f"{self.options.program_name}: {text}\n".encode(errors="surrogateescape"))
 
+    def event(self, name: str, cpu: Any, text: str) -> None:
+        """A line of -trace, if that event is enabled."""
+        if name in self.options.events:
+            where = "cpu" if name.startswith("guest_") else "env"
+            self.log_write(f"{name} {where}={cpu.address:#x} {text}\n")
+
     # ---- threads
 
     def thread_list(self) -> list[Thread]:
@@ -251,8 +267,8 @@ class Process:
             time.sleep(0.001)
 
     def open_code_cache(self) -> None:
-        """Compiled code of the program that runs now is kept on disk, unless TINAMOU_CODE_CACHE is off."""
-        if self.engine.jit and os.environ.get("TINAMOU_CODE_CACHE") != "off":
+        """Compiled code of the program that runs now is kept on disk, unless --no-code-cache or TINAMOU_CODE_CACHE=off forbids it."""
+        if self.engine.jit and self.options.code_cache and os.environ.get("TINAMOU_CODE_CACHE") != "off":
             try:
                 info = os.stat(self.exe)
             except OSError:
@@ -292,6 +308,8 @@ class Process:
             self.debugger.forked()
         if self.engine.jit:
             self.engine.jit.after_fork()
+        for hook in self.at_fork:
+            hook()
 
     def __repr__(self) -> str:
         return f"<Process {os.fsdecode(self.exe)} of {self.abi.name}, {len(self.threads)} threads>"

@@ -210,6 +210,7 @@ def force(t: Thread, info: SigInfo) -> None:
         info = shown
     action = t.process.actions[info.signo]
     t.trace_signal(info)
+    t.process.event("user_handle_signal", t.cpu, f"signal {info.signo}")
     if action.sa_handler == SIG_IGN or blocked_now(t) >> (info.signo - 1) & 1 or action.sa_handler == SIG_DFL:
         terminate(t, info.signo)
     handle(t, info, action)
@@ -226,6 +227,7 @@ def deliver(t: Thread) -> None:
             info = shown
         action = t.process.actions[info.signo]
         t.trace_signal(info)
+        t.process.event("user_handle_signal", t.cpu, f"signal {info.signo}")
         if action.sa_handler == SIG_IGN:
             continue
         if action.sa_handler == SIG_DFL:
@@ -264,6 +266,7 @@ def handle(t: Thread, info: SigInfo, action: Action) -> None:
         t.process.actions[SIGSEGV] = Action()  # as the kernel: no stack for the handler is fatal
         force(t, SigInfo(SIGSEGV, SI_KERNEL))
         return
+    t.process.event("user_setup_rt_frame", t.cpu, f"frame_addr={t.abi.stack_pointer(t.cpu):#x}")
     if stack.ss_flags & SS_AUTODISARM:
         t.stack = Stack(ss_flags=SS_DISABLE)
     mask = blocked_now(t) | action.sa_mask

@@ -147,6 +147,9 @@ class Thread:
         process = self.process
         if process.strace:
             process.log_write(f"{os.getpid()} {self.table.show(self, number, registers)}")
+        if process.options.events:
+            words = " ".join(f"arg{n}=0x{w:016x}" for n, w in enumerate((*registers[:6], 0, 0), 1))
+            process.event("guest_user_syscall", self.cpu, f"num=0x{number:016x} {words}")
         self.entered = True  # until a signal keeps a host call from entering the kernel: then the handler runs first, whatever its flags
         try:
             result = self.table.perform(self, number, registers)
@@ -158,6 +161,8 @@ class Thread:
             from .syscall import result_text
 
             process.log_write(f" = {result_text(self, result)}\n")
+        if process.options.events:
+            process.event("guest_user_syscall_ret", self.cpu, f"num=0x{number:016x} ret=0x{result & (1 << 64) - 1:016x}")
         if result == -4:  # EINTR: whether the guest sees it depends on the handler that runs
             self.call_state = state
             self.interrupted = self.table.find(number)

@@ -209,7 +209,21 @@ class Aarch64(Abi):
         cpu.words[0] = state
         cpu.place.value -= 4
 
-    # ---- for debuggers
+    # ---- for debuggers and logs
+
+    def describe(self, cpu: Any, fpu: bool) -> str:
+        cells = [f" PC={cpu.place.value:016x}"] + [f"X{n:02}={cpu.words[n]:016x}" for n in range(31)] + [f" SP={cpu.words[SP]:016x}"]
+        lines = [" ".join(cells[k : k + 3]) for k in range(0, len(cells), 3)]
+        flags = int(get_nzcv(cpu))
+        lines.append(f"PSTATE={flags << 28:08x} " + "".join(c if flags >> 3 - k & 1 else "-" for k, c in enumerate("NZCV")) + " EL0t")
+        if fpu:
+            lines.append(f"FPCR={int(cpu.fpcr):08x} FPSR={int(read_fpsr(cpu)):08x}")
+            registers = [bytes(cpu.vectors[16 * n : 16 * n + 16])[::-1].hex() for n in range(32)]
+            lines += [" ".join(f"Q{n:02}={registers[n][:16]}:{registers[n][16:]}" for n in (k, k + 1)) for k in range(0, 32, 2)]
+        return "\n".join(lines) + "\n"
+
+    def is_call(self, cause: int) -> bool:
+        return cause >> 26 == EC_SVC
 
     def register(self, cpu: Any, name: str) -> int:
         if name[0] == "x":

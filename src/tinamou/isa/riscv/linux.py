@@ -166,7 +166,20 @@ class Riscv(Abi):
         cpu.words[A0] = state
         cpu.place.value -= 4
 
-    # ---- for debuggers
+    # ---- for debuggers and logs
+
+    def describe(self, cpu: Any, fpu: bool) -> str:
+        digits = self.bits // 4
+        rows = [("x", X_NAMES, [w & self.mask for w in cpu.words], digits)] + [("f", F_NAMES, cpu.floats[:], 16)] * fpu
+        out = f" pc       {cpu.place.value:0{digits}x}\n"
+        for letter, names, values, width in rows:
+            for k in range(0, 32, 4):
+                cells = [f"{f'{letter}{n}/{names[n]}':<8} {values[n]:0{width}x}" for n in range(k, k + 4)]
+                out += " " + " ".join(cells) + "\n"
+        return out
+
+    def is_call(self, cause: int) -> bool:
+        return cause == ECALL_FROM_U
 
     def register(self, cpu: Any, name: str) -> int:
         kind, number = REGISTERS[name]

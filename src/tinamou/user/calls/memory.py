@@ -32,13 +32,16 @@ def brk(t: Thread, address: Addr) -> int:
 
 @syscall
 def mmap(t: Thread, address: Addr, length: Size, prot: Prot, flags: MapFlags, fd: Fd, offset: Hex) -> int:
-    return t.memory.map(address, length, prot, flags, fd, offset)
+    at = t.memory.map(address, length, prot, flags, fd, offset)
+    if "page" in t.process.options.log_items:
+        t.process.log("page", "\n".join(["page layout changed following mmap", *t.memory.layout_text(t.abi.bits // 4)]))
+    return at
 
 
 @syscall
 def mmap2(t: Thread, address: Addr, length: Size, prot: Prot, flags: MapFlags, fd: Fd, pages: Hex) -> int:
     """The offset counts units of 4096 bytes."""
-    return t.memory.map(address, length, prot, flags, fd, pages * 4096)
+    return mmap(t, address, length, prot, flags, fd, pages * 4096)
 
 
 @syscall

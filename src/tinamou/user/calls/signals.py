@@ -128,6 +128,7 @@ def rt_sigtimedwait(t: Thread, mask: SigMask, info: Buf, timeout: In[Timespec], 
 
 @syscall
 def rt_sigreturn(t: Thread) -> int:
+    t.process.event("user_do_rt_sigreturn", t.cpu, f"frame_addr={t.abi.stack_pointer(t.cpu):#x}")
     mask = t.abi.pop_frame(t)
     signals.set_mask(t, mask)
     raise NoResult
