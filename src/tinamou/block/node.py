@@ -109,6 +109,11 @@ class CheckResult:
         self.image_end = 0
         self.messages: list[str] = []
 
+    def report(self, message: str) -> None:
+        """One more corruption."""
+        self.messages.append(message)
+        self.corruptions += 1
+
 
 class Snapshot:
     """An internal snapshot as listed by `snapshot -l` and `info`."""
@@ -219,7 +224,7 @@ class Node:
 
     def resize(self, size: int, preallocation: str = "off", exact: bool = True) -> None:
         """Change the disk's size in bytes; new space reads as zeroes."""
-        raise Unsupported(f"Image format driver '{self.driver}' does not support resize")
+        raise Unsupported("Image format driver does not support resize")
 
     # What users call
 
@@ -716,22 +721,35 @@ class Format(Node):
             n = min(n, start + new.length - pos)
             stop = pos + n
             end = -(-stop // unit) * unit
-            pieces: list[Buffer] = []
-            if pos > start:
-                pieces.append(self._old_bytes(start, pos))
-            pieces.append(data[:n])
-            if end > stop:
-                pieces.append(self._old_bytes(stop, end))
             new = new._replace(length=end - start)
             file = new.file or self.children["file"]
-            if new.kind == "crypt":
-                pieces = [self.encrypt(start, new.offset, b"".join(pieces))]
-            file.writev(new.offset, pieces)
+            if new.kind == "data" and new.offset >= file.size and self._was_zero(start, old):
+                # What the file has not had yet reads as zeroes.
+                file.writev(new.offset + pos - start, [data[:n]])
+                if file.size < new.offset + new.length:
+                    file.write_zeroes(file.size, new.offset + new.length - file.size)
+            else:
+                pieces: list[Buffer] = []
+                if pos > start:
+                    pieces.append(self._old_bytes(start, pos))
+                pieces.append(data[:n])
+                if end > stop:
+                    pieces.append(self._old_bytes(stop, end))
+                if new.kind == "crypt":
+                    pieces = [self.encrypt(start, new.offset, b"".join(pieces))]
+                file.writev(new.offset, pieces)
         except BaseException:
             self.unlink_failed(start, new)
             raise
         self.link(start, new)
         return n
+
+    def _was_zero(self, start: int, old: Extent) -> bool:
+        """Whether the clusters from `start` on, which hold `old`, read as zeroes without a look at them."""
+        if self.cluster_extent_size() != self.cluster_size:
+            return False
+        backing = self.children.get("backing")
+        return old.kind == "zero" or (old.kind == "hole" and (backing is None or start >= backing.size))
 
     def _old_bytes(self, start: int, end: int) -> Buffer:
         """The disk's present contents, zeroes beyond its end."""

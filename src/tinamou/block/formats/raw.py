@@ -73,12 +73,21 @@ class Raw(Format, name="raw"):
             return
         self.file.debug_event("write_aio")
         self.file.writev(self.start + pos, buffers)
+        self._grown()
+
+    def _grown(self) -> None:
+        """A format above may write beyond the end."""
+        if self.opts.size is None:
+            self.size = self.file.size - self.start
 
     def copy_range(self, pos: int, source: Node, source_pos: int, length: int) -> bool:
-        return not self.probed and self.file.copy_range(self.start + pos, source, source_pos, length)
+        done = not self.probed and self.file.copy_range(self.start + pos, source, source_pos, length)
+        self._grown()
+        return done
 
     def write_zeroes(self, pos: int, length: int, unmap: bool = True) -> None:
         self.file.write_zeroes(self.start + pos, length, unmap)
+        self._grown()
 
     def discard(self, pos: int, length: int) -> None:
         self.file.discard(self.start + pos, length)

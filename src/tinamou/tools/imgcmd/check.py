@@ -52,8 +52,8 @@ def run(args: Args, graph: Graph) -> int:
             result.leaks_fixed, result.corruptions_fixed = fixed
             if output == "human" and not quiet:
                 show_messages(result)
-    except Unsupported:
-        raise
+    except Unsupported as error:
+        raise Exit(63, error.message) from None
     except BlockError as error:
         raise Exit(1, f"Check failed: {error.message}", *("\t" + hint for hint in error.hints)) from None
     if output == "json":

@@ -61,6 +61,10 @@ def commit(
     job.on_progress = progress.advance
     job.run()
     base.flush()
+    above = next((node for node in walk(top) if node.backing is base), None)
+    committed = getattr(above, "backing_committed", None)
+    if committed is not None:
+        committed()
     if not keep and isinstance(top, Format):
         empty(top)
         top.flush()

@@ -88,7 +88,7 @@ def run(args: Args, graph: Graph) -> int:
             sources,
             target,
             sparse=sparse,
-            compressed="c" in args,
+            compressed=getattr(target, "compressed_only", "c" in args),
             target_zero=("target-is-zero" in args or (created and target.zeroes_when_new()))
             and not (isinstance(target, Format) and target.backing is not None),
             base=base,

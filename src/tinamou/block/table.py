@@ -1,0 +1,89 @@
+"""Tables of 32-bit numbers in a file, read page by page, so that what a header claims costs no memory."""
+
+from __future__ import annotations
+
+import sys
+from array import array
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+    from .node import Node
+
+PAGE = 4096
+"""Numbers on a page."""
+
+
+class PagedTable:
+    """`count` unsigned 32-bit numbers, `endian` "<" or ">", from byte `offset` of `file` on.
+
+    Pages stay in memory until there are more than `limit` of them (16 KiB each); changes are written at once. Numbers that
+    lie after the end of the file read as zero.
+    """
+
+    def __init__(self, file: Node, offset: int, count: int, endian: str = "<", limit: int = 256) -> None:
+        self.file = file
+        self.offset = offset
+        self.count = count
+        self.limit = limit
+        self.swap = (sys.byteorder == "big") != (endian == ">")
+        self.pages: dict[int, array[int]] = {}
+
+    def page(self, number: int) -> array[int]:
+        """The numbers from `number * PAGE` on."""
+        found = self.pages.get(number)
+        if found is not None:
+            return found
+        if len(self.pages) >= self.limit:
+            for old in list(self.pages)[: self.limit // 8 + 1]:
+                del self.pages[old]
+        first = number * PAGE
+        words = array("I", self.file.read(self.offset + 4 * first, 4 * min(PAGE, self.count - first)))
+        if self.swap:
+            words.byteswap()
+        self.pages[number] = words
+        return words
+
+    def walk(self) -> Iterator[tuple[int, array[int]]]:
+        """Every page with the index of its first number; pages read for this are not kept."""
+        for number in range(-(-self.count // PAGE)):
+            known = number in self.pages
+            yield number * PAGE, self.page(number)
+            if not known:
+                self.pages.pop(number, None)
+
+    def __len__(self) -> int:
+        return self.count
+
+    def __getitem__(self, index: int) -> int:
+        return self.page(index // PAGE)[index % PAGE]
+
+    def run(self, index: int, end: int, step: int) -> int:
+        """How many entries from `index` on, before `end`, continue it: each is `step` more than the one before it."""
+        end = min(end, self.count)
+        first = expect = self[index]
+        at = index
+        while at < end:
+            words = self.page(at // PAGE)
+            low, high = at % PAGE, min(len(words), at % PAGE + end - at)
+            if not step and words[low:high] == array("I", [first]) * (high - low):
+                at += high - low
+                continue
+            for word in words[low:high]:
+                if word != expect:
+                    return at - index
+                expect += step
+                at += 1
+        return at - index
+
+    def store(self, index: int, values: list[int]) -> None:
+        """Set the entries from `index` on, in memory and in the file (first there)."""
+        words = array("I", values)
+        if self.swap:
+            words.byteswap()
+        self.file.write(self.offset + 4 * index, words.tobytes())
+        for i, value in enumerate(values, index):
+            page = self.pages.get(i // PAGE)
+            if page is not None:
+                page[i % PAGE] = value
