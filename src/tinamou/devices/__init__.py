@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 import importlib
-import importlib.metadata
 import pkgutil
 from functools import cache
 
+from tinamou.machine import plugins
 from tinamou.machine.device import Device
 
 
@@ -15,8 +15,7 @@ def discover() -> dict[str, type[Device]]:
     """Every device class by its type name: this folder's, and those other packages offer as `tinamou.devices`."""
     for info in pkgutil.walk_packages(__path__, __name__ + "."):
         importlib.import_module(info.name)
-    for entry in importlib.metadata.entry_points(group="tinamou.devices"):
-        entry.load()
+    plugins.load("tinamou.devices")
     found: dict[str, type[Device]] = {}
     todo: list[type[Device]] = [Device]
     while todo:

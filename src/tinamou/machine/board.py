@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import importlib
-import importlib.metadata
 import inspect
 import pkgutil
 import typing
@@ -11,6 +10,7 @@ from collections.abc import Callable
 from dataclasses import dataclass, field
 from typing import Any
 
+from tinamou.machine import plugins
 from tinamou.machine.clock import VirtualTime
 from tinamou.machine.cpu import CpuFactory
 from tinamou.machine.log import Log
@@ -106,8 +106,7 @@ def discover(arch: str = "") -> dict[str, Board]:
     for info in pkgutil.walk_packages(root.__path__, "tinamou.boards."):
         if not arch or info.name.split(".")[2] == arch:
             importlib.import_module(info.name)
-    for entry in importlib.metadata.entry_points(group="tinamou.machines"):
-        entry.load()
+    plugins.load("tinamou.machines")
     return {n: b for n, b in sorted(BOARDS.items()) if not arch or b.arch == arch}
 
 

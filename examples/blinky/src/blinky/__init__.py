@@ -1,0 +1,1 @@
+"""The Blinky board and its parts, as a plug-in for Tinamou."""
