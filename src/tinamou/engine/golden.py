@@ -114,6 +114,8 @@ class Golden:
                     raise Trap(0)
                 cpu.target = u64(int(cpu.pc) + insn.size & self.address_mask)
                 insn.execute(cpu, word)
+                if insn.cost != 1:
+                    cpu.spend(insn.cost - 1)
             except Fault as fault:
                 refused = WRITE if insn and _ATOMIC & set(insn.function.__code__.co_names) else fault.access
                 cpu.fault(refused, u64(fault.address))

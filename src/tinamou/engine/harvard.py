@@ -99,6 +99,10 @@ class HarvardCpu(Cpu):
     def interrupts_on(self) -> None:
         """Interrupts have become enabled: they come after one more instruction."""
 
+    @intrinsic
+    def pause(self) -> None:
+        """Something has to be looked at before the next instruction."""
+
     def own_load(self, address: u64) -> u8:
         """A register that is in the CPU: only asked where is_own says so."""
         return u8(0)
@@ -269,7 +273,12 @@ def interrupts_on(cpu: HarvardCpu) -> None:
     cut(cpu)
 
 
+def pause(cpu: HarvardCpu) -> None:
+    cut(cpu)
+
+
 INTRINSICS = {
+    HarvardCpu.pause: pause,
     HarvardCpu.modify: modify,
     HarvardCpu.program: program,
     HarvardCpu.tell: tell,

@@ -17,10 +17,8 @@ from .operands import (
     FT,
     FV,
     FZ,
-    IO,
     R0,
     R1,
-    WIDE,
     Address,
     Code,
     Compare,
@@ -39,6 +37,7 @@ from .state import CLEAR, FLAGS, SET, Avr
 
 core = avr.extension("core")
 sram = avr.extension("sram")  # AVR2 and later
+words = avr.extension("sram", CORE=("e", "xm", "xt"))
 far = avr.extension("jmp")  # parts with more than 8 KiB of flash
 movw_ = avr.extension("movw")
 mul_ = avr.extension("mul")
@@ -169,7 +168,7 @@ def swap(d: R) -> R:
     return d << 4 | d >> 4
 
 
-@sram("1001 0110 KKdd KKKK", "adiw r{d},{K:#04x}", cycles=2, pair=True)
+@words("1001 0110 KKdd KKKK", "adiw r{d},{K:#04x}", cycles=2, pair=True)
 def adiw(cpu: Avr, d: Pair, K: Number) -> tuple[FS, FV, FN, FZ, FC]:
     value = u16(cpu.r[d & 30]) | u16(cpu.r[d & 30 | 1]) << 8
     result = value + u16(K)
@@ -177,7 +176,7 @@ def adiw(cpu: Avr, d: Pair, K: Number) -> tuple[FS, FV, FN, FZ, FC]:
     return alu.words(result, ~value & result, value & ~result)
 
 
-@sram("1001 0111 KKdd KKKK", "sbiw r{d},{K:#04x}", cycles=2, pair=True)
+@words("1001 0111 KKdd KKKK", "sbiw r{d},{K:#04x}", cycles=2, pair=True)
 def sbiw(cpu: Avr, d: Pair, K: Number) -> tuple[FS, FV, FN, FZ, FC]:
     value = u16(cpu.r[d & 30]) | u16(cpu.r[d & 30 | 1]) << 8
     result = value - u16(K)
@@ -264,7 +263,7 @@ def jmp(cpu: Avr, k: Code) -> None:
 def push_return(cpu: Avr, address: u32) -> None:
     """Push a code address, low byte first: in memory the high byte comes first."""
     word = address >> 1
-    if WIDE:
+    if cpu.wide:
         cpu.store(u8, cpu.sp - 2, u8(word >> 16))
         cpu.store(u16, cpu.sp - 1, bswap(u16(word)))  # restarts: writes the same again
         cpu.sp -= 3
@@ -274,7 +273,7 @@ def push_return(cpu: Avr, address: u32) -> None:
 
 
 def pop_return(cpu: Avr) -> u32:
-    if WIDE:
+    if cpu.wide:
         word = u32(cpu.load(u8, cpu.sp + 1)) << 16 | u32(bswap(cpu.load(u16, cpu.sp + 2)))
         cpu.sp += 3
         return word << 1
@@ -395,13 +394,13 @@ def sbrs(cpu: Avr, r: R, b: Number) -> None:
 
 @core("1001 1001 AAAA Abbb", "sbic {A:#04x},{b}", cycles=(1, 2, 1, 1))
 def sbic(cpu: Avr, A: Address, b: Number) -> None:
-    if cpu.load(u8, A + IO) >> b & 1 == 0:
+    if cpu.load(u8, A + cpu.io_base) >> b & 1 == 0:
         cpu.forward(over_next(cpu))
 
 
 @core("1001 1011 AAAA Abbb", "sbis {A:#04x},{b}", cycles=(1, 2, 1, 1))
 def sbis(cpu: Avr, A: Address, b: Number) -> None:
-    if cpu.load(u8, A + IO) >> b & 1 != 0:
+    if cpu.load(u8, A + cpu.io_base) >> b & 1 != 0:
         cpu.forward(over_next(cpu))
 
 
@@ -410,12 +409,12 @@ def sbis(cpu: Avr, A: Address, b: Number) -> None:
 
 @core("1001 1010 AAAA Abbb", "sbi {A:#04x},{b}", cycles=(2, 1, 1, 1))
 def sbi(cpu: Avr, A: Address, b: Number) -> None:
-    cpu.modify(u64(A + IO), u8(1) << b, u8(0xFF))
+    cpu.modify(u64(A + cpu.io_base), u8(1) << b, u8(0xFF))
 
 
 @core("1001 1000 AAAA Abbb", "cbi {A:#04x},{b}", cycles=(2, 1, 1, 1))
 def cbi(cpu: Avr, A: Address, b: Number) -> None:
-    cpu.modify(u64(A + IO), u8(1) << b, u8(0))
+    cpu.modify(u64(A + cpu.io_base), u8(1) << b, u8(0))
 
 
 @core("1111 101d dddd 0bbb", "bst {d},{b}")
@@ -457,6 +456,7 @@ def nop() -> None:
 def sleep(cpu: Avr) -> None:
     if cpu.tell(SLEEP, u64(0), u64(0)) != 0:
         cpu.halted = u64(1)
+        cpu.pause()
 
 
 @core("1001 0101 1010 1000", "wdr")

@@ -8,7 +8,7 @@ from __future__ import annotations
 from tinamou.engine.harvard import SELF_PROGRAM
 from tinamou.native.types import u8, u16, u32, u64
 
-from .operands import IO, R0, R1, Address, R, Xh, Xl, Yh, Yl, Zh, Zl, avr
+from .operands import R0, R1, Address, R, Xh, Xl, Yh, Yl, Zh, Zl, avr
 from .state import Avr
 
 core = avr.extension("core")
@@ -213,12 +213,12 @@ def pop(cpu: Avr) -> R:
 
 @core("1011 0AAd dddd AAAA", "in {d},{A:#04x}")
 def in_(cpu: Avr, A: Address) -> R:
-    return cpu.load(u8, A + IO)
+    return cpu.load(u8, A + cpu.io_base)
 
 
 @core("1011 1AAr rrrr AAAA", "out {A:#04x},{r}")
 def out(cpu: Avr, A: Address, r: R) -> None:
-    cpu.store(u8, A + IO, r)
+    cpu.store(u8, A + cpu.io_base, r)
 
 
 @core("1011 011d dddd 1111", "in {d},0x3f", name="in.sreg", over="in")

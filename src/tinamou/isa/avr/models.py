@@ -104,7 +104,7 @@ def _models() -> list[Model]:
         Model("avr6", "avr6", 256 * KIB, 8 * KIB, 0x200),
         Model("avrtiny", "avrtiny", 2 * KIB, 128, 0x40),
         Model("avrxmega2", "avrxmega2", 32 * KIB, 4 * KIB, 0x2000),
-        Model("avrxmega3", "avrxmega3", 48 * KIB, 6 * KIB, 0x2800),
+        Model("avrxmega3", "avrxmega3", 32 * KIB, 4 * KIB, 0x3000),
         Model("avrxmega4", "avrxmega4", 128 * KIB, 8 * KIB, 0x2000),
         Model("avrxmega5", "avrxmega5", 64 * KIB, 8 * KIB, 0x2000),
         Model("avrxmega6", "avrxmega6", 256 * KIB, 16 * KIB, 0x2000),

@@ -71,8 +71,6 @@ Sum = tuple[R, FH, FS, FV, FN, FZ, FC]
 Compare = tuple[FH, FS, FV, FN, FZ, FC]
 
 Row = Mapping[str, Any]
-WIDE = False  # bound: the program counter has 22 bits
-IO = 0x20  # bound: data address of I/O address 0
 
 
 def _tokens(row: str, pair: bool) -> tuple[str, dict[str, int]]:
@@ -145,7 +143,7 @@ class AvrIsa(Isa):
             if any(core not in v if k == "CORE" else binding.get(k) != v for k, v in i.only.items()):
                 continue
             old, row = i.function, i.binding
-            space = {**old.__globals__, **row["row"], "WIDE": wide, "IO": 0x20 if core == "e" else 0}
+            space = {**old.__globals__, **row["row"]} if row["row"] else old.__globals__
             new = types.FunctionType(old.__code__, space, old.__name__, old.__defaults__, old.__closure__)
             new.__annotations__, new.__doc__, new.__module__ = old.__annotations__, old.__doc__, old.__module__
             new.__dict__.update(old.__dict__)

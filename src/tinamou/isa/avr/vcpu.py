@@ -548,17 +548,15 @@ class AvrEngine(MemoryListener):
                 lock.acquire()
 
     def run_cycles(self, cycles: int) -> int:
-        """Run so many cycles, at least, in this thread; gives those that have passed: fewer when the CPU waits for the world outside."""
+        """Run until so many cycles have passed, asleep or not, in this thread; gives them: an instruction is not cut in two."""
         v = self.cpu
         assert v is not None
         start = int(v._cycles.value)
         v._until = start + cycles
         try:
             v.prepare()
-            while (before := int(v._cycles.value)) < v._until:
+            while int(v._cycles.value) < v._until:
                 v.run()
-                if int(v._cycles.value) == before and v.halted:
-                    break
         finally:
             v._until = NEVER
         return int(v._cycles.value) - start
