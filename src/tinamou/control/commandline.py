@@ -76,7 +76,7 @@ class Request:
     gdb: list[str] = field(default_factory=list)
     qtest: str = ""
     accelerators: list[str] = field(default_factory=list)
-    icount: dict[str, str] = field(default_factory=dict)
+    icount: dict[str, Any] | None = None  # shift (None: auto), sleep, align
     log_items: set[str] = field(default_factory=set)
     log_file: str = ""
     name: str = ""
@@ -280,10 +280,19 @@ def rtc(r: Request, value: str) -> None:
 def icount(r: Request, value: str) -> None:
     given = opts(value, "shift")
     only(given, ("shift", "align", "sleep", "rr", "rrfile", "rrsnapshot"))
+    if any(k in given for k in ("rr", "rrfile", "rrsnapshot")):
+        raise PropertyError("record/replay is not available", "What can be given: shift, align, sleep")
     shift = given.get("shift", "auto")
     if shift != "auto" and not (shift.isdigit() and int(shift) <= 10):
-        raise PropertyError("icount: Invalid shift value")
-    r.icount = given
+        raise PropertyError("icount: Invalid shift value", "It is auto, or a number from 0 to 10")
+    flags = {}
+    for key, default in (("sleep", "on"), ("align", "off")):
+        if given.get(key, default) not in ("on", "off"):
+            raise PropertyError(f"Parameter '{key}' expects 'on' or 'off'")
+        flags[key] = given.get(key, default) == "on"
+    if flags["align"] and not flags["sleep"]:
+        raise PropertyError("align=on and sleep=off are incompatible")
+    r.icount = {"shift": None if shift == "auto" else int(shift), **flags}
 
 
 @option("name", "string1[,process=string2][,debug-threads=on|off]", "set the name of the guest")
@@ -699,8 +708,13 @@ class Builder:
             port = self.port(r.qtest, "qtest", "qtest")
             port.attach(QtestSession(vm, port.write))
         self.at = ""
-        if r.icount and not hasattr(vm.runner, "icount"):
-            raise OptionError(f"the accelerator {vm.runner.name} does not count instructions", "-icount")
+        turns = getattr(vm.runner, "turns", None)
+        if r.icount is not None:
+            if turns is None:
+                raise OptionError(f"the accelerator {vm.runner.name} does not count instructions", "-icount")
+            self.loop.virtual = None  # the CPUs' thread fires events
+            machine.time.changed = turns.deadline_changed
+            machine.time.follow(turns.now)
         machine.reset("cold")
         if r.loadvm:
             self.load(machine, r.loadvm)
@@ -923,7 +937,7 @@ def run(r: Request, vm: Vm) -> int:
     for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):
         signal.signal(number, lambda n, _: vm.loop.soon(lambda: terminated(r, vm, n)))
     keeps_time = getattr(vm.runner, "keeps_time", False)  # the accelerator moves the machine's time itself
-    if not keeps_time and (not vm.machine.time.stepped or vm.runner.name != "qtest"):
+    if not keeps_time and r.icount is None and vm.runner.name != "qtest":
         vm.machine.time.follow_host()
     if not r.stopped:
         vm.loop.soon(vm.start)

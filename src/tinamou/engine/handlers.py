@@ -332,7 +332,7 @@ class Builder:
         src = source_of(form.insn.function)
         if not slow:
             hooks.budget = g.value(f"sub i64 %budget, {form.insn.cost}")
-        if self.model.exact:
+        if self.model.exact or slow:  # in a slow clone the memory model may end the slice
             hooks.slot = "%slot"
             g.entry.append("  %slot = alloca i64")
             g.emit(f"store i64 {hooks.budget}, ptr %slot")
@@ -606,7 +606,8 @@ class Builder:
             return Const(None)
 
         def get_budget(g: Lower) -> Value:
-            return V(i64, g.value(f"load i64, ptr {handler_hooks(g).slot}"))
+            h = handler_hooks(g)
+            return V(i64, g.value(f"load i64, ptr {h.slot}") if h.slot else h.budget)
 
         def set_budget(g: Lower, budget: Value) -> Value:
             g.emit(f"store i64 {g.ref(budget, i64)}, ptr {handler_hooks(g).slot}")

@@ -22,7 +22,7 @@ from __future__ import annotations
 from typing import Annotated, TypeVar
 
 from tinamou.native.memory import call_host, compare_exchange, exchange, fence, peek, peek_acquire, poke
-from tinamou.native.ops import outlined, unlikely
+from tinamou.native.ops import intrinsic, outlined, unlikely
 from tinamou.native.types import Array, Struct, Word, i64, u8, u32, u64
 
 from .cpu import EXECUTE, PAGE, READ, WRITE, Cpu, Trap
@@ -94,6 +94,7 @@ class SystemCpu(Cpu):
     report: u64  # not 0: watched accesses happen, and are only noted; 0: they end the run before they happen
     watched: u64  # number of the watchpoint that was hit, plus 1
     watched_at: u64  # the address of the access
+    cut: u64  # not 0: end the slice, what a device did must be seen
 
     def translate(self, access: int, address: u64) -> u64:
         """The physical address, for READ, WRITE or EXECUTE; raises the architecture's fault."""
@@ -108,6 +109,14 @@ class SystemCpu(Cpu):
 
     def interrupt(self) -> None:
         """Take a pending enabled interrupt before the instruction at target, if there is one: set target to its handler."""
+
+    @intrinsic
+    def note_budget(self) -> None:
+        """From now on, as long as this instruction lasts, `retired` tells how many came before it."""
+
+    def retired(self) -> u64:
+        """Instructions executed before the present one; after `note_budget`."""
+        return self.instructions + u64(self.slice - self.budget) - 1
 
     def use_tlb(self, number: u64) -> None:
         """Translate through this TLB from the next `switch` on."""
@@ -283,8 +292,33 @@ def same_region(region: u64, physical: u64, size: int) -> bool:
     return physical + (size - 1) - r.base < r.length
 
 
-@outlined
 def load_slow(cpu: Cpu, kind: type[W], address: u64) -> W:
+    note_budget(cpu)
+    value = load_outlined(cpu, kind, address)
+    look_up(cpu)
+    return value
+
+
+def store_slow(cpu: Cpu, kind: type[W], address: u64, value: W) -> None:
+    note_budget(cpu)
+    store_outlined(cpu, kind, address, value)
+    look_up(cpu)
+
+
+def note_budget(cpu: Cpu) -> None:
+    cpu.budget = get_budget()
+
+
+def look_up(cpu: Cpu) -> None:
+    """A device may want to be heard at once: then nothing is left of the slice."""
+    if unlikely(system(cpu).cut != 0):
+        system(cpu).cut = u64(0)
+        cpu.slice = cpu.slice - (get_budget() + 1)
+        set_budget(i64(-1))
+
+
+@outlined
+def load_outlined(cpu: Cpu, kind: type[W], address: u64) -> W:
     if kind.size > 1:
         if (address & (PAGE - 1)) + kind.size > PAGE:
             return load_across(cpu, kind, address)
@@ -304,7 +338,7 @@ def load_across(cpu: Cpu, kind: type[W], address: u64) -> W:
     """A word that goes on in the next page, byte by byte."""
     value = kind(0)
     for k in range(kind.size):
-        value |= kind(load_slow(cpu, u8, address + k)) << (8 * k)
+        value |= kind(load_outlined(cpu, u8, address + k)) << (8 * k)
     return value
 
 
@@ -320,7 +354,7 @@ def load_device(cpu: Cpu, kind: type[W], address: u64, physical: u64) -> W:
 
 
 @outlined
-def store_slow(cpu: Cpu, kind: type[W], address: u64, value: W) -> None:
+def store_outlined(cpu: Cpu, kind: type[W], address: u64, value: W) -> None:
     if kind.size > 1:
         if (address & (PAGE - 1)) + kind.size > PAGE:
             system(cpu).translate(WRITE, address)  # both pages before anything is written
@@ -328,7 +362,7 @@ def store_slow(cpu: Cpu, kind: type[W], address: u64, value: W) -> None:
             if Mmu.at(system(cpu).mmu).watches != 0:
                 look(cpu, WRITE, address, u64(kind.size))
             for k in range(kind.size):
-                store_slow(cpu, u8, address + k, u8(value >> (8 * k)))
+                store_outlined(cpu, u8, address + k, u8(value >> (8 * k)))
             return
     physical = system(cpu).translate(WRITE, address)
     if Mmu.at(system(cpu).mmu).watches != 0:
@@ -509,7 +543,7 @@ def attend(cpu: Cpu) -> None:
 
 def h_pause(cpu: Cpu, entry: u64) -> None:
     end_slice(cpu, i64(0))
-    if cpu.kick | cpu.single != 0:
+    if cpu.kick | cpu.single | cpu.stepping != 0:
         leave(KICK, pc_of(entry))
     sample(cpu, pc_of(entry))
     begin_slice(cpu)
@@ -553,7 +587,7 @@ def take(cpu: Cpu) -> None:
     system(cpu).exception(cpu.cause, cpu.value)
     if get_budget() < 0:
         end_slice(cpu, i64(0))
-        if cpu.kick | cpu.single != 0:
+        if cpu.kick | cpu.single | cpu.stepping != 0:
             leave(KICK, cpu.target)
         begin_slice(cpu)
         attend(cpu)

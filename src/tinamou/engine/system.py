@@ -26,6 +26,7 @@ from tinamou.native.types import i64, u64
 
 from . import interpreter, softmmu
 from .architecture import Architecture
+from .counted import Icount, Turns
 from .cpu import PAGE, READ, WRITE, Shared
 from .softmmu import RETIRED, TLB, TLBS, Mmu, SystemCpu
 
@@ -78,6 +79,9 @@ class SystemVcpu:
         self._kick, self._attention, self._halted, self._bus_error, self._reason, self._lines, self._stale, self._mmu = (
             self.word(n) for n in ("kick", "attention", "halted", "bus_error", "reason", "lines", "stale", "mmu")
         )
+        self._cut, self._slice, self._budget, self._counted, self._stepping = (
+            self.word(n) for n in ("cut", "slice", "budget", "instructions", "stepping")
+        )
         self._masked, self._report, self._watched, self._watched_at = (
             self.word(n) for n in ("masked", "report", "watched", "watched_at")
         )
@@ -113,7 +117,7 @@ class SystemVcpu:
 
     def attend(self) -> None:
         """Make the CPU look at its inputs soon, also when it waits."""
-        self._attention.value = 1
+        self._attention.value = self._cut.value = 1
         self.wake.set()
 
     def timebase(self, clock: Any) -> None:
@@ -191,6 +195,14 @@ class SystemVcpu:
                 return self.watch_hit() if self.watch_before else self.step()
         raise EngineError("no room for more predecoded code")
 
+    def run_some(self, instructions: int) -> Hit | None:
+        """Run about so many instructions: to the first taken jump behind them."""
+        self.cpu.quantum = i64(max(1, instructions))
+        self._stepping.value = 1
+        hit = self.run()
+        self._stepping.value = self._budget.value = 0
+        return hit
+
     def step(self, interrupts: bool = True) -> Hit | None:
         """One instruction, or the entry into one exception's or interrupt's handler.  A CPU that waits goes on."""
         self._halted.value = 0
@@ -247,12 +259,18 @@ ENGINE_FIELDS = ("clock", "clock_offset", "timespec")
 
 
 class SystemEngine(MemoryListener):
-    """What executes the CPUs of one machine (`machine.cpu.Runner`)."""
+    """What executes the CPUs of one machine (`machine.cpu.Runner`).
+
+    With `icount` the machine's time is the number of instructions executed (see engine.counted), and the CPUs take turns in one thread.
+    """
 
     name = "tcg"
 
-    def __init__(self, arch: Architecture, cpu: Callable[[SystemEngine, str, int, dict[str, Any]], SystemVcpu]) -> None:
-        self.arch, self.make_cpu = arch, cpu
+    def __init__(
+        self, arch: Architecture, cpu: Callable[[SystemEngine, str, int, dict[str, Any]], SystemVcpu], icount: Icount | None = None
+    ) -> None:
+        self.arch, self.make_cpu, self.icount = arch, cpu, icount
+        self.turns: Turns | None = None
         self.image = interpreter.load(arch, "softmmu")
         self.run_native, self.step_native, self.forget_native = interpreter.functions(self.image)
         self.bits: dict[str, int] = self.image.notes["extensions"]
@@ -285,6 +303,8 @@ class SystemEngine(MemoryListener):
             self.machine, self.memory = machine, machine.memory
             self.changed = threading.Condition(machine.lock)
             machine.memory.listen(self)
+            if self.icount is not None:
+                self.turns = Turns(self, machine, self.icount)
         vcpu = self.make_cpu(self, model, index, properties)
         self.vcpus.append(vcpu)
         self.by_address[vcpu.cpu.address] = vcpu
@@ -412,9 +432,11 @@ class SystemEngine(MemoryListener):
             for v in self.vcpus:
                 v.held = only is not None and v.index not in only
                 v.set_time()
-                if v.thread is None:
+                if v.thread is None and self.turns is None:
                     v.thread = threading.Thread(target=v.work, name=f"CPU {v.index}", daemon=True)
                     v.thread.start()
+            if self.turns is not None:
+                self.turns.start()
             self.changed.notify_all()
 
     def stop(self) -> None:

@@ -14,17 +14,19 @@ GUESTS = {"avr": "avr", "riscv32": "riscv", "riscv64": "riscv"}  # guest -> fold
 def engine_of(arch: str) -> Any:
     """What makes the CPUs of that architecture: called once, when the command line is understood."""
 
-    def make(_: Any) -> tuple[Any, Any]:
+    def make(request: Any) -> tuple[Any, Any]:
         if arch == "avr":
             from tinamou.isa.avr.vcpu import AvrEngine
 
             avr = AvrEngine()
             return avr.factory, avr
+        from tinamou.engine.counted import Icount
         from tinamou.engine.system import SystemEngine
         from tinamou.isa.riscv.system import RV32_SYSTEM, RV64_SYSTEM
         from tinamou.isa.riscv.vcpu import RiscvCpu
 
-        engine = SystemEngine(RV32_SYSTEM if arch == "riscv32" else RV64_SYSTEM, RiscvCpu)
+        engine = SystemEngine(RV32_SYSTEM if arch == "riscv32" else RV64_SYSTEM, RiscvCpu,
+                              Icount(**request.icount) if request.icount is not None else None)
         return engine.factory, engine
 
     return make

@@ -107,6 +107,7 @@ class Guest:
             hart.target = hart.pc
             hart.interrupt()
             hart.pc = hart.target
+            hart.instructions += 1
             try:
                 golden.step()
             except Trap as trap:

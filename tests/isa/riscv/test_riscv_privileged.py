@@ -211,8 +211,9 @@ def test_counters_are_enabled_mode_by_mode(new, xlen, csr, bit):
 
 
 def test_cycle_counter_can_be_set(guest):
-    guest.run("li a0, 1000; csrw mcycle, a0; csrr a1, mcycle; csrw minstret, zero; csrr a2, minstret; wfi")
-    assert 1000 <= guest.x("a1") < 1 << 31 and guest.x("a2") < 1 << 31
+    guest.run("li a0, 1000; csrw mcycle, a0; csrr a1, mcycle; csrw minstret, zero; csrr a2, minstret; nop; li a4, 3; "
+              "loop: addi a4, a4, -1; bnez a4, loop; csrr a3, minstret; csrr a5, instret; wfi")
+    assert 1000 <= guest.x("a1") < 1 << 31 and (guest.x("a2"), guest.x("a3"), guest.x("a5")) == (0, 9, 10)
 
 
 # -- floating point

@@ -149,7 +149,7 @@ def read(h: PrivilegedHart, csr: u32) -> u64:
         case Number.MCYCLE:
             return narrow(h, h.cycles() + h.cycle_offset)
         case Number.MINSTRET:
-            return narrow(h, h.cycles() + h.instret_offset)
+            return narrow(h, h.retired() + h.instret_offset)
         case Number.MVENDORID | Number.MARCHID | Number.MIMPID:
             return u64(0)
         case Number.MHARTID:
@@ -164,7 +164,7 @@ def read(h: PrivilegedHart, csr: u32) -> u64:
         if csr == Number.MCYCLEH:
             return h.cycles() + h.cycle_offset >> 32
         if csr == Number.MINSTRETH:
-            return h.cycles() + h.instret_offset >> 32
+            return h.retired() + h.instret_offset >> 32
         if csr >= Number.MHPMCOUNTER3H and csr <= Number.MHPMCOUNTER31H:
             return u64(0)
     if h.pmp_entries != 0:
@@ -267,7 +267,7 @@ def write(h: PrivilegedHart, csr: u32, value: u64) -> bool:
             h.cycle_offset = written_counter(h, h.cycles(), h.cycle_offset, value)
             return False
         case Number.MINSTRET:
-            h.instret_offset = written_counter(h, h.cycles(), h.instret_offset, value)
+            h.instret_offset = written_counter(h, h.retired() + 1, h.instret_offset, value)
             return False
     if csr >= Number.MHPMCOUNTER3 and csr <= Number.MHPMCOUNTER31:
         return False
@@ -280,7 +280,7 @@ def write(h: PrivilegedHart, csr: u32, value: u64) -> bool:
             h.cycle_offset = written_upper(h.cycles(), h.cycle_offset, value)
             return False
         if csr == Number.MINSTRETH:
-            h.instret_offset = written_upper(h.cycles(), h.instret_offset, value)
+            h.instret_offset = written_upper(h.retired() + 1, h.instret_offset, value)
             return False
         if csr >= Number.MHPMCOUNTER3H and csr <= Number.MHPMCOUNTER31H:
             return False

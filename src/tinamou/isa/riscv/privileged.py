@@ -73,6 +73,7 @@ class PrivilegedHart(Hart):
     clock_offset: u64  # nanoseconds to add to it
     clock_hz: u64  # of the time counter
     clock_ticks: u64  # to add to the ticks
+    counted: u64  # not 0: time is counted in instructions
     timespec: Annotated[Array[u64], 2]
 
     def supervisor(self) -> bool:

@@ -7,12 +7,13 @@ from typing import Any, ClassVar
 
 from tinamou.engine.architecture import Architecture
 from tinamou.engine.cpu import EXECUTE, READ, Trap
-from tinamou.native.memory import call_host
+from tinamou.engine.softmmu import SystemCpu, note_budget
+from tinamou.native.memory import call_host, cycle_counter
 from tinamou.native.ops import outlined
 from tinamou.native.types import u32, u64
 
 from . import csr_privileged, isa, mmu
-from .architecture import cycles, length, pair_target
+from .architecture import length, pair_target
 from .privileged import CLOCK_MONOTONIC, SEIP, PrivilegedHart
 from .state import Hart
 from .traps import INSTRUCTION_ACCESS_FAULT, LOAD_ACCESS_FAULT, STORE_ACCESS_FAULT
@@ -34,9 +35,11 @@ class SystemHart(PrivilegedHart):
         raise Trap(STORE_ACCESS_FAULT, address)
 
     def read_privileged(self, csr: u32) -> u64:
+        self.note_budget()
         return csr_privileged.read(self, csr)
 
     def write_privileged(self, csr: u32, value: u64) -> bool:
+        self.note_budget()
         return csr_privileged.write(self, csr, value)
 
     def written_back(self, csr: u32, old: u64) -> u64:
@@ -49,11 +52,12 @@ class SystemHart(PrivilegedHart):
         csr_privileged.check_counter(self, csr)
 
     def counter(self, csr: u32) -> u64:
+        self.note_budget()
         value = self.cycles() + self.cycle_offset
         if csr & 0x1F == 1:
             value = now(self)
         elif csr & 0x1F == 2:
-            value = self.cycles() + self.instret_offset
+            value = self.retired() + self.instret_offset
         if self.xlen == 32:
             return value >> 32 if csr & 0x80 != 0 else value & 0xFFFF_FFFF
         return value
@@ -71,8 +75,15 @@ class SystemHart32(SystemHart):
     xlen: ClassVar[int] = 32
 
 
+def cycles(h: PrivilegedHart) -> u64:
+    """Of the host, or with -icount one an instruction."""
+    if h.counted != 0:
+        return h.retired()
+    return cycle_counter()
+
+
 def _intrinsics() -> dict[Any, Any]:
-    return {Hart.cycles: cycles}
+    return {Hart.cycles: cycles, SystemCpu.note_budget: note_budget}
 
 
 def _architecture(xlen: int, cpu: type[SystemHart]) -> Architecture:

@@ -21,7 +21,7 @@ if TYPE_CHECKING:
     from tinamou.engine.system import SystemEngine
 
 LINES = {"ssip": 1, "msip": 3, "stip": 5, "mtip": 7, "seip": 9, "meip": 11}
-PRIVATE = ("clock", "clock_offset", "clock_hz", "clock_ticks", "timespec", "lines", "hartid", "modes", "pmp_entries", "misa")
+PRIVATE = ("clock", "clock_offset", "clock_hz", "clock_ticks", "timespec", "counted", "lines", "hartid", "modes", "pmp_entries", "misa")
 OTHER_WIDTH = {"rv32": "rv64", "sifive-e31": "sifive-e51", "sifive-u34": "sifive-u54"}
 OTHER_WIDTH |= {v: k for k, v in OTHER_WIDTH.items()}
 LETTERS = "imafdcsu"
@@ -52,7 +52,7 @@ FLOAT = {"fflags": (0, 31), "frm": (5, 7), "fcsr": (0, 255)}  # where they are i
 @cache
 def _numbers() -> dict[str, int]:
     """CSRs by name."""
-    from . import csr_privileged  # noqa: F401: it names the privileged ones
+    from . import csr_privileged  # noqa: F401 (it names the privileged ones)
     from .operands import NAMES
 
     names: Any = NAMES["csr"]
@@ -128,6 +128,7 @@ class RiscvCpu(SystemVcpu):
         hart = self.cpu
         function, offset = self.engine.clock_source()
         hart.clock, hart.clock_offset = u64(function), u64(offset)
+        hart.counted = u64(self.engine.turns is not None)
         hart.clock_hz = u64(self.clock.hz if self.clock is not None else 10_000_000)
 
     def awake(self) -> bool:
@@ -157,7 +158,9 @@ class RiscvCpu(SystemVcpu):
 
         hart = self.cpu
         if number in COUNTERS:
-            value = self.clock.ticks if number & 0x1F == 1 and self.clock is not None else self.instructions
+            value = self.instructions
+            if number & 0x1F == 1 and self.clock is not None:
+                value = self.clock.ticks
             return value >> 32 & 0xFFFF_FFFF if number & 0x80 else value & (1 << self.xlen) - 1
         mode, hart.privilege = hart.privilege, u64(MACHINE)
         try:
