@@ -37,6 +37,18 @@ img create -q -f raw small.raw 64k
 img create -q -f raw big.raw 17M
 img create -q -f qcow2 -o cluster_size=4k,refcount_bits=1,lazy_refcounts=on fine.qcow2 4M
 io -c "write -P 3 100k 1M" fine.qcow2
+img convert -f raw -O vdi a.raw d.vdi
+img convert -f raw -O vdi -o static=on a.raw static.vdi
+img convert -f raw -O vpc a.raw d.vpc
+img convert -f raw -O vpc -o subformat=fixed,force_size=on a.raw fixed.vpc
+img convert -f raw -O vmdk a.raw d.vmdk
+img convert -f raw -O vmdk -o subformat=streamOptimized a.raw stream.vmdk
+img convert -f raw -O vmdk -o subformat=monolithicFlat a.raw flat.vmdk
+img convert -f raw -O vmdk -o subformat=twoGbMaxExtentSparse a.raw split.vmdk
+img create -q -f vmdk -o zeroed_grain=on zeroed.vmdk 4M
+io -c "write -P 3 0 1M" -c "write -z 64k 128k" -c "write -z 3M 64k" zeroed.vmdk
+img create -q -f vmdk -b d.vmdk -F vmdk child.vmdk
+io -c "write -P 3 2M 100k" child.vmdk
 """
 
 CASES = Path(__file__).with_name("img_cases.txt").read_text().splitlines()
@@ -68,6 +80,8 @@ def blur(text: str) -> str:
     text = re.sub(r"Image end offset: .*", "Image end offset: ?", text)
     text = re.sub(r"\d{4}-\d\d-\d\d \d\d:\d\d:\d\d", "DATE", text)
     text = re.sub(r"Run completed in .* seconds", "Run completed", text)
+    text = re.sub(r"#block\d+", "#block", text)
+    text = re.sub(r"\bcid: \d+", "cid: ?", text)
     return re.sub(r"(The lock is held by|Did you mean) .*\n", "", text)
 
 
@@ -76,7 +90,7 @@ def parsed(text: str) -> object:
 
     def clean(value: object) -> object:
         if isinstance(value, dict):
-            dropped = ("actual-size", "date-sec", "date-nsec", "image-end-offset")
+            dropped = ("actual-size", "date-sec", "date-nsec", "image-end-offset", "cid", "parent-cid")
             return {k: clean(v) for k, v in value.items() if k not in dropped}
         return [clean(v) for v in value] if isinstance(value, list) else value
 
@@ -88,6 +102,11 @@ def needed(case: str, images: Path) -> list[Path]:
     names = {image.name for image in images.iterdir() if image.name in case}
     if "b.qcow2" in names:
         names.add("a.qcow2")
+    if "child.vmdk" in names:
+        names.add("d.vmdk")
+    for name, companion in (("flat.vmdk", "flat-flat.vmdk"), ("split.vmdk", "split-s001.vmdk")):
+        if name in names:
+            names.add(companion)
     return sorted(images / name for name in names)
 
 
