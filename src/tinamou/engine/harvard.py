@@ -26,6 +26,7 @@ W = TypeVar("W", bound=Word)
 
 IO = 512  # data addresses that may have an entry in io_kind
 COUNTERS = 16
+ALARMS = 32
 BREAKS = 16
 NEVER = 1 << 62
 EXACT = True  # handlers look at the budget after every instruction
@@ -51,6 +52,16 @@ class Counter(Struct):
     latch: u64  # data address whose shadow takes the high byte when the low one is read; 0: the counter has 8 bits
 
 
+class Alarm(Struct):
+    """A flag that time sets: at a cycle, and again and again."""
+
+    at: u64  # the next time; NEVER: not at all
+    period: u64  # cycles; 0: once
+    address: u64  # data address whose shadow has the flag
+    mask: u64  # the flag
+    vector: u64  # the interrupt that is requested as well, which clears the flag when it is entered; 0: none
+
+
 class HarvardCpu(Cpu):
     """A microcontroller's CPU.  `instructions` counts cycles; `memory` is the host address of data address 0, valid where there is RAM."""
 
@@ -59,6 +70,8 @@ class HarvardCpu(Cpu):
     code: u64  # host address of code address 0
     code_mask: u64  # bytes of code - 1: addresses wrap there
     deadline: u64  # cycle at which the host has to be called
+    next_alarm: u64  # the first of the alarms, or earlier
+    own_vectors: u64  # those of alarms, a bit each
     call: u64  # host function (address, what, value, cycle) -> value
     attention: u64  # not 0: lines, deadline, stall or quit have changed
     lines: u64  # interrupt requests, by vector
@@ -74,6 +87,8 @@ class HarvardCpu(Cpu):
     io_kind: Annotated[Array[u8], IO]
     io_value: Annotated[Array[u8], IO]
     counters: Annotated[Array[Counter], COUNTERS]
+    alarms: Annotated[Array[Alarm], ALARMS]
+    alarm_count: u64
 
     def jump(self, target: Word) -> None:
         """Continue at `target` after this instruction; code addresses wrap."""
@@ -323,6 +338,8 @@ def boundary(cpu: Cpu) -> bool:
         c.stall = u64(0)
         if c.quit != 0:
             return True
+        if c.instructions >= c.next_alarm:
+            ring(cpu)
         if c.instructions >= c.deadline:
             call_host(c.call, c.target, u64(EVENT), u64(0), c.instructions)
             continue
@@ -331,21 +348,59 @@ def boundary(cpu: Cpu) -> bool:
                 continue
         if c.halted == 0:
             break
-        if c.deadline >= NEVER or c.kick != 0 or c.single != 0:
+        after = min(c.deadline, c.next_alarm)
+        if after >= NEVER or c.kick != 0 or c.single != 0:
             return True
-        c.instructions = c.deadline
+        c.instructions = after
     if c.breaks != 0:
         if c.passed == 0 and at_break(cpu):
             c.hit = u64(1)
             return True
         c.passed = u64(0)
-    left = i64(c.deadline - c.instructions) - 1
+    left = i64(min(c.deadline, c.next_alarm) - c.instructions) - 1
     if left > c.quantum:
         left = c.quantum
     if c.breaks != 0 or c.single != 0 or (c.lines != 0 and c.enabled == c.instructions):
         left = i64(0)
     c.slice = left
     return False
+
+
+@outlined
+def ring(cpu: Cpu) -> None:
+    """Set the flags of the alarms whose time has come."""
+    c = harvard(cpu)
+    first = u64(NEVER)
+    n = u64(0)
+    while n < c.alarm_count:
+        alarm = c.alarms[n & (ALARMS - 1)]
+        if alarm.at <= c.instructions:
+            c.io_value[alarm.address & (IO - 1)] |= u8(alarm.mask)
+            if alarm.vector != 0:
+                c.lines |= u64(1) << alarm.vector
+            if alarm.period != 0:
+                alarm.at += ((c.instructions - alarm.at) // alarm.period + 1) * alarm.period
+            else:
+                alarm.at = u64(NEVER)
+        first = min(first, alarm.at)
+        n += 1
+    c.next_alarm = first
+
+
+@outlined
+def entered(cpu: Cpu, vector: u64) -> None:
+    """The handler of a vector is entered: the flag that asked for it is cleared."""
+    c = harvard(cpu)
+    if c.own_vectors >> vector & 1 == 0:
+        call_host(c.call, vector, u64(ACKNOWLEDGE), u64(0), c.instructions)
+        return
+    n = u64(0)
+    while n < c.alarm_count:
+        alarm = c.alarms[n & (ALARMS - 1)]
+        if alarm.vector == vector:
+            c.io_value[alarm.address & (IO - 1)] &= ~u8(alarm.mask)
+        n += 1
+    c.lines &= ~(u64(1) << vector)
 
 
 @outlined

@@ -272,6 +272,35 @@ def test_sleep_goes_to_the_next_event() -> None:
     assert time.process_time() - begun < 5
 
 
+def test_alarms() -> None:
+    b = Board("jmp start; jmp isr; start: sei; loop: in r16, 0x15; or r17, r16; rjmp loop; isr: inc r18; in r19, 0x15; reti")
+    called: list[int] = []
+    b.cpu.on_acknowledge(2, lambda: called.append(2))
+    b.cpu.io.shadow(0x35, 0x80)
+    b.cpu.io.alarm(0x35, 1, at=1000, period=500, vector=2)
+    b.cpu.io.alarm(0x35, 2, at=1750)
+    b.run(999)
+    assert (b.r(17), b.r(18)) == (0x80, 0)
+    b.run(100)
+    assert (b.r(18), b.r(19), b.cpu.io.flags(0x35)) == (1, 0x80, 0x80)
+    b.run(500)
+    assert b.r(18) == 2
+    b.run(500)
+    assert (b.r(17), b.r(18), b.r(19), b.cpu.io.flags(0x35)) == (0x82, 3, 0x82, 0x82)
+    b.cpu.io.silence(0x35, 1)
+    b.run(5000)
+    assert b.r(18) == 3 and not called and b.log() == []
+
+
+def test_alarms_wake_a_sleeping_cpu() -> None:
+    b = Board("jmp start; jmp isr; start: sei; loop: sleep; inc r17; rjmp loop; isr: inc r18; reti")
+    b.cpu.io.shadow(0x35, 0)
+    b.cpu.io.alarm(0x35, 1, at=16_000, period=16_000, vector=2)
+    b.cpu.on_sleep = None
+    assert b.run(1_000_000) <= 1_000_002
+    assert (b.r(17), b.r(18)) == (62, 62)
+
+
 def test_sleep_may_be_refused() -> None:
     b = Board("sleep; inc r18; end: rjmp end")
     b.cpu.on_sleep = lambda: False

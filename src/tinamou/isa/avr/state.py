@@ -4,8 +4,7 @@ from __future__ import annotations
 
 from typing import Annotated, ClassVar
 
-from tinamou.engine.harvard import ACKNOWLEDGE, HarvardCpu, store_byte
-from tinamou.native.memory import call_host
+from tinamou.engine.harvard import HarvardCpu, entered, store_byte
 from tinamou.native.ops import ctz, outlined
 from tinamou.native.types import Array, u8, u16, u64
 
@@ -121,7 +120,7 @@ def enter(cpu: Avr) -> None:
         cpu.halted = u64(0)
         cpu.instructions += 4
     cpu.target = cpu.vectors + (vector - 1) * cpu.vector_size & cpu.code_mask
-    call_host(cpu.call, vector, u64(ACKNOWLEDGE), u64(0), cpu.instructions)
+    entered(cpu, vector)
 
 
 class AvrWide(Avr):

@@ -64,8 +64,16 @@ class IoTable:
         self.kinds = (ctypes.c_uint8 * IO).from_address(at["io_kind"])
         self.values = (ctypes.c_uint8 * IO).from_address(at["io_value"])
         self.counters: dict[int, int] = {}
-        first, size = cpu.address + type(cpu).fields["counters"].offset, harvard.Counter.size // 8
-        self.words = [(ctypes.c_uint64 * size).from_address(first + n * size * 8) for n in range(harvard.COUNTERS)]
+        self.words = self._rows(cpu, "counters", harvard.Counter.size // 8, harvard.COUNTERS)
+        self.alarms: dict[tuple[int, int], int] = {}
+        self.bells = self._rows(cpu, "alarms", harvard.Alarm.size // 8, harvard.ALARMS)
+        self.heads = [ctypes.c_uint64.from_address(cpu.address + type(cpu).fields[name].offset)
+                      for name in ("alarm_count", "next_alarm", "own_vectors", "attention")]  # fmt: skip
+        self.heads[1].value = NEVER
+
+    def _rows(self, cpu: Avr, name: str, size: int, count: int) -> list[Any]:
+        first = cpu.address + type(cpu).fields[name].offset
+        return [(ctypes.c_uint64 * size).from_address(first + n * size * 8) for n in range(count)]
 
     def device(self, address: int) -> None:
         """Every load calls the device."""
@@ -85,6 +93,25 @@ class IoTable:
         n = self.counters.setdefault(address, len(self.counters))
         self.words[n][:] = [start, divider, first, max(top, 1), dual, latch]
         self.kinds[address] = harvard.COUNTER + n
+
+    def alarm(self, address: int, mask: int, *, at: int, period: int = 0, vector: int = 0) -> None:
+        """Set the flag `mask` in the shadow of `address` at a cycle, and again after each period."""
+        n = self.alarms.setdefault((address, mask), len(self.alarms))
+        self.bells[n][:] = [at, period, address, mask, vector]
+        count, following, own, attention = self.heads
+        count.value = len(self.alarms)
+        own.value = sum({1 << bell[4] for bell in self.bells[: len(self.alarms)] if bell[4]})
+        following.value = min(following.value, at)
+        attention.value = 1
+
+    def silence(self, address: int, mask: int) -> None:
+        """No alarm for this flag."""
+        if (address, mask) in self.alarms:
+            self.alarm(address, mask, at=NEVER)
+
+    def flags(self, address: int) -> int:
+        """The shadow as it is now."""
+        return int(self.values[address])
 
 
 class AvrVcpu:
@@ -471,7 +498,12 @@ class AvrVcpu:
         out: dict[str, Any] = {name: int(getattr(cpu, name)) for name in self.SAVED}
         out |= {"r": [int(v) for v in cpu.r], "ramp": [int(v) for v in cpu.ramp], "sreg": int(cpu.status())}
         out |= {"io_kind": bytes(self.io.kinds), "io_value": bytes(self.io.values), "io_counters": dict(self.io.counters)}
-        out |= {"counters": [list(w) for w in self.io.words], "base": [self._base_cycle, self._base_ns, self._hz]}
+        out |= {
+            "counters": [list(w) for w in self.io.words],
+            "alarms": [list(w) for w in self.io.bells],
+            "io_alarms": dict(self.io.alarms),
+            "base": [self._base_cycle, self._base_ns, self._hz],
+        }
         return out
 
     def load(self, saved: dict[str, Any]) -> None:
@@ -487,6 +519,11 @@ class AvrVcpu:
         self.io.counters = dict(saved["io_counters"])
         for words, values in zip(self.io.words, saved["counters"], strict=True):
             words[:] = values
+        for words, values in zip(self.io.bells, saved["alarms"], strict=True):
+            words[:] = values
+        self.io.alarms = dict(saved["io_alarms"])
+        self.io.heads[0].value, self.io.heads[1].value = len(self.io.alarms), 0
+        self.io.heads[2].value = sum({1 << bell[4] for bell in self.io.bells if bell[4]})
         self._base_cycle, self._base_ns, self._hz = saved["base"]
         self._deadline.value = 0
         self.forget()
