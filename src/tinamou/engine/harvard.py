@@ -55,7 +55,7 @@ class Counter(Struct):
 class Alarm(Struct):
     """A flag that time sets: at a cycle, and again and again."""
 
-    at: u64  # the next time; NEVER: not at all
+    due: u64  # the next time; NEVER: not at all
     period: u64  # cycles; 0: once
     address: u64  # data address whose shadow has the flag
     mask: u64  # the flag
@@ -374,15 +374,15 @@ def ring(cpu: Cpu) -> None:
     n = u64(0)
     while n < c.alarm_count:
         alarm = c.alarms[n & (ALARMS - 1)]
-        if alarm.at <= c.instructions:
+        if alarm.due <= c.instructions:
             c.io_value[alarm.address & (IO - 1)] |= u8(alarm.mask)
             if alarm.vector != 0:
                 c.lines |= u64(1) << alarm.vector
             if alarm.period != 0:
-                alarm.at += ((c.instructions - alarm.at) // alarm.period + 1) * alarm.period
+                alarm.due += ((c.instructions - alarm.due) // alarm.period + 1) * alarm.period
             else:
-                alarm.at = u64(NEVER)
-        first = min(first, alarm.at)
+                alarm.due = u64(NEVER)
+        first = min(first, alarm.due)
         n += 1
     c.next_alarm = first
 
