@@ -15,6 +15,7 @@ from tinamou.machine.hostmem import HostMemory
 from tinamou.machine.lines import Pin
 from tinamou.machine.log import Log
 from tinamou.machine.memory import Alias, Endian, Io, Memory, MiB, Ram, Region
+from tinamou.machine.pins import Pins
 from tinamou.machine.props import PropertyError
 
 if TYPE_CHECKING:
@@ -96,6 +97,7 @@ class Machine:
         self._requests: list[Callable[[str, dict[str, Any]], object]] = []
         self._serials_used = 0
         self.board: Any = None
+        self.pins = Pins(self)
 
     def __repr__(self) -> str:
         return f"<machine {self.name}, {len(self.cpus)} CPUs, {len(self.devices)} devices>"
