@@ -1,0 +1,1 @@
+"""The I2C bus and parts on it."""
