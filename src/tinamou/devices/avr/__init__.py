@@ -1,0 +1,1 @@
+"""Peripherals of AVR microcontrollers."""

@@ -1,0 +1,172 @@
+"""I/O ports of AVR microcontrollers: ATmega48A-328P data sheet, chapter 14; ATmega640-2561 data sheet, chapter 13.
+
+A pin is an output while DDR says so, an input with or without pull-up otherwise; peripherals may take over the output
+(`override`) or its direction (`direct`). The input synchronizer shows a level one cycle after it was there.
+"""
+
+from __future__ import annotations
+
+from functools import partial
+from typing import Any
+
+from tinamou.devices.avr.core import AvrDevice
+from tinamou.machine.lines import state
+from tinamou.machine.pins import PULL_UP, BoardPin, Driver, Wave
+from tinamou.machine.props import OBJECT, U8, prop
+from tinamou.machine.registers import Reg
+
+
+class Port(AvrDevice, type="avr-port", size=3):
+    """Up to eight pins. `pins` are the board's pins by bit number."""
+
+    present: int = prop(U8, default=0xFF, help="mask of the bits that have a pin")
+    pins_: dict[int, BoardPin] = prop(OBJECT, default=None)
+
+    PIN = Reg(0)
+    level = PIN.w1t()
+    DDR = Reg(1)
+    ddr = DDR.rw()
+    PORT = Reg(2)
+    out = PORT.rw()
+
+    before = state(0)           # what the synchronizer shows until `fresh`
+    fresh = state(0)            # cycle from which on it shows the levels of now
+    pull_up_disable = state(False)
+    analog = state(0)           # DIDR: digital input switched off
+
+    polled = ("DDR", "PORT")
+
+    def setup(self) -> None:
+        super().setup()
+        self.waves: dict[int, list[Wave]] = {}
+        self.directions: dict[int, bool] = {}
+        self.drivers: dict[int, Driver] = {}
+        self._levels = 0
+        self.polls = 0
+        letter = self.name[-1:] or "?"
+        for n, pin in sorted((self.pins_ or {}).items()):
+            self.drivers[n] = Driver(f"P{letter}{n}", pin.net)
+        self._end: list[Any] = []
+
+    def on_reset(self, kind: str) -> None:
+        self.waves.clear()
+        self.directions.clear()
+        for n in self.drivers:
+            self.drive(n)
+
+    # --- outputs
+
+    def drive(self, n: int) -> None:
+        """Put on pin `n` what registers and peripherals say."""
+        d = self.drivers.get(n)
+        if d is None:
+            return
+        bit = 1 << n
+        if self.directions.get(n, bool(self.ddr & bit)):
+            claims = self.waves.get(n)
+            if claims:
+                d.follow(claims[-1])
+            else:
+                d.level(bool(self.out & bit))
+        elif self.out & bit and not self.pull_up_disable:
+            d.set(d.net.vcc, PULL_UP)
+        else:
+            d.release()
+
+    def override(self, n: int, wave: Wave, on: bool) -> None:
+        """A peripheral's output takes the place of PORTxn, or gives it back. Of several the latest has it."""
+        claims = [w for w in self.waves.get(n, []) if w is not wave]
+        self.waves[n] = [*claims, wave] if on else claims
+        self._change(n)
+
+    def direct(self, n: int, output: bool | None) -> None:
+        """A peripheral decides the direction of pin `n` (None gives it back to DDR)."""
+        if output is None:
+            self.directions.pop(n, None)
+        else:
+            self.directions[n] = output
+        self._change(n)
+
+    def _change(self, n: int) -> None:
+        before = self._sample()
+        self.drive(n)
+        self._changed(before)
+
+    def _all(self, before: int) -> None:
+        for n in self.drivers:
+            self.drive(n)
+        self._changed(before)
+
+    @out.on_write
+    def write_port(self, value: int) -> None:
+        self._all(self._levels)
+
+    @ddr.on_write
+    def write_ddr(self, value: int) -> None:
+        self._all(self._levels)
+
+    @level.on_write
+    def toggle(self, bits: int) -> None:
+        """Writing ones to PINx toggles PORTx."""
+        self.out ^= bits & self.present
+        self._all(self._levels)
+
+    def disable_pull_ups(self, on: bool) -> None:
+        """PUD in MCUCR."""
+        self.pull_up_disable = on
+        self._all(self._levels)
+
+    def digital_off(self, mask: int) -> None:
+        """DIDR."""
+        self.analog = mask
+
+    # --- inputs
+
+    def _sample(self) -> int:
+        value = 0
+        for n, d in self.drivers.items():
+            if d.net.level:
+                value |= 1 << n
+        return value
+
+    def _changed(self, before: int) -> None:
+        now = self._sample()
+        if now != before:
+            self._note(before)
+        self._levels = now
+
+    def _note(self, before: int) -> None:
+        cycle = self.cycles
+        if self.fresh <= cycle:
+            self.before = before
+        self.fresh = cycle + 2
+        self.show("PIN", None)
+
+    def _edge(self, n: int, level: bool) -> None:
+        bit = 1 << n
+        before, self._levels = self._levels, self._levels & ~bit | (bit if level else 0)
+        if self._levels != before:
+            self._note(before)
+
+    @level.computed
+    def value(self) -> int:
+        shown = self.before if self.cycles < self.fresh else self._sample()
+        return shown & self.present & ~self.analog
+
+    @level.on_read
+    def read_pins(self) -> int:
+        """Polled often, and nothing there changes by itself: the CPU need not ask until a level changes."""
+        value = int(self.value())
+        self.polls += 1
+        if self.polls > 16 and self.hints is not None and self.cycles >= self.fresh \
+                and not any(x.wave is not None for d in self.drivers.values() for x in d.net.drivers):
+            if not self._end:
+                self._end = [d.net.listen(partial(self._edge, n)) for n, d in self.drivers.items()]
+                self._levels = self._sample()
+            self.show("PIN", value)
+        return value
+
+    def load_more(self, saved: dict[str, Any]) -> None:
+        for n in self.drivers:
+            self.drive(n)
+        self._levels = self._sample()

@@ -1,0 +1,1 @@
+"""Parts that are connected to the pins of a board."""
