@@ -1,0 +1,20 @@
+"""Arduino UNO: schematic Arduino UNO Rev3."""
+
+from __future__ import annotations
+
+from typing import Annotated
+
+from tinamou.boards.avr.common import arduino
+from tinamou.machine.board import board
+from tinamou.machine.machine import Machine
+from tinamou.machine.memory import KiB
+
+TITLE = "Arduino UNO (ATmega328P)"
+DIGITAL = [*(f"PD{n}" for n in range(8)), *(f"PB{n}" for n in range(6))]
+ANALOG = [f"PC{n}" for n in range(6)]
+
+
+@board("arduino-uno", TITLE, arch="avr", cpu="ATmega328P", alias="uno", ram=2 * KiB, fixed_ram=True)
+def arduino_uno(m: Machine, *, eeprom: Annotated[str, "File that keeps the content of the EEPROM"] = "") -> None:
+    """Fourteen digital and six analog pins, a serial port over USB."""
+    arduino(m, "ATmega328P", TITLE, DIGITAL, ANALOG, eeprom)

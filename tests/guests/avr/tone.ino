@@ -1,0 +1,5 @@
+void setup() {
+  tone(8, 440, 100);
+}
+
+void loop() {}
