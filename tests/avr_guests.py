@@ -98,7 +98,7 @@ def core(on):
 def sketch(source, on="uno"):
     """The ELF file of an Arduino sketch: its text, or the name of a file in tests/guests/avr."""
     text = (GUESTS / source).read_text() if source.endswith(".ino") else source
-    mcu = BOARDS[on][0]
+    BOARDS[on][0]
 
     def make(new, folder):
         cpp = folder / "sketch.cpp"

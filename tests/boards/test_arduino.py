@@ -1,5 +1,7 @@
 """Arduino boards with genuine sketches, built against the Arduino core of Debian."""
 
+import itertools
+
 import pytest
 
 from avr_guests import BOARDS, Running, bin_of, hex_of, needs_core, program, sketch
@@ -34,7 +36,7 @@ def test_blink(start, on):
     r.pins["D13"].on_change(lambda level: edges.append((r.m.time.now, level)))
     r.run(1)
     assert [level for _, level in edges] == [True, False] * 5
-    gaps = [b - a for (a, _), (b, _) in zip(edges, edges[1:], strict=False)]
+    gaps = [b - a for (a, _), (b, _) in itertools.pairwise(edges)]
     assert all(99.9e6 < g < 100.1e6 for g in gaps), gaps
 
 
@@ -82,10 +84,10 @@ def test_pwm_edges_match_the_duty(start):
     end = r.pins["D9"].on_change(lambda level: edges.append((r.m.cpus[0].clock.ticks, level)))
     r.run(0.0045)
     end()
-    high = [b - a for (a, up), (b, _) in zip(edges, edges[1:], strict=False) if up]
+    high = [b - a for (a, up), (b, _) in itertools.pairwise(edges) if up]
     assert high and set(high) == {2 * 102 * 64}
     rises = [a for a, up in edges if up]
-    assert {b - a for a, b in zip(rises, rises[1:], strict=False)} == {510 * 64}
+    assert {b - a for a, b in itertools.pairwise(rises)} == {510 * 64}
 
 
 def test_button(start, on):
