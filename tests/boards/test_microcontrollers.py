@@ -1,0 +1,46 @@
+"""Bare-metal C on the microcontroller boards, compiled here by ziglang."""
+
+from __future__ import annotations
+
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from tinamou import Machine
+
+SOURCE = Path(__file__).parents[1] / "guests" / "bare" / "uart.c"
+LAYOUT = """
+ENTRY(_start)
+SECTIONS {{
+  . = {flash:#x};
+  .text : {{ *(.init) *(.text*) *(.rodata*) *(.srodata*) . = ALIGN(8); }}
+  data_source = .;
+  . = {ram:#x};
+  .data : AT(data_source) {{ data_start = .; *(.data*) *(.sdata*) . = ALIGN(8); data_end = .; }}
+  .bss (NOLOAD) : {{ *(.bss*) *(.sbss*) *(COMMON) . = ALIGN(16); bss_end = .; }}
+  /DISCARD/ : {{ *(.eh_frame*) *(.comment) }}
+  stack_top = {ram:#x} + 0x2000;
+}}
+"""
+BOARDS = {
+    "sifive_e": ("sifive_e", {}, 0x2040_0000, 0x8000_0000, "rv32+m+a+c", []),
+    "sifive_e-revb": ("sifive_e", {"revb": True}, 0x2001_0000, 0x8000_0000, "rv32+m+a+c", []),
+    "opentitan": ("opentitan", {}, 0x2000_0400, 0x1000_0000, "rv32+m+c", ["-DOPENTITAN"]),
+}
+
+
+@pytest.mark.parametrize("name", BOARDS)
+def test_uart_program(name, tmp_path):
+    board, options, flash, ram, cpu, defines = BOARDS[name]
+    (tmp_path / "layout").write_text(LAYOUT.format(flash=flash, ram=ram))
+    program = tmp_path / "program.elf"
+    mtvec = 1 if name == "opentitan" else 0  # Ibex is always vectored
+    command = [sys.executable, "-m", "ziglang", "cc", "-target", "riscv32-freestanding", f"-mcpu=generic_{cpu}", "-Os", "-nostdlib"]
+    command += ["-static", "-ffreestanding", "-fno-sanitize=all", "-fno-builtin", f'-DWHO="{name}"', f"-DMTVEC={mtvec}", *defines]
+    subprocess.run([*command, f"-Wl,-T,{tmp_path}/layout", "-o", str(program), str(SOURCE)], check=True, timeout=250)
+    with Machine(board, kernel=program, options=options) as m:
+        assert m.run(timeout=20, until="ticks 00000001\n") == f"Hello from {name}\ncrc cbf43926 div 0883d3b7 ticks 00000001\n"
+        m.serial.write("shout this\n")
+        assert m.run(until="\n") == "SHOUT THIS\n"
