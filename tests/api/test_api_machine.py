@@ -232,6 +232,16 @@ def test_many_machines_leave_nothing(tmp_path):
     assert len(os.listdir("/proc/self/fd")) <= files and threading.active_count() <= threads
 
 
+def test_a_reboot_that_ends_it(tmp_path):
+    path, _ = build(tmp_path, "li t0, 0x100000; li t1, 0x7777; sw t1, 0(t0); j .")
+    with Machine("virt", bios=path, arguments=["-no-reboot"]) as m:
+        m.run()
+        assert (m.status, m.exit_code) == ("shutdown", 0)
+        m.qmp("quit")
+        m.reset()
+        m.run()
+
+
 def test_names_of_the_package():
     assert set(tinamou.__all__) <= set(dir(tinamou))
     with pytest.raises(AttributeError, match="Machin"):

@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import fcntl
 import gzip
+import lzma
 import shutil
+from collections.abc import Mapping
 from pathlib import Path
 
 from support.debian import CACHE, Apt, sysroot, unpack
@@ -54,12 +56,19 @@ def kernel(arch: str) -> Path:
     return next((package(arch, f"linux-image-{arch}") / "boot").glob("vmlinu[xz]-*"))
 
 
-def initramfs(arch: str, init: str = INIT) -> bytes:
-    """A compressed cpio archive (newc) with busybox and an /init that ends in a shell on the console."""
+def modules(arch: str, *names: str) -> dict[str, bytes]:
+    """Kernel modules as files of an initramfs, unpacked: `modules/NAME.ko`."""
+    found = {p.name.partition(".")[0]: p for p in (package(arch, f"linux-image-{arch}") / "usr/lib/modules").rglob("*.ko.xz")}
+    return {f"modules/{name}.ko": lzma.decompress(found[name].read_bytes()) for name in names}
+
+
+def initramfs(arch: str, init: str = INIT, more: Mapping[str, bytes] | None = None) -> bytes:
+    """A compressed cpio archive (newc) with busybox and an /init that ends in a shell on the console; `more` are further files."""
     busybox = (sysroot(arch, "busybox-static") / "bin/busybox").read_bytes()
     out = b""
-    directories = [(f"{n}", 0o040755, b"", 0) for n in ("bin", "dev", "proc", "sys")]
+    directories = [(f"{n}", 0o040755, b"", 0) for n in ("bin", "dev", "proc", "sys", "root", "modules")]
     files = [("bin/busybox", 0o100755, busybox, 0), ("init", 0o100755, init.encode(), 0), ("dev/console", 0o020600, b"", 5 << 8 | 1)]
+    files += [(name, 0o100644, data, 0) for name, data in (more or {}).items()]
     for n, (name, mode, data, device) in enumerate([*directories, *files, ("TRAILER!!!", 0, b"", 0)]):
         fields = [n + 1, mode, 0, 0, 1, 0, len(data), 0, 0, device >> 8, device & 0xFF, len(name) + 1, 0]
         head = b"070701" + b"".join(b"%08x" % f for f in fields) + name.encode() + b"\0"

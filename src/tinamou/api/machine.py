@@ -279,11 +279,12 @@ class Machine:
             self._poll()
         try:
             limit = FOREVER if timeout is None else timeout
-            in_time = self.vm.loop.run_until(lambda: found() or not self.vm.running or self._paused, limit)
+            in_time = self.vm.loop.run_until(lambda: found() or not self.vm.running or self.vm.ended or self._paused, limit)
         finally:
             self._waiting = False
             with machine.lock:
                 self.vm.stop()
+                self._ended()
             if event is not None:
                 event.cancel()
             if hook is not None:
@@ -307,6 +308,11 @@ class Machine:
                 self._engine.stop()
         except CommandError as e:
             raise MachineEnded(f"{e}: it is in the state '{self.status}'; reset() or restore() it", self.status, self.exit_code) from None
+
+    def _ended(self) -> None:
+        """An emulator that would have ended (-no-reboot, QMP's quit): here the machine is as after a power-off."""
+        if self.vm.ended:
+            self.vm.ended, self.vm.status, self.exit_code = False, "shutdown", self.vm.exit_code
 
     def _poll(self) -> None:
         """Ask again in a moment whether a condition is true: memory and registers change without events."""
