@@ -22,7 +22,7 @@ from tinamou.backends.chardev.mux import MuxChardev
 from tinamou.control import plugging
 from tinamou.control.gdb import TargetError
 from tinamou.control.options import HELP, keyval, only, opts, readconfig, wants_help
-from tinamou.control.vm import COMPATIBLE, Vm
+from tinamou.control.vm import COMPATIBLE, CommandError, Vm
 from tinamou.machine import board
 from tinamou.machine.board import Board
 from tinamou.machine.clock import parse_date
@@ -717,19 +717,29 @@ class Builder:
             machine.time.follow(turns.now)
         machine.reset("cold")
         if r.loadvm:
-            self.load(machine, r.loadvm)
+            self.at = f"-loadvm {r.loadvm}"
+            self.load(vm, r.loadvm)
         return vm
 
-    def load(self, machine: Machine, path: str) -> None:
-        from tinamou.machine import snapshot as snapshots
+    def load(self, vm: Vm, name: str) -> None:
+        """`-loadvm`: a snapshot in the disk images, or else a file that `savesnap` wrote."""
+        from tinamou.control import vmstate
+        from tinamou.machine import snapshot
 
+        if os.sep not in name and not os.path.exists(name):
+            try:
+                vmstate.load(vm, name)
+            except CommandError as e:
+                message, _, hint = str(e).partition("\n")
+                raise OptionError(message, "", hint) from None
+            return
         try:
-            with open(path, "rb") as f:
-                snapshots.read(machine, f)
+            with open(name, "rb") as f:
+                snapshot.read(vm.machine, f)
         except OSError as e:
-            raise OptionError(f"Could not open '{path}': {e.strerror}", f"-loadvm {path}") from None
-        except snapshots.SnapshotError as e:
-            raise OptionError(str(e), f"-loadvm {path}") from None
+            raise OptionError(f"Could not open '{name}': {e.strerror}", f"-loadvm {name}") from None
+        except snapshot.SnapshotError as e:
+            raise OptionError(str(e), f"-loadvm {name}") from None
 
     def board(self) -> Board:
         name = self.r.machine.get("type")

@@ -5,7 +5,8 @@ from __future__ import annotations
 import threading
 import time
 import uuid
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
 from typing import Any
 
 from tinamou import __version__
@@ -121,6 +122,19 @@ class Vm:
             self.emit("STOP")
         elif status != "paused":
             self._become(status)
+
+    @contextmanager
+    def stopped_for(self, status: str) -> Iterator[None]:
+        """The machine stands still meanwhile, then it is as before."""
+        before = self.status
+        self.stop(status)
+        try:
+            yield
+        finally:
+            if before == "running":
+                self.start()
+            else:
+                self._become(before)
 
     def quit(self, reason: str = "host-qmp-quit", code: int = 0, guest: bool = False) -> None:
         """End the emulator."""

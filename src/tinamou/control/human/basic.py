@@ -280,36 +280,3 @@ def qom_get(h: Human, path: str, name: str) -> str:
     import json
 
     return json.dumps(qmp.execute(h.vm, "qom-get", {"path": path, "property": name})) + "\n"
-
-
-@hmp("savesnap", "file", "save the machine's state into a file")
-def savesnap(h: Human, filename: str) -> None:
-    from tinamou.machine import snapshot
-
-    running = h.vm.running
-    h.vm.stop("save-vm")
-    try:
-        with open(filename, "wb") as f:
-            snapshot.write(h.vm.machine, f)
-    except OSError as e:
-        raise CommandError(f"Could not save to '{filename}': {e.strerror}") from None
-    finally:
-        if running:
-            h.vm.start()
-
-
-@hmp("loadsnap", "file", "restore the machine's state from a file")
-def loadsnap(h: Human, filename: str) -> None:
-    from tinamou.machine import snapshot
-
-    running = h.vm.running
-    h.vm.stop("restore-vm")
-    try:
-        with open(filename, "rb") as f:
-            snapshot.read(h.vm.machine, f)
-    except OSError as e:
-        raise CommandError(f"Could not open '{filename}': {e.strerror}") from None
-    except snapshot.SnapshotError as e:
-        raise CommandError(str(e)) from None
-    if running:
-        h.vm.start()
