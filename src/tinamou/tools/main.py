@@ -16,6 +16,7 @@ COMMANDS = {
     "system": "run a whole machine: system riscv64 -M virt ...",
     "img": "create, inspect and convert disk images",
     "io": "read and write inside a disk image",
+    "lockstep": "run a program on two engines side by side, up to the first difference",
     "cache": "show or clear what is kept on disk between runs",
 }
 

@@ -18,7 +18,7 @@ from tinamou import __version__
 
 if TYPE_CHECKING:
     from tinamou.user.abi import Abi
-    from tinamou.user.process import Options
+    from tinamou.user.process import Options, Process
 
 __all__ = ["main"]
 
@@ -373,8 +373,11 @@ def open_log(line: CommandLine) -> None:
     line.options.log_fd = hide(fd)
 
 
-def run(abi_name: str, name: str, words: list[str]) -> int:
-    """Run a program for that guest: an exit status, if the program does not end the process itself."""
+def run(abi_name: str, name: str, words: list[str], prepare: Callable[[Process], None] | None = None) -> int:
+    """Run a program for that guest: an exit status, if the program does not end the process itself.
+
+    `prepare` is called with the process before it has a program.
+    """
     from tinamou.user.errors import LoadError
 
     abi: Abi = importlib.import_module(f"tinamou.isa.{ABIS[abi_name]}.linux").abi(abi_name)
@@ -399,6 +402,8 @@ def run(abi_name: str, name: str, words: list[str]) -> int:
         from tinamou.user.trace import TracedVcpu
 
         process.wraps = TracedVcpu
+    if prepare:
+        prepare(process)
     environment = [key + b"=" + value for key, value in line.environment.items()]
     try:
         thread = exec.start(process, line.program, line.arguments, environment)

@@ -137,6 +137,10 @@ class Abi:
         """All registers, as `-d cpu` (and `-d fpu`) shows them."""
         raise NotImplementedError
 
+    def state(self, cpu: Any) -> dict[str, int]:
+        """Everything of the CPU that programs can see, by name."""
+        raise NotImplementedError
+
     def is_call(self, cause: int) -> bool:
         """Whether that exception is a system call."""
         return False

@@ -17,7 +17,7 @@ if TYPE_CHECKING:
     from .memory import AddressSpace
     from .process import Process
 
-__all__ = ["Exit", "new_vcpu"]
+__all__ = ["Exit", "GoldenEngine", "GoldenVcpu", "new_vcpu"]
 
 QUANTUM = 1000  # instructions of the golden model between looks at kick
 
@@ -33,7 +33,7 @@ def new_vcpu(process: Process, arch: Architecture, cpu: Cpu, extensions: frozens
 def _plain_vcpu(process: Process, arch: Architecture, cpu: Cpu, extensions: frozenset[str]) -> Any:
     if process.options.engine == "golden":
         if process.engine is None:
-            process.engine = _GoldenEngine()
+            process.engine = GoldenEngine()
         return GoldenVcpu(process.engine, arch, cpu, extensions, process.memory, process.abi.bits)
     if process.engine is None:
         from tinamou.engine.vcpu import Engine
@@ -90,7 +90,7 @@ class Exit:
         self.trap, self.cause, self.value = trap, cause, value
 
 
-class _GoldenEngine:
+class GoldenEngine:
     """What the compiled engine has of interest to others: no native code, no faults in it, no regions."""
 
     jit = None
@@ -108,7 +108,7 @@ class GoldenVcpu:
     """A virtual CPU on the golden model: some 10,000 instructions a second."""
 
     def __init__(
-        self, engine: _GoldenEngine, arch: Architecture, cpu: Cpu, extensions: frozenset[str], space: AddressSpace, bits: int
+        self, engine: GoldenEngine, arch: Architecture, cpu: Cpu, extensions: frozenset[str], space: AddressSpace, bits: int
     ) -> None:
         from tinamou.engine.golden import Golden
 
@@ -139,6 +139,11 @@ class GoldenVcpu:
         except Trap as trap:
             return Exit(True, trap.cause, trap.value)
         return Exit(False)
+
+    @property
+    def instructions(self) -> int:
+        """Executed so far."""
+        return self._golden.executed
 
     def kick(self) -> None:
         self._kick.value = 1

@@ -89,7 +89,7 @@ class Listing:
             return []
         found: list[bytes] = []
         at = 0
-        while at < PAGE - pc % PAGE and len(found) < most:
+        while at < PAGE - pc % PAGE:
             first = data[at : at + 4].ljust(4, b"\0")
             word = int.from_bytes(first, "big" if self.arch.cpu.big_endian else "little")
             size = int(self.arch.length(u32(word)))
@@ -98,7 +98,7 @@ class Listing:
             found.append(data[at : at + size])
             insn = self.decode(found[-1])
             at += size
-            if insn is None or self.ends_block(insn):
+            if insn is None or len(found) == most or self.ends_block(insn):
                 break
         return found
 

@@ -8,10 +8,11 @@ __attribute__((noinline)) static uint64_t sum(uint64_t n) {
     return total;
 }
 
-int main(void) {
+int main(int count, char **words) {
+    int rounds = count > 1 ? atoi(words[1]) : 6000;
     uint64_t total = 0;
     unsigned __int128 product = 1;
-    for (int round = 0; round < 6000; round++) {
+    for (int round = 0; round < rounds; round++) {
         total += sum(100000) - (round ? 2500000000 : 0);
         product = 1;
         for (int i = 1; i <= 25; i++) product *= i;

@@ -222,6 +222,10 @@ class Aarch64(Abi):
             lines += [" ".join(f"Q{n:02}={registers[n][:16]}:{registers[n][16:]}" for n in (k, k + 1)) for k in range(0, 32, 2)]
         return "\n".join(lines) + "\n"
 
+    def state(self, cpu: Any) -> dict[str, int]:
+        names = ("pc", "sp", "cpsr", "fpcr", "fpsr", *(f"x{n}" for n in range(31)), *(f"v{n}" for n in range(32)))
+        return {name: self.register(cpu, name) for name in names}
+
     def is_call(self, cause: int) -> bool:
         return cause >> 26 == EC_SVC
 

@@ -178,6 +178,9 @@ class Riscv(Abi):
                 out += " " + " ".join(cells) + "\n"
         return out
 
+    def state(self, cpu: Any) -> dict[str, int]:
+        return {name: self.register(cpu, name) for name in ("pc", *X_NAMES, *F_NAMES, "fcsr")}
+
     def is_call(self, cause: int) -> bool:
         return cause == ECALL_FROM_U
 
