@@ -36,6 +36,7 @@ class Memory(Protocol, name="test-memory"):
         self.size = len(self.data)
 
     def write_zeroes(self, pos: int, length: int, unmap: bool = True) -> None:
+        guard(pos + length)
         self.writev(pos, [bytes(length)])
 
     def resize(self, size: int, preallocation: str = "off", exact: bool = True) -> None:
@@ -58,21 +59,27 @@ def apply(data: bytearray, change: tuple[Any, ...]) -> None:
     if change[0] == "flush":
         return
     if change[0] == "size":
+        guard(change[1])
         del data[change[1] :]
         data.extend(bytes(change[1] - len(data)))
         return
     pos, new = change
-    if pos + len(new) > LIMIT:
-        raise OSError(errno.EFBIG, "File too large")
+    guard(pos + len(new))
     if pos > len(data):
         data.extend(bytes(pos - len(data)))
     data[pos : pos + len(new)] = new
 
 
-def open_memory(graph: Graph, contents: bytes, settings: Settings, **options: Any) -> Any:
+def guard(size: int) -> None:
+    """As a file system with a largest file size."""
+    if size > LIMIT:
+        raise OSError(errno.EFBIG, "File too large")
+
+
+def open_memory(graph: Graph, contents: bytes, settings: Settings, driver: str = "qcow2", **options: Any) -> Any:
     """A node over a copy of `contents`."""
     Memory.contents = contents
-    return graph.open_options({"driver": "qcow2", "file": {"driver": "test-memory"}, **options}, settings)
+    return graph.open_options({"driver": driver, "file": {"driver": "test-memory"}, **options}, settings)
 
 
 def new_image(**options: Any) -> bytes:

@@ -110,8 +110,9 @@ class CheckResult:
         self.messages: list[str] = []
 
     def report(self, message: str) -> None:
-        """One more corruption."""
-        self.messages.append(message)
+        """One more corruption; the first 10,000 are told."""
+        if self.corruptions < 10_000:
+            self.messages.append(message)
         self.corruptions += 1
 
 

@@ -266,19 +266,37 @@ class Sparse(Part):
         return words
 
     def check(self, result: CheckResult) -> None:
-        users: set[int] = set()
-        grains = -(-self.length // self.grain)
-        for number in range(len(self.directory)):
-            words = self.table(number)
-            if words is None:
+        """Tables and grains must lie inside the file, each in one place. A table is looked at once, so that the time this takes
+        depends on the size of the file alone."""
+        tables: set[int] = set()
+        grains: set[int] = set()
+        last = -(-self.length // self.grain)
+        limit = self.file.size
+        for first, sectors in self.directory.walk():
+            if sectors.count(0) == len(sectors):
                 continue
-            for at in range(min(self.entries, grains - number * self.entries)):
-                sector = words[at]
-                if not sector or (sector == 1 and self.zero_grain):
+            for number, sector in enumerate(sectors, first):
+                if not sector:
                     continue
-                place = (self.start + (number * self.entries + at) * self.grain) // SECTOR
-                if sector * SECTOR >= self.file.size:
-                    result.report(f"ERROR: cluster offset for sector {place} points after EOF")
-                elif sector in users:
-                    result.report(f"ERROR: cluster at sector {sector} of '{self.name}' is used more than once, by sector {place} too")
-                users.add(sector)
+                if sector * SECTOR >= limit:
+                    result.report(f"ERROR: grain table {number} of '{self.name}' points after EOF")
+                elif sector in tables:
+                    result.report(f"ERROR: grain table {number} of '{self.name}' is used more than once")
+                else:
+                    tables.add(sector)
+                    self._check_table(number, last, grains, result)
+
+    def _check_table(self, number: int, last: int, grains: set[int], result: CheckResult) -> None:
+        words = self.table(number)
+        if words is None or words.count(0) == len(words):
+            return
+        first = number * self.entries
+        for index, sector in enumerate(words[: last - first], first):
+            if not sector or (sector == 1 and self.zero_grain):
+                continue
+            place = (self.start + index * self.grain) // SECTOR
+            if sector * SECTOR >= self.file.size:
+                result.report(f"ERROR: cluster offset for sector {place} points after EOF")
+            elif sector in grains:
+                result.report(f"ERROR: cluster at sector {sector} of '{self.name}' is used more than once, by sector {place} too")
+            grains.add(sector)
