@@ -114,7 +114,7 @@ def memory_in_use() -> int:
 
 
 def main(kind: str, rounds: int) -> None:
-    memory.LIMIT = 24 << 20
+    memory.LIMIT = 8 << 20
     fmt, _, places = KINDS[kind]
     rng = random.Random(kind)
     with tempfile.TemporaryDirectory() as folder:

@@ -82,7 +82,7 @@ def blur(text: str) -> str:
     text = re.sub(r"Run completed in .* seconds", "Run completed", text)
     text = re.sub(r"#block\d+", "#block", text)
     text = re.sub(r"\bcid: \d+", "cid: ?", text)
-    return re.sub(r"(The lock is held by|Did you mean) .*\n", "", text)
+    return re.sub(r"(The lock is held by|Did you mean|The file is) .*\n", "", text)
 
 
 def parsed(text: str) -> object:

@@ -210,7 +210,7 @@ class Copy:
                 if not self.target.copy_range(at, found.file, found.offset, found.length):
                     return False
             except OSError as error:
-                raise BlockError(f"error while writing at byte {at}: {_text(error)}") from error
+                raise self._failed("writing", at, error, self.target) from error
             pos += found.length
         return True
 
@@ -236,7 +236,7 @@ class Copy:
             node.read_into(pos, view)
         except OSError as error:
             if not self.salvage:
-                raise BlockError(f"error while reading at byte {target_pos}: {_text(error)}") from error
+                raise self._failed("reading", target_pos, error, node) from error
             step = 512
             for at in range(0, len(view), step):
                 part = view[at : at + step]
@@ -313,7 +313,7 @@ class Copy:
             try:
                 self.target.writev(section.pos + start, [view[start:end]])
             except OSError as error:
-                raise BlockError(f"error while writing at byte {section.pos + start}: {_text(error)}") from error
+                raise self._failed("writing", section.pos + start, error, self.target) from error
 
     def _write_compressed(self, section: Section, buffer: bytearray, clusters: list[bytes | None]) -> None:
         target = self.target
@@ -330,7 +330,7 @@ class Copy:
                 else:
                     self._zero(pos, length)
             except OSError as error:
-                raise BlockError(f"error while writing at byte {pos}: {_text(error)}") from error
+                raise self._failed("writing", pos, error, self.target) from error
 
     def _zero(self, pos: int, length: int) -> None:
         if self.target_zero:
@@ -338,7 +338,12 @@ class Copy:
         try:
             self.target.write_zeroes(pos, length)
         except OSError as error:
-            raise BlockError(f"error while writing at byte {pos}: {_text(error)}") from error
+            raise self._failed("writing", pos, error, self.target) from error
+
+    @staticmethod
+    def _failed(doing: str, pos: int, error: OSError, node: Node) -> BlockError:
+        """The original's sentence; a line of its own names the file."""
+        return BlockError(f"error while {doing} at byte {pos}: {_text(error)}", f"The file is '{node.filename}'.")
 
     def _throttle(self, length: int) -> None:
         self.moved += length

@@ -173,6 +173,10 @@ class Graph:
             return
         try:
             node.close()
+        except OSError as error:
+            if isinstance(error, BlockError):
+                raise
+            raise BlockError(f"Could not complete '{node.filename}': {error.strerror or error}") from error
         finally:
             for child in list(node.children.values()):
                 if not any(child in other.children.values() for other in self.nodes.values()):

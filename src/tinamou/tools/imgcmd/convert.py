@@ -11,7 +11,7 @@ from tinamou.block.errors import BlockError
 from tinamou.block.graph import combine, create_class, find_format
 from tinamou.block.node import Format, Node, walk
 from tinamou.block.options import nest, parse_opts
-from tinamou.tools.cli import Args, complain
+from tinamou.tools.cli import Args, complain, explain
 from tinamou.tools.imgcmd import (
     Exit,
     Graph,
@@ -109,7 +109,10 @@ def run(args: Args, graph: Graph) -> int:
         finish = getattr(target, "finish_compressed", None)
         if "c" in args and finish is not None:
             finish()
-        target.flush()
+        try:
+            target.flush()
+        except OSError as error:
+            raise BlockError(f"error while flushing '{target_name}': {explain(error)[0]}") from error
         ok = True
     except KeyboardInterrupt:
         complain(f"interrupted; '{target_name}' is incomplete" + (" and was removed" if created else ""))

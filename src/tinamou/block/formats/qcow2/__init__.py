@@ -617,6 +617,12 @@ class Qcow2(Format, name="qcow2"):
         if len(self.l2_cache) >= self.l2_cache_tables:
             self._evict_l2()
         words = old[:] if old is not None else array("Q", bytes(self.cluster_size))
+        try:
+            # Takes the space now: a disk that is full fails the guest's write, not the flush of what was written before.
+            self.file.write(new, words_to(words))
+        except BaseException:
+            self.refs.add(new >> self.cluster_bits, 1, -1)
+            raise
         table = L2Table(new, words)
         table.touch(0, len(words))
         self.l2_cache[new] = table
