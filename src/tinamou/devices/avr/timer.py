@@ -36,15 +36,13 @@ class Mode:
     update: str = "now"
     overflow: str = "max"
 
-    @property
-    def pwm(self) -> bool:
-        return self.update != "now"
+    pwm: bool = False
 
 
 def _mode(kind: str, top: int | str) -> Mode:
     slope, update, overflow = {"normal": (1, "now", "max"), "ctc": (1, "now", "max"), "fast": (1, "bottom", "top"),
                                "phase": (2, "top", "bottom"), "both": (2, "bottom", "bottom")}[kind]
-    return Mode(kind, slope, top, update, overflow)
+    return Mode(kind, slope, top, update, overflow, update != "now")
 
 
 RESERVED = _mode("normal", 0)
@@ -239,12 +237,17 @@ class TimerCounter(AvrDevice):
         self.flag_users: list[tuple[int, Any]] = []      # (flag, f): parts that are triggered by a flag
         self.hot = False                                 # TIFR is polled: wait for all its flags, so that the CPU need not ask
         self.polls = 0
-        self._told: tuple[int, ...] | None = None
+        self._told: tuple[int, int, int, bool] | None = None
+        self._due: list[tuple[int, int]] | None = None
+        self._source, self._divider, self._origin = self.clock, 0, 0
+        self.used = [TOV, *range(OCFA, OCFA + self.channels), *([ICF] if self.bits == 16 else [])]
 
     def on_reset(self, kind: str) -> None:
         self.mode = self.modes[0]
+        self._count_from()
         self._shape(0, False)
         self._connect()
+        self.rearm()
 
     # --- what subclasses tell of their registers
 
@@ -278,7 +281,17 @@ class TimerCounter(AvrDevice):
     @property
     def n(self) -> int:
         """Timer clocks since the ramp began."""
-        return 0 if self.stopped else self.ticks() - self.anchor
+        if self._divider:
+            return int(self._source.ticks - self._origin) // self._divider
+        return 0 if self.stopped else self.edges - self.anchor
+
+    def _count_from(self) -> None:
+        """The clock or the beginning of the ramp changed: prepare `n`."""
+        self._divider = 0
+        if not self.stopped and not self.external:
+            self._source, divider = self.source, self.divisors[self.select]
+            self._origin = self.prescaler.base[self.prescaler_number] + self.anchor * divider
+            self._divider = divider
 
     def hold(self) -> None:
         """Freeze: flags, outputs and count become stored values of a ramp that begins here and stands still."""
@@ -292,10 +305,12 @@ class TimerCounter(AvrDevice):
         self.out[: self.channels] = out
         self.blocked = 1 if n == 0 and self.blocked else 0
         self.stopped = True
+        self._count_from()
         self._shape(count, falls)
 
     def _shape(self, count: int, falls: bool) -> None:
         self.seen = [0] * 5
+        self._due = None
         self.ramp_state = [count, int(falls)]
         self.ramp = Ramp(self.mode.slope == 2, self.top, self.maximum, count, falls and self.mode.slope == 2)
 
@@ -307,6 +322,7 @@ class TimerCounter(AvrDevice):
         if self.select and self._powered and not self.prescaler.halted[self.prescaler_number]:
             self.stopped = False
             self.anchor = self.ticks()
+            self._count_from()
         self.rearm()
 
     def restart(self) -> None:
@@ -415,6 +431,8 @@ class TimerCounter(AvrDevice):
 
     def _load(self, n: int) -> None:
         """Take over buffered values that became due up to clock `n`: the ramp is begun again at that moment."""
+        if not self.mode.pwm or self.compare == self.buffered:
+            return
         while not self.stopped and (at := self._load_at()) <= n:
             ramp = self.ramp
             self.set_flags = self.flags_at(at)
@@ -424,6 +442,7 @@ class TimerCounter(AvrDevice):
             self._shape(count, falls)
             self.anchor += at
             self.blocked = 0
+            self._count_from()
             n -= at
 
     # --- flags
@@ -442,24 +461,29 @@ class TimerCounter(AvrDevice):
             return ramp.leaves(ramp.top, after) if mode.top == "icr" else NEVER
         return ramp.leaves(self.compare[flag - OCFA], max(after, self.blocked))
 
-    def _used(self) -> list[int]:
-        return [TOV, *range(OCFA, OCFA + self.channels), *([ICF] if self.bits == 16 else [])]
-
     BITS: ClassVar[tuple[int, ...]] = (0, 1, 2, 3, 5)
+
+    def _expected(self) -> list[tuple[int, int]]:
+        """(bit of TIFR, clock at which it will be set) of the flags that are not set yet."""
+        if self._due is None:
+            self._due = [(1 << self.BITS[k], self._next(k, self.seen[k])) for k in self.used if not self.set_flags >> self.BITS[k] & 1]
+        return self._due
 
     def flags_at(self, n: int) -> int:
         flags = self.set_flags
         if not self.stopped:
-            for k in self._used():
-                bit = 1 << self.BITS[k]
-                if not flags & bit and self._next(k, self.seen[k]) <= n:
+            for bit, at in self._expected():
+                if at <= n:
                     flags |= bit
         return flags
 
     def flags(self) -> int:
         """TIFR now."""
-        self._load(self.n)
-        return self.flags_at(self.n)
+        n = self.n
+        if self.mode.pwm:
+            self._load(n)
+            n = self.n
+        return self.flags_at(n)
 
     def polled_flags(self) -> int:
         """The guest reads TIFR: when it does so often, its flags become events and the CPU need not ask."""
@@ -475,8 +499,8 @@ class TimerCounter(AvrDevice):
         self._load(self.n)
         n = self.n
         self.set_flags = self.flags_at(n) & ~bits
-        for k in range(5):
-            self.seen[k] = n
+        self.seen = [n] * 5
+        self._due = None
         self.rearm()
 
     # --- events
@@ -486,61 +510,55 @@ class TimerCounter(AvrDevice):
         self._follow()
         if self.stopped or self.external:
             self.expire.cancel()
-            self.hint()
+            self.hint(self.n)
             return
         now = self.n
-        self._load(now)
-        now = self.n
-        first = self._load_at()
-        flags = self.flags_at(now)
+        first = NEVER
+        if self.mode.pwm:
+            self._load(now)
+            now, first = self.n, self._load_at()
         wanted = 0xFF if self.hot else self.masks()
         for k, _ in self.flag_users:
             wanted |= 1 << self.BITS[k]
-        for k in self._used():
-            bit = 1 << self.BITS[k]
-            if wanted & bit and not flags & bit:
-                first = min(first, self._next(k, max(now, self.seen[k])))
+        for bit, at in self._expected():
+            if wanted & bit and now < at < first:
+                first = at
         for o in self.waves:
             if o.watched and self.connected(o.channel):
                 first = min(first, self._edge(o.channel, now))
-        self.hint()
+        self.hint(now)
         if first >= NEVER:
             self.expire.cancel()
             return
-        divisor = self.divisors[self.select]
-        at = self.prescaler.base[self.prescaler_number] + (self.anchor + first) * divisor
+        at = self._origin + first * self._divider
         alarm = self.expire
-        if alarm.deadline != at or alarm.clock is not self.source:
+        if alarm.deadline != at or alarm.clock is not self._source:
             alarm.cancel()
-            alarm.clock = self.source
+            alarm.clock = self._source
             alarm.at(at)
 
-    def hint(self) -> None:
+    def hint(self, n: int) -> None:
         """Tell the CPU what loads of TIFR and TCNT give until the next event."""
         hints = self.hints
         if hints is None or "TIFR" not in self.address:
             return
-        self.show("TIFR", self.flags() if self.hot or self.stopped else None)
-        low = self.address.get("TCNT", self.address.get("TCNTL", 0))
-        latch = self.address.get("TCNTH", 0)
+        self.show("TIFR", self.flags_at(n) if self.hot or self.stopped else None)
         ramp = self.ramp
-        told: tuple[int, ...] | None = None
-        if not self.stopped and not self.external and self.source is self.clock and self.n >= ramp.lead and self.top:
-            divider = self.divisors[self.select]
-            start = self.prescaler.base[self.prescaler_number] + (self.anchor - ramp.offset) * divider
-            told = (start, divider, ramp.top, ramp.dual)
-        if told != self._told:
-            self._told = told
-            if told is None:
-                hints.device(low)
+        told = None
+        if self._divider and self._source is self.clock and n >= ramp.lead and ramp.top:
+            told = (self._origin - ramp.offset * self._divider, self._divider, ramp.top, ramp.dual)
+        if told == self._told:
+            return
+        self._told = told
+        low, latch = self.address.get("TCNT", self.address.get("TCNTL", 0)), self.address.get("TCNTH", 0)
+        if told is None:
+            hints.device(low)
             if latch:
-                if told is None:
-                    hints.device(latch)
-                else:
-                    hints.shadow(latch, self.high_latch())
-            if told is not None:
-                start, divider, top, dual = told
-                hints.counter(low, start=start, divider=divider, first=0, top=top, dual=bool(dual), latch=latch)
+                hints.device(latch)
+        else:
+            hints.counter(low, start=told[0], divider=told[1], first=0, top=told[2], dual=told[3], latch=latch)
+            if latch:
+                hints.shadow(latch, self.high_latch())
 
     def high_latch(self) -> int:
         """TEMP: what a load of TCNTnH gives before one of TCNTnL."""
@@ -570,6 +588,7 @@ class TimerCounter(AvrDevice):
                 n = self.n
                 self.set_flags = flags
                 self.seen = [n] * 5
+                self._due = None
                 for k, f in list(self.flag_users):
                     if flags & ~before & 1 << self.BITS[k]:
                         f()
@@ -694,6 +713,8 @@ class TimerCounter(AvrDevice):
     def load_more(self, saved: dict[str, Any]) -> None:
         self.mode = self.modes[self.wgm()]
         count, falls = self.ramp_state
+        self._due = None
+        self._count_from()
         self.ramp = Ramp(self.mode.slope == 2, self.top, self.maximum, count, bool(falls) and self.mode.slope == 2)
         self._listen()
         self._connect()
@@ -956,6 +977,8 @@ class Timer16(TimerCounter, type="avr-timer16"):
         self.capture = self.count()
         n = self.n
         self.set_flags = self.flags_at(n) | 0x20
+        self.seen = [n] * 5
+        self._due = None
         self.rearm()
         for k, f in list(self.flag_users):
             if k == ICF:
