@@ -84,7 +84,8 @@ CPP = ["-std=gnu++11", "-fno-exceptions", "-fno-threadsafe-statics", "-fpermissi
 def core(on):
     """The Arduino core and the libraries that come with it, as an archive."""
     def make(new, folder):
-        sources = [*(CORE / "cores/arduino").iterdir(), *(CORE / "libraries").glob("*/src/*.cpp"), *(CORE / "libraries").glob("Wire/src/utility/*.c")]
+        libraries = CORE / "libraries"
+        sources = [*(CORE / "cores/arduino").iterdir(), *libraries.glob("*/src/*.cpp"), *libraries.glob("Wire/src/utility/*.c")]
         objects = []
         for s in sorted(sources):
             if s.suffix in (".c", ".cpp", ".S") and s.parent.parent.name != "HID":

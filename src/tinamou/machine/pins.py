@@ -312,7 +312,7 @@ class BoardPin:
     def describe(self) -> str:
         """One line of `info pins`."""
         wave = self._wave()
-        if wave is not None:
+        if wave is not None and wave.frequency():
             state = f"pwm {wave.duty() * 100:.1f}% {wave.frequency():.6g} Hz"
         else:
             who = [d for d in self.net.drivers if d.volts is not None]
@@ -378,7 +378,7 @@ class Pins:
             if not self._pins:
                 raise PropertyError(f"no pin '{name}': machine '{self.machine.name}' has no pins")
             raise PropertyError(f"no pin '{name}' on machine '{self.machine.name}'",
-                                (nearest(name.upper(), self._pins, "nearest: ") or f"pins: {', '.join(self._pins)}"))
+                                (nearest(name.upper(), self._pins, "nearest: ") or f"pins: {', '.join(self)}"))
         return found
 
     def __contains__(self, name: str) -> bool:

@@ -14,6 +14,7 @@ __all__ = ["main"]
 COMMANDS = {
     "user": "run a Linux program built for another architecture: user riscv64 PROGRAM ...",
     "system": "run a whole machine: system riscv64 -M virt ...",
+    "run": "run a program on a microcontroller board: run sketch.hex --board uno",
     "img": "create, inspect and convert disk images",
     "io": "read and write inside a disk image",
     "lockstep": "run a program on two engines side by side, up to the first difference",

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from typing import TYPE_CHECKING
 
 from tinamou.boards.avr.base import MACHINES
@@ -47,7 +48,7 @@ def place(m: Machine, mcu: Mcu, title: str, name: str, data: bytes) -> None:
     part = mcu.part
     wrong = f"Unable to load firmware image '{name}'"
     try:
-        image = loaders.load(data)
+        image = loaders.intel_hex(data) if re.match(rb":[0-9A-Fa-f]{10}", data) else loaders.load(data)
     except loaders.ImageError as e:
         raise PropertyError(f"{wrong}: {e}") from None
     if image.kind == "elf":

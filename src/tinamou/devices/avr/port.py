@@ -43,7 +43,7 @@ class Port(AvrDevice, type="avr-port", size=3):
         self.drivers: dict[int, Driver] = {}
         self._levels = 0
         self.polls = 0
-        letter = self.name[-1:] or "?"
+        letter = self.name[-1:].upper() or "?"
         for n, pin in sorted((self.pins_ or {}).items()):
             self.drivers[n] = Driver(f"P{letter}{n}", pin.net)
         self._end: list[Any] = []

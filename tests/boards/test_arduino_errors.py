@@ -1,0 +1,108 @@
+"""What a person may do wrong with a microcontroller board, and what is said then."""
+
+import struct
+
+import pytest
+
+from avr_guests import Running, hex_of, needs_gcc, program
+from tinamou.machine.props import PropertyError
+
+NOTHING = "int main(void) { for (;;); }"
+
+
+def refused(path, on="uno", options=None):
+    with pytest.raises(PropertyError) as e:
+        Running(str(path), on, options=options)
+    return f"{e.value}\n{e.value.hint}"
+
+
+def test_file_that_is_not_there():
+    assert "Unable to find firmware image '/no/such.hex'" in refused("/no/such.hex")
+
+
+def test_raw_program_too_large(tmp_path):
+    path = tmp_path / "big.bin"
+    path.write_bytes(b"\0" * 32769)
+    text = refused(path)
+    assert str(path) in text and "it has 32769 bytes, but the flash of ATmega328P has 32768 bytes" in text
+    path.write_bytes(b"\x01" * 32768)
+    r = Running(str(path))
+    assert r.m.memory.read(32767, 1) == 1
+    r.close()
+
+
+def test_hex_outside_flash_and_broken_hex(tmp_path):
+    path = tmp_path / "p.hex"
+    path.write_text(":020000040001F9\n:0100000055AA\n:00000001FF\n")
+    assert "it reaches address 0x10000, but the flash of ATmega328P has 32768 bytes (0 to 0x7fff)" in refused(path)
+    path.write_text(":0100000055AA\n:0100010055AA\n:00000001FF\n")
+    assert "the checksum of line 2 is wrong" in refused(path)
+    path.write_text(":0100000055AA\n:zz\n")
+    assert "line 2 is no Intel HEX record" in refused(path)
+    path.write_text(":0100000055AA\n")
+    assert "end record is missing" in refused(path)
+
+
+@needs_gcc
+def test_program_for_another_part():
+    elf = program(NOTHING, "mega2560")
+    text = refused(elf)
+    assert "Current machine: Arduino UNO (ATmega328P) with 'avr5' CPU" in text and f"ELF image '{elf}' is for 'avr6' CPU" in text
+    assert "-mmcu=atmega328p" in text
+
+
+def test_program_for_another_architecture(tmp_path):
+    path = tmp_path / "p.elf"
+    header = b"\x7fELF\1\1\1" + bytes(9) + struct.pack("<HHIIIIIHHHHHH", 2, 243, 1, 0, 52, 0, 0, 52, 32, 1, 0, 0, 0)
+    path.write_bytes(header + struct.pack("<IIIIIIII", 1, 84, 0, 0, 4, 4, 5, 4) + b"\0\0\0\0")
+    assert "it is for riscv, not for avr" in refused(path)
+
+
+@needs_gcc
+def test_eeprom_files(tmp_path):
+    elf, file = program(NOTHING), tmp_path / "eeprom"
+    file.write_bytes(b"x" * 100)
+    assert f"EEPROM file '{file}' has 100 bytes, the EEPROM of this part has 1024" in refused(elf, options={"eeprom": str(file)})
+    assert file.read_bytes() == b"x" * 100
+    assert "Could not open EEPROM file" in refused(elf, options={"eeprom": str(tmp_path / "no" / "dir")})
+
+
+@needs_gcc
+def test_unknown_pin():
+    r = Running(program(NOTHING))
+    with pytest.raises(PropertyError, match="no pin 'D31' on machine 'arduino-uno'") as e:
+        r.pins["D31"]
+    assert "D13" in e.value.hint or "D3" in e.value.hint
+    assert r.pins["d13"] is r.pins["PB5"] is r.pins["LED"]
+    r.close()
+
+
+@needs_gcc
+def test_short_circuit_names_both_sides():
+    r = Running(program("#include <avr/io.h>\nint main(void) { DDRB = 0x20; PORTB = 0x20; for (;;); }"), log=False)
+    r.run(0.001)
+    r.pins["D13"].drive(False)
+    r.pins["D13"].drive(False)
+    assert [str(s) for s in r.pins.shorts] == ["short circuit on D13: PB5 (5 V) against outside (0 V)"]
+    assert r.logged == ["short circuit on D13: PB5 (5 V) against outside (0 V)"]
+    r.pins["D13"].release()
+    assert r.pins["D13"].level
+    r.close()
+
+
+@needs_gcc
+def test_two_outputs_wired_together():
+    r = Running(program("#include <avr/io.h>\nint main(void) { DDRD = 0x0C; PORTD = 0x04; for (;;); }"))
+    r.pins["D2"].connect(r.pins["D3"])
+    r.run(0.001)
+    assert len(r.pins.shorts) == 1 and {"PD2", "PD3"} == {r.pins.shorts[0].one[:3], r.pins.shorts[0].other[:3]}
+    r.close()
+
+
+@needs_gcc
+def test_hex_and_elf_give_the_same_flash():
+    elf = program(NOTHING)
+    a, b = Running(elf), Running(hex_of(elf))
+    assert bytes(a.m.rams["atmega328p.flash"].buffer) == bytes(b.m.rams["atmega328p.flash"].buffer)
+    a.close()
+    b.close()
