@@ -12,6 +12,7 @@ from __future__ import annotations
 import sys
 from array import array
 from collections.abc import Iterable, Iterator, Sequence
+from time import monotonic
 from typing import TYPE_CHECKING, Any
 
 from ... import options as opt
@@ -43,18 +44,39 @@ _HOLES = array("Q", bytes(8 * 512))
 class L2Table:
     """One L2 table in memory; entries `low` to `high` (64-bit words) are newer than on disk."""
 
-    __slots__ = ("high", "low", "offset", "words")
+    __slots__ = ("high", "low", "offset", "used", "words")
 
     def __init__(self, offset: int, words: array[int]) -> None:
         self.offset = offset
         self.words = words
         self.low = self.high = 0
+        self.used = True
 
     def touch(self, low: int, high: int) -> None:
         if self.low == self.high:
             self.low, self.high = low, high
         else:
             self.low, self.high = min(self.low, low), max(self.high, high)
+
+
+def drop_unused(tables: dict[int, L2Table], count: int = 0) -> int:
+    """Drop tables that nobody used since the last time, oldest first, and never changed ones; with `count`, at least so many of the
+    unchanged ones. How many were dropped."""
+    dropped = 0
+    for place in [place for place, table in tables.items() if table.low == table.high]:
+        if count and dropped >= count:
+            return dropped
+        if tables[place].used:
+            tables[place].used = False
+            tables[place] = tables.pop(place)
+        else:
+            del tables[place]
+            dropped += 1
+    if dropped < count:
+        for place in [place for place, table in tables.items() if table.low == table.high][: count - dropped]:
+            del tables[place]
+            dropped += 1
+    return dropped
 
 
 class Qcow2(Format, name="qcow2"):
@@ -323,7 +345,10 @@ class Qcow2(Format, name="qcow2"):
             raise BlockError(f"{name} offset invalid")
 
     def _size_caches(self) -> None:
-        """Defaults: L2 tables 32 MiB or what the disk needs, refcount blocks at least 4 clusters."""
+        """Defaults: L2 tables 32 MiB or what the disk needs, read in pieces of at most 64 KiB; refcount blocks 8 MiB and at least 4
+        clusters; what was not used for 600 s is dropped.
+
+        Readers keep pieces ("slices") of L2 tables, which share `l2-cache-size` with the whole tables that writers keep."""
         options = self.opts
         need = max(self.header.l1_size, 1) * self.cluster_size
         combined, l2, refs = options.cache_size, options.l2_cache_size, options.refcount_cache_size
@@ -346,7 +371,15 @@ class Qcow2(Format, name="qcow2"):
             raise BlockError("L2 cache size too big" if (l2 or 0) >= 1 << 40 else "Refcount cache size too big")
         l2 = min(need, 32 << 20) if l2 is None else l2
         self.l2_cache_tables = max(2, l2 // self.cluster_size)
-        self.refcount_cache_blocks = max(4, (refs or smallest) // self.cluster_size, (8 << 20) // self.cluster_size)
+        self.slice_size = min(entry or 65536, self.cluster_size)
+        self.slice_limit = max(2, l2 // self.slice_size)
+        self.slices: dict[int, L2Table] = {}
+        self.refcount_cache_blocks = max(4, (max(smallest, 8 << 20) if refs is None else refs) // self.cluster_size)
+        interval = options.cache_clean_interval
+        if interval is not None and interval >= 1 << 32:
+            raise BlockError("Cache clean interval too big")
+        self.clean_interval = 600 if interval is None else interval
+        self.next_clean = monotonic() + self.clean_interval
 
     def _data_file(self) -> None:
         header = self.header
@@ -420,25 +453,70 @@ class Qcow2(Format, name="qcow2"):
     def l2_table(self, offset: int) -> L2Table:
         table = self.l2_cache.get(offset)
         if table is not None:
+            table.used = True
             return table
         if offset % self.cluster_size:
             self.mark_corrupt(f"L2 table offset {offset:#x} unaligned (L1 index: {self._l1_index_of(offset):#x})")
-        if len(self.l2_cache) >= self.l2_cache_tables:
-            self._evict_l2()
+        self._make_room()
         self.file.debug_event("l2_load")
         table = L2Table(offset, words_from(self.file.read(offset, self.cluster_size)))
+        self._forget_slices(offset)
         self.l2_cache[offset] = table
         return table
+
+    def _l2_slice(self, offset: int, at: int) -> array[int]:
+        """The entries of the table at `offset` in which entry `at` lies, for reading; not for tables in `l2_cache`."""
+        place = offset + at * 8 * self.entry_words // self.slice_size * self.slice_size
+        found = self.slices.get(place)
+        if found is None:
+            if offset % self.cluster_size:
+                self.mark_corrupt(f"L2 table offset {offset:#x} unaligned (L1 index: {self._l1_index_of(offset):#x})")
+            self._clean_caches()
+            if len(self.slices) >= self.slice_limit:
+                drop_unused(self.slices, len(self.slices) // 8 + 1)
+            self.file.debug_event("l2_load")
+            found = self.slices[place] = L2Table(place, words_from(self.file.read(place, self.slice_size)))
+        found.used = True
+        return found.words
+
+    def _forget_slices(self, offset: int) -> None:
+        if self.slices:
+            for place in range(offset, offset + self.cluster_size, self.slice_size):
+                self.slices.pop(place, None)
+
+    def forget_table(self, offset: int) -> None:
+        """The cluster at `offset` is no L2 table any more, or was changed in the file."""
+        self.l2_cache.pop(offset, None)
+        self._forget_slices(offset)
+
+    def forget_tables(self) -> None:
+        self.l2_cache.clear()
+        self.slices.clear()
+
+    def _clean_caches(self) -> None:
+        """Drop what was not used since the last time, `cache-clean-interval` seconds ago (0: never)."""
+        if not self.clean_interval:
+            return
+        now = monotonic()
+        if now < self.next_clean:
+            return
+        self.next_clean = now + self.clean_interval
+        drop_unused(self.slices)
+        drop_unused(self.l2_cache)
+        self.refs.drop_clean()
 
     def _l1_index_of(self, offset: int) -> int:
         return next((i for i, e in enumerate(self.l1) if e & OFFSET_MASK == offset), 0)
 
-    def _evict_l2(self) -> None:
-        drop = max(1, len(self.l2_cache) // 8)
-        for offset, table in list(self.l2_cache.items())[:drop]:
-            if table.low != table.high:
-                self.flush_metadata()
-            del self.l2_cache[offset]
+    def _make_room(self) -> None:
+        """For one more table in `l2_cache`."""
+        self._clean_caches()
+        if len(self.l2_cache) < self.l2_cache_tables:
+            return
+        count = len(self.l2_cache) // 8 + 1
+        if not drop_unused(self.l2_cache, count):
+            self.flush_metadata()
+            drop_unused(self.l2_cache, count)
 
     def extent(self, pos: int, want: int) -> Extent:
         bits = self.cluster_bits
@@ -455,12 +533,17 @@ class Qcow2(Format, name="qcow2"):
                 left += self.l2_reach
                 i += 1
             return Extent("hole", left)
-        table = self.l2_cache.get(offset) or self.l2_table(offset)
+        table = self.l2_cache.get(offset)
+        if table is not None:
+            table.used = True
+            words = table.words
+        else:
+            words = self._l2_slice(offset, at)
+            at &= len(words) // self.entry_words - 1
         if self.extended:
-            return self._extended_extent(table.words, at, skip, pos, want)
-        words = table.words
+            return self._extended_extent(words, at, skip, pos, want)
         entry = words[at]
-        end = min(self.l2_entries, at + (skip + want + self.cluster_size - 1 >> bits))
+        end = min(len(words), at + (skip + want + self.cluster_size - 1 >> bits))
         if not entry:
             n = at + 1
             while n < end and not words[n]:
@@ -468,7 +551,7 @@ class Qcow2(Format, name="qcow2"):
                     n += 512
                 else:
                     n += 1
-            return Extent("hole", (min(n, self.l2_entries) - at << bits) - skip)
+            return Extent("hole", (min(n, len(words)) - at << bits) - skip)
         if entry & COMPRESSED:
             return self._packed_extent(entry, skip)
         host = entry & OFFSET_MASK
@@ -573,7 +656,7 @@ class Qcow2(Format, name="qcow2"):
             length += n * sub_size - skip
             skip = 0
             at += 1
-            if n < 32 or at >= self.l2_entries or length >= want:
+            if n < 32 or 2 * at >= len(words) or length >= want:
                 break
         if kind == "data" and self.cipher:
             kind = "crypt"
@@ -614,8 +697,8 @@ class Qcow2(Format, name="qcow2"):
         self._start_writing()
         self.file.debug_event("l2_alloc_write")
         new = self.allocate_clusters(1) << self.cluster_bits
-        if len(self.l2_cache) >= self.l2_cache_tables:
-            self._evict_l2()
+        self._make_room()
+        self._forget_slices(new)
         words = old[:] if old is not None else array("Q", bytes(self.cluster_size))
         try:
             # Takes the space now: a disk that is full fails the guest's write, not the flush of what was written before.
@@ -655,7 +738,7 @@ class Qcow2(Format, name="qcow2"):
                 self.refs.add(offset // size, length // size, -1)
                 self.mark_corrupt(f"Preventing invalid allocation: cluster at {offset:#x} overlaps with {name}")
         for at in range(offset, end, size):
-            if at in self.l2_cache or at in self.refs.offsets:
+            if at in self.l2_cache or at in self.slices or at in self.refs.offsets:
                 self.refs.add(offset // size, length // size, -1)
                 self.mark_corrupt(f"Preventing invalid allocation: cluster at {at:#x} holds metadata")
 
@@ -959,7 +1042,7 @@ class Qcow2(Format, name="qcow2"):
         """The last reference to some of these clusters may have gone: forget them, give their space back to the host."""
         for cluster in range(first, first + number):
             if self.refs.get(cluster) == 0:
-                self.l2_cache.pop(cluster << self.cluster_bits, None)
+                self.forget_table(cluster << self.cluster_bits)
                 if cluster == self.packed_at >> self.cluster_bits:
                     self.packed_at = 0
         wanted = self.opts.pass_discard_request

@@ -263,7 +263,7 @@ def check_image(image: Qcow2, fix_leaks: bool, fix_errors: bool) -> CheckResult:
     size = image.cluster_size
     result.total_clusters = -(-image.size // size)
     image.refs.blocks.clear()
-    image.l2_cache.clear()
+    image.forget_tables()
     walk = walk_image(image, result)
     rebuild = any("refcount block" in m for m in result.messages)
     try:
@@ -383,7 +383,7 @@ def check_flags(image: Qcow2, result: CheckResult, fix: bool) -> None:
                     result.corruptions += 1
         if changed:
             image.file.write(offset, words_to(words))
-            image.l2_cache.pop(offset, None)
+            image.forget_table(offset)
 
 
 def _all_private(image: Qcow2, used: list[int]) -> bool:

@@ -121,6 +121,12 @@ class Refcounts:
         for index in list(self.blocks)[: len(self.blocks) // 2 + 1]:
             del self.blocks[index]
 
+    def drop_clean(self) -> None:
+        """Forget the blocks that are as on disk."""
+        for index, block in list(self.blocks.items()):
+            if block.low == block.high:
+                del self.blocks[index]
+
     def get(self, cluster: int) -> int:
         block = self.block(cluster // self.per_block)
         return block.counts[cluster % self.per_block] if block else 0
