@@ -38,7 +38,7 @@ PLAIN = 2  # is memory
 COUNTER = 16  # and above: gives the value of counters[kind - COUNTER]
 
 # What the host is called for: the second argument of `call`; the first is an address, the third a value, the fourth the cycle.
-LOAD, STORE, BITS, EVENT, ACKNOWLEDGE, SLEEP, SELF_PROGRAM, PROGRAM_LOAD, WATCHDOG_RESET, BREAK, UNDEFINED = range(11)
+LOAD, STORE, BITS, EVENT, ACKNOWLEDGE, SLEEP, SELF_PROGRAM, PROGRAM_LOAD, WATCHDOG_RESET, BREAK, UNDEFINED, WAKE = range(12)
 
 
 class Counter(Struct):
@@ -74,7 +74,8 @@ class HarvardCpu(Cpu):
     own_vectors: u64  # those of alarms, a bit each
     call: u64  # host function (address, what, value, cycle) -> value
     attention: u64  # not 0: lines, deadline, stall or quit have changed
-    lines: u64  # interrupt requests, by vector
+    lines: u64  # interrupt requests of devices, by vector
+    asked: u64  # those of alarms
     halted: u64  # sleeps
     stall: u64  # cycles to wait before the next instruction
     quit: u64  # not 0: run() ends before the next instruction
@@ -217,6 +218,8 @@ def load_byte(cpu: Cpu, address: u64, cycle: u64) -> u8:
     if address < IO:
         kind = c.io_kind[address & (IO - 1)]
         if kind == SHADOW or kind == PLAIN:
+            if c.next_alarm <= cycle:  # while this instruction runs
+                ring(cpu, cycle)
             return c.io_value[address & (IO - 1)]
         if kind >= COUNTER:
             return count(cpu, c.counters[u64(kind) & (COUNTERS - 1)], cycle)
@@ -339,11 +342,11 @@ def boundary(cpu: Cpu) -> bool:
         if c.quit != 0:
             return True
         if c.instructions >= c.next_alarm:
-            ring(cpu)
+            ring(cpu, c.instructions)
         if c.instructions >= c.deadline:
             call_host(c.call, c.target, u64(EVENT), u64(0), c.instructions)
             continue
-        if c.lines != 0 and c.enabled != c.instructions:
+        if c.lines | c.asked != 0 and c.enabled != c.instructions:
             if c.interrupt():
                 continue
         if c.halted == 0:
@@ -360,26 +363,26 @@ def boundary(cpu: Cpu) -> bool:
     left = i64(min(c.deadline, c.next_alarm) - c.instructions) - 1
     if left > c.quantum:
         left = c.quantum
-    if c.breaks != 0 or c.single != 0 or (c.lines != 0 and c.enabled == c.instructions):
+    if c.breaks != 0 or c.single != 0 or (c.lines | c.asked != 0 and c.enabled == c.instructions):
         left = i64(0)
     c.slice = left
     return False
 
 
 @outlined
-def ring(cpu: Cpu) -> None:
+def ring(cpu: Cpu, cycle: u64) -> None:
     """Set the flags of the alarms whose time has come."""
     c = harvard(cpu)
     first = u64(NEVER)
     n = u64(0)
     while n < c.alarm_count:
         alarm = c.alarms[n & (ALARMS - 1)]
-        if alarm.due <= c.instructions:
+        if alarm.due <= cycle:
             c.io_value[alarm.address & (IO - 1)] |= u8(alarm.mask)
             if alarm.vector != 0:
-                c.lines |= u64(1) << alarm.vector
+                c.asked |= u64(1) << alarm.vector
             if alarm.period != 0:
-                alarm.due += ((c.instructions - alarm.due) // alarm.period + 1) * alarm.period
+                alarm.due += ((cycle - alarm.due) // alarm.period + 1) * alarm.period
             else:
                 alarm.due = u64(NEVER)
         first = min(first, alarm.due)
@@ -400,7 +403,7 @@ def entered(cpu: Cpu, vector: u64) -> None:
         if alarm.vector == vector:
             c.io_value[alarm.address & (IO - 1)] &= ~u8(alarm.mask)
         n += 1
-    c.lines &= ~(u64(1) << vector)
+    c.asked &= ~(u64(1) << vector)
 
 
 @outlined

@@ -36,6 +36,14 @@ class ShiftedHints:
     def __init__(self, io: Any, cpu: Any, clock: Clock) -> None:
         self.io, self.cpu, self.clock = io, cpu, clock
         self.shadow, self.plain, self.device = io.shadow, io.plain, io.device
+        self.silence, self.flags, self.set_flags = io.silence, io.flags, io.set_flags
+
+    def steady(self) -> bool:
+        """The device's clock is the CPU's."""
+        return bool(self.clock.hz == self.cpu.clock.hz)
+
+    def alarm(self, address: int, mask: int, *, at: int, period: int = 0, vector: int = 0) -> None:
+        self.io.alarm(address, mask, at=at + self.cpu.cycles - self.clock.ticks, period=period, vector=vector)
 
     def counter(self, address: int, *, start: int, divider: int, first: int, top: int, dual: bool = False, latch: int = 0) -> None:
         if self.clock.hz != self.cpu.clock.hz:
@@ -105,6 +113,7 @@ class Mcu:
         """Wire outputs to vectors; the device is told when a vector is entered."""
         for output, vector in vectors.items():
             device.connect(output, self._vector(vector, device, output))
+            device.vectors[output] = vector
 
     def _vector(self, vector: int, device: AvrDevice, output: str) -> Any:
         line = self.cpu.line(f"vector{vector}")
@@ -144,6 +153,7 @@ class Mcu:
         ext.connect("external", [self._vector(v["int"] + n, ext, f"external:{n}") for n in range(len(nets))])
         ext.connect("pin_change", [self._vector(v["pcint"] + n, ext, f"pin_change:{n}") for n in range(3)])
 
+        cpu.on_wake = partial(self.system.wake, True)
         cpu.on_sleep, cpu.on_watchdog, cpu.on_spm = self.system.sleep, dog.feed, spm.spm
         self.pins["RESET"].on_change(lambda level: None if level else self.system.restart("pin"))
 

@@ -240,9 +240,11 @@ class TimerCounter(AvrDevice):
         self._told: tuple[int, int, int, bool] | None = None
         self._due: list[tuple[int, int]] | None = None
         self._source, self._divider, self._origin = self.clock, 0, 0
+        self.rung: dict[int, tuple[int, ...]] = {}      # flags that the CPU sets by itself: flag -> its alarm
         self.used = [TOV, *range(OCFA, OCFA + self.channels), *([ICF] if self.bits == 16 else [])]
 
     def on_reset(self, kind: str) -> None:
+        self.quiet()
         self.mode = self.modes[0]
         self._count_from()
         self._shape(0, False)
@@ -295,6 +297,8 @@ class TimerCounter(AvrDevice):
 
     def hold(self) -> None:
         """Freeze: flags, outputs and count become stored values of a ramp that begins here and stands still."""
+        self.listen_up()
+        self.quiet()
         n = self.n
         self._load(n)
         ramp = self.ramp
@@ -479,6 +483,7 @@ class TimerCounter(AvrDevice):
 
     def flags(self) -> int:
         """TIFR now."""
+        self.listen_up()
         n = self.n
         if self.mode.pwm:
             self._load(n)
@@ -496,9 +501,12 @@ class TimerCounter(AvrDevice):
 
     def clear(self, bits: int) -> None:
         """The guest wrote ones to TIFR, or an interrupt was taken."""
+        self.listen_up()
         self._load(self.n)
         n = self.n
         self.set_flags = self.flags_at(n) & ~bits
+        if self.rung and self.hints is not None:
+            self.hints.set_flags(self.address["TIFR"], self.set_flags)
         self.seen = [n] * 5
         self._due = None
         self.rearm()
@@ -507,6 +515,7 @@ class TimerCounter(AvrDevice):
 
     def rearm(self) -> None:
         """Wait for the next thing that somebody cares about."""
+        self.listen_up()
         self._follow()
         if self.stopped or self.external:
             self.expire.cancel()
@@ -520,6 +529,10 @@ class TimerCounter(AvrDevice):
         wanted = 0xFF if self.hot else self.masks()
         for k, _ in self.flag_users:
             wanted |= 1 << self.BITS[k]
+        if self.ring(now, first, wanted):
+            self.hint(now)
+            self.expire.cancel()
+            return
         for bit, at in self._expected():
             if wanted & bit and now < at < first:
                 first = at
@@ -536,6 +549,56 @@ class TimerCounter(AvrDevice):
             alarm.cancel()
             alarm.clock = self._source
             alarm.at(at)
+
+    # --- alarms: as long as nothing but flags changes, the CPU sets them by itself
+
+    OUTPUTS: ClassVar[tuple[str, ...]] = ("ovf", "compa", "compb", "compc", "capt")
+
+    def ring(self, now: int, load: int, wanted: int) -> bool:
+        """Have the CPU set the flags; False when there is more to do than that."""
+        hints, address, ramp = self.hints, self.address.get("TIFR"), self.ramp
+        if (hints is None or address is None or load < NEVER or self.flag_users or self._source is not self.clock or now < ramp.lead
+                or now < self.blocked or not hints.steady() or any(o.watched and self.connected(o.channel) for o in self.waves)):
+            self.quiet()
+            return False
+        masks, divider = self.masks(), self._divider
+        alarms: dict[int, tuple[int, ...]] = {}
+        for k in self.used:
+            bit = 1 << self.BITS[k]
+            if wanted & bit and (at := self._next(k, max(now, self.seen[k]))) < NEVER:
+                if self._next(k, at) - at != ramp.period:  # a compare match on the way up and on the way down
+                    self.quiet()
+                    return False
+                vector = self.vectors.get(self.OUTPUTS[k], 0) if masks & bit else 0
+                alarms[k] = self._origin + at * divider, ramp.period * divider, vector
+        hints.set_flags(address, self.flags_at(now))
+        for k in self.used:
+            bit = 1 << self.BITS[k]
+            if k in alarms:
+                at, period, vector = alarms[k]
+                hints.alarm(address, bit, at=at, period=period, vector=vector)
+            elif k in self.rung:
+                hints.silence(address, bit)
+        self.rung = alarms
+        return True
+
+    def listen_up(self) -> None:
+        """Take over the flags that the CPU set and cleared."""
+        if self.rung and self.hints is not None:
+            n, flags = self.n, self.hints.flags(self.address["TIFR"])
+            for k in self.rung:
+                bit = 1 << self.BITS[k]
+                self.set_flags = self.set_flags & ~bit | flags & bit
+                self.seen[k] = n
+            self._due = None
+
+    def quiet(self) -> None:
+        """No alarms any more."""
+        if self.rung and self.hints is not None:
+            for k in self.rung:
+                self.hints.silence(self.address["TIFR"], 1 << self.BITS[k])
+            self.rung = {}
+            self._shown.pop("TIFR", None)
 
     def hint(self, n: int) -> None:
         """Tell the CPU what loads of TIFR and TCNT give until the next event."""
@@ -691,17 +754,24 @@ class TimerCounter(AvrDevice):
 
     # --- interrupts
 
+    def asking(self, bit: int) -> int:
+        """The interrupt of a flag is requested, and not by the CPU itself."""
+        if not self.masks() & bit:
+            return 0
+        alarm = self.rung.get(self.BITS.index(bit.bit_length() - 1))
+        return 0 if alarm and alarm[2] else self.flags() & bit
+
     @line
     def ovf(self) -> int:
-        return self.masks() & 1 and self.flags() & 1
+        return self.asking(1)
 
     @line
     def compa(self) -> int:
-        return self.masks() & 2 and self.flags() & 2
+        return self.asking(2)
 
     @line
     def compb(self) -> int:
-        return self.masks() & 4 and self.flags() & 4
+        return self.asking(4)
 
     ACKS: ClassVar[dict[str, int]] = {"ovf": 1, "compa": 2, "compb": 4, "compc": 8, "capt": 0x20}
 
@@ -1110,8 +1180,8 @@ class Timer16(TimerCounter, type="avr-timer16"):
 
     @line
     def compc(self) -> int:
-        return self.masks() & 8 and self.flags() & 8
+        return self.asking(8)
 
     @line
     def capt(self) -> int:
-        return self.masks() & 0x20 and self.flags() & 0x20
+        return self.asking(0x20)

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 from typing import Annotated, ClassVar
 
-from tinamou.engine.harvard import HarvardCpu, entered, store_byte
+from tinamou.engine.harvard import WAKE, HarvardCpu, entered, store_byte
+from tinamou.native.memory import call_host
 from tinamou.native.ops import ctz, outlined
 from tinamou.native.types import Array, u8, u16, u64
 
@@ -108,8 +109,8 @@ class Avr(HarvardCpu):
 
 @outlined
 def enter(cpu: Avr) -> None:
-    """Enter the vector of the first requested interrupt; bit n of `lines` is vector n."""
-    vector = u64(ctz(cpu.lines))
+    """Enter the vector of the first requested interrupt; bit n of a request is vector n."""
+    vector = u64(ctz(cpu.lines | cpu.asked))
     back = cpu.target >> 1
     for k in range(3 if cpu.wide else 2):
         store_byte(cpu, u64(cpu.sp), u8(back >> (8 * k)), cpu.instructions)
@@ -119,6 +120,7 @@ def enter(cpu: Avr) -> None:
     if cpu.halted != 0:
         cpu.halted = u64(0)
         cpu.instructions += 4
+        call_host(cpu.call, vector, u64(WAKE), u64(0), cpu.instructions)
     cpu.target = cpu.vectors + (vector - 1) * cpu.vector_size & cpu.code_mask
     entered(cpu, vector)
 

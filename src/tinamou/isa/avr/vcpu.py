@@ -59,7 +59,8 @@ class Registers:
 class IoTable:
     """What loads from I/O registers give without a call: see docs/avr.md."""
 
-    def __init__(self, cpu: Avr) -> None:
+    def __init__(self, cpu: Avr, cycles: Callable[[], int]) -> None:
+        self.cycles = cycles
         at = {name: cpu.address + type(cpu).fields[name].offset for name in ("io_kind", "io_value")}
         self.kinds = (ctypes.c_uint8 * IO).from_address(at["io_kind"])
         self.values = (ctypes.c_uint8 * IO).from_address(at["io_value"])
@@ -67,9 +68,11 @@ class IoTable:
         self.words = self._rows(cpu, "counters", harvard.Counter.size // 8, harvard.COUNTERS)
         self.alarms: dict[tuple[int, int], int] = {}
         self.bells = self._rows(cpu, "alarms", harvard.Alarm.size // 8, harvard.ALARMS)
-        self.heads = [ctypes.c_uint64.from_address(cpu.address + type(cpu).fields[name].offset)
-                      for name in ("alarm_count", "next_alarm", "own_vectors", "attention")]  # fmt: skip
-        self.heads[1].value = NEVER
+        self.count, self.next_alarm, self.own_vectors, self.asked, self.attention = (
+            ctypes.c_uint64.from_address(cpu.address + type(cpu).fields[name].offset)
+            for name in ("alarm_count", "next_alarm", "own_vectors", "asked", "attention")
+        )
+        self.next_alarm.value = NEVER
 
     def _rows(self, cpu: Avr, name: str, size: int, count: int) -> list[Any]:
         first = cpu.address + type(cpu).fields[name].offset
@@ -95,23 +98,45 @@ class IoTable:
         self.kinds[address] = harvard.COUNTER + n
 
     def alarm(self, address: int, mask: int, *, at: int, period: int = 0, vector: int = 0) -> None:
-        """Set the flag `mask` in the shadow of `address` at a cycle, and again after each period."""
+        """Set the flag `mask` in the shadow of `address` at a cycle, and again after each period; while it is set, ask for `vector`."""
         n = self.alarms.setdefault((address, mask), len(self.alarms))
         self.bells[n][:] = [at, period, address, mask, vector]
-        count, following, own, attention = self.heads
-        count.value = len(self.alarms)
-        own.value = sum({1 << bell[4] for bell in self.bells[: len(self.alarms)] if bell[4]})
-        following.value = min(following.value, at)
-        attention.value = 1
+        self.count.value = len(self.alarms)
+        self.next_alarm.value = min(self.next_alarm.value, at)
+        self._ask()
+
+    def _ask(self) -> None:
+        """Interrupt requests follow from the flags."""
+        own = asked = 0
+        for _due, _period, address, mask, vector in self.bells[: len(self.alarms)]:
+            if vector:
+                own |= 1 << vector
+                if self.values[address] & mask:
+                    asked |= 1 << vector
+        self.own_vectors.value, self.asked.value = own, asked
+        self.attention.value = 1
 
     def silence(self, address: int, mask: int) -> None:
-        """No alarm for this flag."""
+        """No alarm for this flag, which stays as it is."""
         if (address, mask) in self.alarms:
             self.alarm(address, mask, at=NEVER)
 
     def flags(self, address: int) -> int:
-        """The shadow as it is now."""
+        """The shadow, with what this cycle's alarms set."""
+        now = self.cycles()
+        if self.next_alarm.value <= now:
+            for bell in self.bells[: len(self.alarms)]:
+                due, period, place, mask, _vector = bell
+                if due <= now:
+                    self.values[place] |= mask
+                    bell[0] = due + ((now - due) // period + 1) * period if period else NEVER
+            self._ask()
         return int(self.values[address])
+
+    def set_flags(self, address: int, value: int) -> None:
+        """Change the shadow, whether loads see it or not."""
+        self.values[address] = value
+        self._ask()
 
 
 class AvrVcpu:
@@ -140,7 +165,7 @@ class AvrVcpu:
         words = ("instructions", "deadline", "attention", "lines", "halted", "stall", "quit", "kick", "reason", "program_call", "hit")
         self._cycles, self._deadline, self._attention, self._lines, self._halted, self._stall, self._quit, self._kick, self._reason, \
             self._program_call, self._hit = (self.word(n) for n in words)  # fmt: skip
-        self.io = IoTable(cpu)
+        self.io = IoTable(cpu, lambda: self.cycles)
         self.clock = Clock(HZ, machine.time)
         self.clock.on_change(self._new_frequency)
         self._base_cycle = self._base_ns = 0
@@ -156,6 +181,7 @@ class AvrVcpu:
         self._acknowledge: dict[int, Callable[[], object]] = {}
         self.pins = {f"vector{n}": Pin(self._input(n), f"vector{n}", n, self) for n in range(2, part.vectors + 1)}
         self.on_sleep: Callable[[], object] | None = None
+        self.on_wake: Callable[[], object] | None = None
         self.on_watchdog: Callable[[], object] | None = None
         self.on_spm: Callable[[int, int], object] | None = None
         self.on_break: Callable[[], object] | None = None
@@ -358,6 +384,9 @@ class AvrVcpu:
                 action()
         elif what == harvard.SLEEP:
             return 1 if self.on_sleep is None else int(bool(self.on_sleep()))
+        elif what == harvard.WAKE:
+            if self.on_wake is not None:
+                self.on_wake()
         elif what == harvard.WATCHDOG_RESET:
             if self.on_watchdog is not None:
                 self.on_watchdog()
@@ -522,8 +551,8 @@ class AvrVcpu:
         for words, values in zip(self.io.bells, saved["alarms"], strict=True):
             words[:] = values
         self.io.alarms = dict(saved["io_alarms"])
-        self.io.heads[0].value, self.io.heads[1].value = len(self.io.alarms), 0
-        self.io.heads[2].value = sum({1 << bell[4] for bell in self.io.bells if bell[4]})
+        self.io.count.value, self.io.next_alarm.value = len(self.io.alarms), 0
+        self.io._ask()
         self._base_cycle, self._base_ns, self._hz = saved["base"]
         self._deadline.value = 0
         self.forget()
