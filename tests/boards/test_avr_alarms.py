@@ -5,8 +5,8 @@ from __future__ import annotations
 from typing import Any
 
 import pytest
-from avr_guests import Running, program
 
+from avr_guests import Running, program
 from tinamou.boards.avr.common import ShiftedHints
 
 HEAD = """
