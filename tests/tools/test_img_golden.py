@@ -5,17 +5,13 @@ JSON is compared parsed; what may differ (sizes on the host's disk) is removed f
 
 from __future__ import annotations
 
-import json
-import os
-import re
 import shlex
-import subprocess
-import sys
 from pathlib import Path
 
 import pytest
 
 from support import originals
+from support.beside import blur, both, parsed, write_shims
 
 SETUP = """
 img create -q -f raw a.raw 16M
@@ -67,34 +63,7 @@ def images(tmp_path_factory: pytest.TempPathFactory) -> Path:
 @pytest.fixture(scope="session")
 def shims(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A folder with our tools under the original's names."""
-    folder = tmp_path_factory.mktemp("bin")
-    for name in ("img", "io"):
-        script = folder / f"qemu-{name}"
-        script.write_text(f"#!{sys.executable}\nimport sys\nfrom tinamou.tools.{name} import main\nsys.exit(main())\n")
-        script.chmod(0o755)
-    return folder
-
-
-def blur(text: str) -> str:
-    text = re.sub(r"disk size: .*", "disk size: ?", text)
-    text = re.sub(r"Image end offset: .*", "Image end offset: ?", text)
-    text = re.sub(r"\d{4}-\d\d-\d\d \d\d:\d\d:\d\d", "DATE", text)
-    text = re.sub(r"Run completed in .* seconds", "Run completed", text)
-    text = re.sub(r"#block\d+", "#block", text)
-    text = re.sub(r"\bcid: \d+", "cid: ?", text)
-    return re.sub(r"(The lock is held by|Did you mean|The file is) .*\n", "", text)
-
-
-def parsed(text: str) -> object:
-    """JSON without the values that depend on how a file was written."""
-
-    def clean(value: object) -> object:
-        if isinstance(value, dict):
-            dropped = ("actual-size", "date-sec", "date-nsec", "image-end-offset", "cid", "parent-cid")
-            return {k: clean(v) for k, v in value.items() if k not in dropped}
-        return [clean(v) for v in value] if isinstance(value, list) else value
-
-    return clean(json.loads(text))
+    return write_shims(tmp_path_factory.mktemp("bin"))
 
 
 def needed(case: str, images: Path) -> list[Path]:
@@ -110,31 +79,15 @@ def needed(case: str, images: Path) -> list[Path]:
     return sorted(images / name for name in names)
 
 
-def run(line: str, folder: Path, path: str) -> tuple[int, str, str]:
-    env = {**os.environ, "PATH": path + os.pathsep + os.environ["PATH"], "TZ": "UTC"}
-    done = subprocess.run(["sh", "-c", line], cwd=folder, env=env, capture_output=True, text=True, timeout=60)
-    return done.returncode, done.stdout, done.stderr
-
-
 @pytest.mark.parametrize("case", [c for c in CASES if c and not c.startswith("#")])
 def test_same_as_the_original(case: str, images: Path, shims: Path, tmp_path: Path) -> None:
     """`case`: a command line after `qemu-img`; what follows `;;` looks at the result with the original's tools."""
-    command, _, look = case.partition(";;")
-    original = originals.folder()
-    answers = []
-    for name, path in (("theirs", original), ("ours", str(shims))):
-        folder = tmp_path / name
-        folder.mkdir()
-        for image in needed(case, images):
-            subprocess.run(["cp", "--sparse=always", "-p", str(image), str(folder)], check=True)
-        answer = run(f"qemu-img {command}", folder, path)
-        after = run(look, folder, original) if look else (0, "", "")
-        answers.append((answer, after))
-    (theirs, after_theirs), (ours, after_ours) = answers
-    assert ours[0] == theirs[0], ours[2]
-    assert blur(ours[2]) == blur(theirs[2])
-    if "--output=json" in command and theirs[1].startswith(("{", "[")):
-        assert parsed(ours[1]) == parsed(theirs[1])
+    command = case.partition(";;")[0]
+    (theirs, after_theirs), (ours, after_ours) = both(case, needed(case, images), shims, tmp_path)
+    assert ours.code == theirs.code, ours.err
+    assert blur(ours.err) == blur(theirs.err)
+    if "--output=json" in command and theirs.out.startswith(("{", "[")):
+        assert parsed(ours.out) == parsed(theirs.out)
     else:
-        assert blur(ours[1]) == blur(theirs[1])
-    assert (after_ours[0], blur(after_ours[1]), after_ours[2]) == (after_theirs[0], blur(after_theirs[1]), after_theirs[2])
+        assert blur(ours.out) == blur(theirs.out)
+    assert (after_ours.code, blur(after_ours.out), after_ours.err) == (after_theirs.code, blur(after_theirs.out), after_theirs.err)

@@ -280,9 +280,17 @@ class Node:
         """The `format-specific` data of `info`: JSON keys and values in the order shown; None: nothing to say."""
         return None
 
+    name_keys: ClassVar[tuple[str, ...]] = ()
+    """Keys of a `json:` name in their order; options among them, when given, cannot be left out of the node's name."""
+
     def exact_filename(self) -> str:
         """The name a user can type to get at this node, `json:{...}` when no plain name says it all."""
-        return self.filename
+        if not any(key in self.full_options for key in self.name_keys if key != "driver"):
+            return self.filename
+        import json
+
+        file = {"driver": self.file.driver, "filename": self.file.filename}
+        return "json:" + json.dumps({key: v for key in self.name_keys if (v := {"file": file, **self.full_options}.get(key)) is not None})
 
     def __repr__(self) -> str:
         return f"<{self.driver} {self.filename!r} size={self.size}>"

@@ -13,6 +13,7 @@ from .sectors import SectorCipher
 
 if TYPE_CHECKING:
     from ..formats.qcow2 import Qcow2
+    from ..graph import Graph
     from .ciphers import Data
 
 PREFIX = "encrypt."
@@ -196,12 +197,14 @@ def describe(image: Qcow2) -> dict[str, Any]:
     return out
 
 
+def check_measure_options(graph: Graph, options: Any) -> None:
+    if wanted_format(options) == "luks":
+        wipe(passphrase(graph, options.encrypt_key_secret, "encrypt.key-secret"))
+
+
 def overhead(options: Any) -> int:
     """Bytes of the LUKS header that the options ask for, 0 without one; what is missing or wrong raises `BlockError`."""
     kind = wanted_format(options)
     if kind != "luks":
         return 0
-    chosen = luks_options(options, CreateOptions)
-    if chosen.key_secret is None:
-        raise BlockError("Parameter 'encrypt.key-secret' is required for cipher")
-    return Algorithms.chosen(chosen).header_bytes
+    return Algorithms.chosen(luks_options(options, CreateOptions)).header_bytes

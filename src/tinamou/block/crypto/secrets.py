@@ -159,11 +159,11 @@ def read_key(serial: int) -> bytearray:
 
 
 def decode_base64(text: bytearray) -> bytearray:
-    """Base64 (RFC 4648) with line ends; missing padding is tolerated: what is complete counts."""
+    """Base64 (RFC 4648) with line ends; of a last group of less than four characters nothing is taken."""
     if re.search(rb"[^A-Za-z0-9+/=\r\n]", text):
         raise BlockError("Base64 data contains invalid characters")
-    clean = re.sub(rb"[\r\n]", b"", text).rstrip(b"=")
+    clean = re.sub(rb"[\r\n]", b"", text)
     try:
-        return bytearray(base64.b64decode(clean[: len(clean) - (len(clean) % 4 == 1)] + b"=" * (-len(clean) % 4 % 3)))
+        return bytearray(base64.b64decode(clean[: len(clean) // 4 * 4]))
     except binascii.Error:
         raise BlockError("Base64 data contains invalid characters") from None

@@ -21,6 +21,7 @@ if TYPE_CHECKING:
 class LuksDisk(Format, name="luks"):
     child_names = ("file", "header")
     can_create = True
+    name_keys = ("driver", "file", "key-secret")
 
     class Open(Options):
         key_secret = opt.text("ID of the secret that provides the keyslot passphrase", key="key-secret")

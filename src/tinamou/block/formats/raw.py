@@ -18,6 +18,7 @@ class Raw(Format, name="raw"):
     child_names = ("file",)
     can_create = True
     look_below = True
+    name_keys = ("offset", "size", "driver", "file")
     present_when_zero = True
     owns_file = False
 

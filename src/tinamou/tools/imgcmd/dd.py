@@ -84,7 +84,7 @@ def run(args: Args, graph: Graph) -> int:
     try:
         create_image(graph, target_name, fmt, [], size, quiet=True)
     except BlockError as error:
-        raise Exit(1, f"{target_name}: error while creating output image of type {fmt}: {error.message}") from None
+        raise Exit(1, f"{target_name}: error while creating output image: {error.message}") from None
     if beyond:
         complain(f"{source_name}: cannot skip to specified offset")
     if not size:

@@ -85,6 +85,7 @@ class Qcow2(Format, name="qcow2"):
     supports_check = True
     compression = True
     can_create = True
+    name_keys = ("encrypt.format", "encrypt.key-secret", "driver", "file")
 
     class Open(Options):
         lazy_refcounts = opt.flag("Postpone refcount updates", key="lazy-refcounts")
@@ -1171,6 +1172,13 @@ class Qcow2(Format, name="qcow2"):
         from .creation import create_image
 
         create_image(graph, file, options)
+
+    @classmethod
+    def check_measure_options(cls, graph: Graph, options: Any) -> None:
+        if any(key.startswith("encrypt") for key in options.given):
+            from .encryption import check_measure_options
+
+            check_measure_options(graph, options)
 
     @classmethod
     def measure(cls, options: Any, disk_size: int, ranges: Iterable[tuple[int, int]]) -> tuple[int, int]:

@@ -1,4 +1,4 @@
-"""Encrypted qcow2 images: where this format meets `tinamou.block.crypto.qcow2`, which has five functions:
+"""Encrypted qcow2 images: where this format meets `tinamou.block.crypto.qcow2`, which has these functions:
 
 open_cipher(image, kind)           an object with `decrypt(pos, offset, view)` (in place) and `encrypt(pos, offset, data)` (returns
                                    a new buffer) over whole 512-byte sectors; `pos` is the byte of the disk, which legacy AES
@@ -11,6 +11,7 @@ create_encryption(image, options)  called while an image is created: sets `image
                                    `image.unknown_extensions`; sets `image.encryption_header` and `image.cipher`.
 amend_encryption(image, options, given, force)  changes key slots.
 describe(image)                    the `encrypt` part of `info`.
+check_measure_options(graph, options)  whether the secret is there that an image with these options needs.
 overhead(options)                  bytes that the encryption header will take (`measure`).
 
 It is imported when an image or an option speaks of encryption, not before.
@@ -21,6 +22,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
+    from ...graph import Graph
     from . import Qcow2
 
 
@@ -46,6 +48,12 @@ def describe(image: Qcow2) -> dict[str, Any]:
     from ...crypto import qcow2
 
     return qcow2.describe(image)
+
+
+def check_measure_options(graph: Graph, options: Any) -> None:
+    from ...crypto import qcow2
+
+    qcow2.check_measure_options(graph, options)
 
 
 def overhead(options: Any) -> int:
