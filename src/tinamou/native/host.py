@@ -5,6 +5,10 @@ says.  Any other signal is put into the ring of the thread that got it, with its
 from the ring, and kicks the thread's virtual CPU.  `ThreadRecord.call` makes a system call that does not block when a signal is already
 in the ring, however late it came: the handler moves a thread that is about to enter the kernel past the system call.
 
+An access that no fault map lists and that the guest's own memory refuses is a read-modify-write whose page another thread has taken away
+between its check and its execution.  It happened before the change, then: the handler lets the page be written, and whoever runs the
+thread puts the page's rights in order (`mended`).
+
 Threads without a record keep all signals blocked: one of them would not find its ring.
 
 The record of a thread lies at the bottom of its alternate signal stack, where the handler finds it by rounding down the stack pointer.
@@ -16,7 +20,6 @@ from __future__ import annotations
 import ctypes
 import functools
 import os
-import signal
 import struct
 import threading
 from typing import Annotated, ClassVar
@@ -119,6 +122,10 @@ class ThreadState(Struct):
     call_end: u64
     call_abort: u64
     reset: u64  # host address of libc's signal()
+    mprotect: u64  # host address of libc's mprotect()
+    memory: u64  # host address of guest memory, and of its end
+    memory_end: u64
+    mended: u64  # address of the page that the handler made writable, or 0
     ring: Annotated[Array[u8], RING * SIGINFO]
 
 
@@ -153,8 +160,11 @@ def tinamou_signal(number: i32, info: u64, context: u64) -> None:
         target = continue_at(state.faults, pc)
         if target == 0:
             target = continue_at(state.more_faults, pc)
+        address = peek(u64, info + 16)
         if target != 0:
             poke(u64, context + PLACE.pc, target)
+        elif number == SIGSEGV and mend(state, address):
+            poke(u64, state.kick, u64(1))
         else:  # a defect of the host program: die of it
             call_host(state.reset, u64(i32(number)), u64(0), u64(0), u64(0))
         return
@@ -168,6 +178,15 @@ def tinamou_signal(number: i32, info: u64, context: u64) -> None:
     poke(u64, state.kick, u64(1))
     if pc >= state.call_begin and pc < state.call_end:
         poke(u64, context + PLACE.pc, state.call_abort)
+
+
+def mend(state: ThreadState, address: u64) -> bool:
+    """Make a page of guest memory writable that refused an access."""
+    if address < state.memory or address >= state.memory_end:
+        return False
+    page = address & ~u64(4095)
+    state.mended = page
+    return call_host(state.mprotect, page, u64(4096), u64(3), u64(0)) & 0xFFFF_FFFF == 0
 
 
 def info_slot(state: ThreadState) -> u64:
@@ -218,6 +237,24 @@ def _set_action(number: int, handler: int) -> None:
         raise OSError(ctypes.get_errno(), f"signal {number} cannot be caught")
 
 
+def _sigprocmask(how: int, new: int | None) -> int:
+    """rt_sigprocmask by number: libc's own leaves out the two signals that it uses itself, which guests use too."""
+    old, given = ctypes.c_uint64(), ctypes.c_uint64((new or 0) & 0xFFFF_FFFF_FFFF_FFFF)
+    number = ctypes.c_long(14 if isinstance(PLACE, X86) else 135)
+    image.libc.syscall(number, ctypes.c_long(how), ctypes.byref(given) if new is not None else None, ctypes.byref(old), ctypes.c_long(8))
+    return old.value
+
+
+def set_thread_mask(mask: int) -> int:
+    """Block exactly these host signals (bit n-1: signal n) in the calling thread: what was blocked before."""
+    return _sigprocmask(2, mask)
+
+
+def thread_mask() -> int:
+    """The host signals that the calling thread blocks."""
+    return _sigprocmask(0, None)
+
+
 @functools.cache
 def _first_thread() -> None:
     """glibc sets its own action for signal 33 when a process makes its first thread."""
@@ -240,6 +277,12 @@ def default(number: int) -> None:
 
 def ignore(number: int) -> None:
     _set_action(number, 1)
+
+
+def _address_of(name: str) -> int:
+    address = ctypes.cast(getattr(image.libc, name), ctypes.c_void_p).value
+    assert address
+    return address
 
 
 class FaultMap:
@@ -284,9 +327,8 @@ class ThreadRecord:
         state.call_begin = u64(native["tinamou_call_begin"])
         state.call_end = u64(native["tinamou_call_end"])
         state.call_abort = u64(native["tinamou_call_abort"])
-        address = ctypes.cast(image.libc.signal, ctypes.c_void_p).value
-        assert address
-        state.reset = u64(address)
+        state.reset = u64(_address_of("signal"))
+        state.mprotect = u64(_address_of("mprotect"))
         self._pending = ctypes.c_uint64.from_address(base + ThreadState.fields["pending"].offset)
         self._call = ctypes.CFUNCTYPE(ctypes.c_int64, *[ctypes.c_uint64] * 8)(native["tinamou_call"])
         stack = _Stack(base, 0, STACK)
@@ -298,6 +340,16 @@ class ThreadRecord:
         """Use another fault map (the thread is not running compiled code)."""
         self._faults = faults
         self.state.faults, self.state.more_faults = u64(faults.address), u64(faults.more)
+
+    def guard(self, memory: int, end: int) -> None:
+        """Host addresses between which guest memory lies: an access there that no fault map lists does not end the process."""
+        self.state.memory, self.state.memory_end = u64(memory), u64(end)
+
+    def mended(self) -> int:
+        """Host address of a page that the handler made writable since the last time, or 0."""
+        page = int(self.state.mended)
+        self.state.mended = u64(0)
+        return page
 
     def call(self, number: int, *args: int) -> int:
         """A host system call with the interpreter lock released: its result or -errno, NOT_ENTERED when a signal waits in the ring."""
@@ -312,17 +364,15 @@ class ThreadRecord:
 
     def take(self) -> list[bytes]:
         """The siginfo of the signals that wait, oldest first.  They stay masked in this thread: set the mask when they are delivered."""
-        old = signal.pthread_sigmask(signal.SIG_BLOCK, signal.valid_signals())
-        try:
-            state, found = self.state, []
-            while state.taken < state.head:
-                at = state.address + ThreadState.fields["ring"].offset + int(state.taken % RING) * SIGINFO
-                found.append(ctypes.string_at(at, SIGINFO))
-                state.taken = state.taken + 1
-            self._pending.value = 0
-            return found
-        finally:
-            signal.pthread_sigmask(signal.SIG_SETMASK, old)
+        old = set_thread_mask(-1)
+        state, found = self.state, []
+        ring = state.address + ThreadState.fields["ring"].offset
+        for n in range(int(state.taken), int(state.head)):
+            found.append(ctypes.string_at(ring + n % RING * SIGINFO, SIGINFO))
+        state.taken = state.head
+        self._pending.value = 0
+        set_thread_mask(old)
+        return found
 
     def close(self) -> None:
         """Give the thread its old alternate stack back."""

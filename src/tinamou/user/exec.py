@@ -223,8 +223,7 @@ def _replace(t: Thread, program: Program) -> None:
                     os.close(fd)
         except OSError:
             pass  # the descriptor of the listing itself
-    for hook in process.at_exec:
-        hook()
+    process.drop_at_exec()
     for signo in range(1, 65):
         if process.actions[signo].sa_handler not in (SIG_DFL, SIG_IGN):
             process.actions[signo] = Action()

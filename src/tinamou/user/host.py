@@ -106,41 +106,10 @@ def add_action_flags(number: int, flags: int) -> None:
     _kernel_action(number, _KernelAction.pack(*words))
 
 
-def set_thread_mask(mask: int) -> None:
-    """Block exactly these host signals in the calling thread; the C library's own filter is passed by."""
-    words = ctypes.c_uint64(mask & (1 << 64) - 1)
-    raw_syscall(HOST.numbers["rt_sigprocmask"], 2, ctypes.addressof(words), 0, 8)
-
-
-def thread_mask() -> int:
-    """The host signals that the calling thread blocks."""
-    words = ctypes.c_uint64()
-    raw_syscall(HOST.numbers["rt_sigprocmask"], 0, 0, ctypes.addressof(words), 8)
-    return words.value
-
-
 @functools.cache
-def _record() -> Any:
-    """The class of thread records."""
-    from tinamou.native.host import RING, SIGINFO, ThreadRecord, ThreadState
-
-    ring = ThreadState.fields["ring"].offset
-
-    class Record(ThreadRecord):
-        def take(self) -> list[bytes]:
-            """The siginfo of the signals that wait; the mask goes to the kernel directly, with the signals that libc keeps to itself."""
-            old = thread_mask()
-            set_thread_mask(-1)
-            state, found = self.state, []
-            taken, head = int(state.taken), int(state.head)
-            for n in range(taken, head):
-                found.append(ctypes.string_at(state.address + ring + n % RING * SIGINFO, SIGINFO))
-            state.taken = state.head
-            self._pending.value = 0
-            set_thread_mask(old)
-            return found
-
-    return Record
+def host() -> Any:
+    """native.host, which is imported when there is a thread to run."""
+    return importlib.import_module("tinamou.native.host")
 
 
 class Native:
@@ -148,16 +117,29 @@ class Native:
 
     raw_syscall = staticmethod(raw_syscall)
     is_ignored = staticmethod(is_ignored)
-    set_mask = staticmethod(set_thread_mask)
-    thread_mask = staticmethod(thread_mask)
+    def set_mask(self, mask: int) -> None:
+        """Block exactly these host signals in the calling thread."""
+        host().set_thread_mask(mask)
 
-    def attach(self, vcpu: Any) -> Any:
-        """Make the calling host thread one that runs guest code on that vCPU: its record."""
-        return _record()(vcpu.kick_address, vcpu.engine.faults)
+    def thread_mask(self) -> int:
+        """The host signals that the calling thread blocks."""
+        found: int = host().thread_mask()
+        return found
+
+    def attach(self, vcpu: Any, memory: int, end: int) -> Any:
+        """Make the calling host thread one that runs guest code on that vCPU, in memory between these host addresses: its record."""
+        record = host().ThreadRecord(vcpu.kick_address, vcpu.engine.faults)
+        record.guard(memory, end)
+        return record
+
+    def mended(self, record: Any) -> int:
+        """Host address of a page of guest memory whose rights have to be put in order, or 0."""
+        page: int = record.mended()
+        return page
 
     def detach(self, record: Any) -> None:
         """Undo attach, in the same thread, which keeps all signals blocked from now on."""
-        set_thread_mask(-1)
+        self.set_mask(-1)
         record.close()
 
     def forked(self, record: Any) -> None:
@@ -178,9 +160,7 @@ class Native:
 
     def catch(self, number: int, flags: int = 0) -> None:
         """Record the signal from now on.  `flags`: SA_NOCLDSTOP, SA_NOCLDWAIT."""
-        from tinamou.native import host
-
-        host.catch(number)
+        host().catch(number)
         if flags:
             add_action_flags(number, flags)
 

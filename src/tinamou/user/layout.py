@@ -20,7 +20,7 @@ if TYPE_CHECKING:
     from .abi import Abi
 
 __all__ = [
-    "Layout", "Struct", "i8", "i16", "i32", "i64", "layout_of", "long", "off_t", "pointer", "sigset", "time_t",
+    "Layout", "Struct", "i8", "i16", "i32", "i64", "layout_of", "long", "nsec_t", "off_t", "pointer", "sigset", "time_t",
     "u8", "u16", "u32", "u64", "ulong",
 ]  # fmt: skip
 
@@ -38,6 +38,7 @@ ulong = Annotated[int, "ulong"]
 pointer = Annotated[int, "ulong"]  # a guest address
 time_t = Annotated[int, "time_t"]  # long, 64 bits in wide layouts
 off_t = Annotated[int, "time_t"]
+nsec_t = Annotated[int, "nsec"]  # as time_t, but the kernel does not look at the upper half of what 32-bit programs give
 sigset = Annotated[int, "sigset"]  # 64 signals, bit n-1 = signal n; an array of unsigned longs in memory
 
 S = TypeVar("S")
@@ -102,6 +103,7 @@ class Layout(Generic[S]):
     def __init__(self, size: int, align: int, code: str, load: Callable[[bytes], S], dump: Callable[[S], bytes]) -> None:
         self.size, self.align, self.code, self.load, self.dump = size, align, code, load, dump
         self.offsets: dict[str, int] = {}
+        self.padded = False  # some bits do not count: the bytes are not to be given to a host that would look at them
 
 
 def layout_of(kind: Any, abi: Abi, wide: bool = False) -> Layout[Any]:
@@ -131,7 +133,8 @@ def _scalar(kind: Any, abi: Abi, wide: bool) -> Layout[Any]:
             return words.pack(*[value >> (bits * i) & ((1 << bits) - 1) for i in range(64 // bits)])
 
         return Layout(8, abi.align(abi.bits // 8), words.format, load_set, dump_set)
-    code = {"long": word, "ulong": word.upper(), "time_t": "q" if wide else word}.get(code, code)
+    half = code == "nsec" and wide and abi.bits == 32
+    code = {"long": word, "ulong": word.upper(), "time_t": "q" if wide else word, "nsec": "q" if wide else word}.get(code, code)
     codec = struct.Struct(order + count + code)
     align = abi.align(struct.calcsize(order + code)) if code != "s" else 1
     if code == "s":
@@ -153,10 +156,16 @@ def _scalar(kind: Any, abi: Abi, wide: bool) -> Layout[Any]:
     def load_one(data: bytes) -> int:
         return cast(int, codec.unpack(data)[0])
 
+    def load_half(data: bytes) -> int:
+        value = load_one(data) & 0xFFFF_FFFF
+        return value - (value >> 31 << 32)
+
     def dump_one(value: int) -> bytes:
         return unsigned.pack(value & mask)
 
-    return Layout(codec.size, align, codec.format, load_one, dump_one)
+    made = Layout(codec.size, align, codec.format, load_half if half else load_one, dump_one)
+    made.padded = half
+    return made
 
 
 def _struct(kind: type[Struct], abi: Abi, wide: bool) -> Layout[Any]:
@@ -191,4 +200,5 @@ def _struct(kind: type[Struct], abi: Abi, wide: bool) -> Layout[Any]:
 
     made = Layout(size, align, "+".join(f"{name}@{begin}:{part.code}" for name, begin, part in parts), load, dump)
     made.offsets = {name: begin for name, begin, _ in parts}
+    made.padded = any(part.padded for _, _, part in parts)
     return made

@@ -200,6 +200,20 @@ class AddressSpace:
         with self.lock:
             return list(self._regions)
 
+    def refusal(self, address: int, access: int) -> str:
+        """Why an access (PROT_ bit) to an address is refused: unmapped, denied, absent (behind the end of its file), or "" if it is not."""
+        with self.lock:  # the list and the host's mappings agree
+            region = self.find(address)
+            if region is None:
+                return "unmapped"
+            if not region.prot & access and not (access == READ and region.prot & (WRITE | EXEC)):
+                return "denied"
+            try:
+                self.read(address, 1)
+            except GuestFault:
+                return "absent"
+            return ""
+
     def layout_text(self, digits: int) -> list[str]:
         """The lines of `-d page`."""
         lines = [f"{'start':<{digits}} {'end':<{digits}} {'size':<{digits}} prot"]
@@ -510,6 +524,15 @@ class AddressSpace:
         """How many of these bytes lie in mapped pages without a gap."""
         with self.lock:
             return max(self._covered(address, min(address + length, self.limit)) - address, 0) if self.find(address) else 0
+
+    def restore(self, page: int) -> None:
+        """Give a page the host rights that the guest asked for."""
+        with self.lock:
+            region = self.find(page)
+            if region is None:
+                self._reserve(page, PAGE)
+            else:
+                _mprotect(self.base + page, PAGE, self._host_prot(region.prot))
 
     def restrict(self, page: int, access: int) -> None:
         """Leave the guest only these accesses (PROT_ bits) of what it may do in a page; 7 restores them."""

@@ -88,7 +88,7 @@ class Process:
         self.private_fds = {options.log_fd} - {0, 1, 2}
         self.at_exit: list[Callable[[], None]] = []
         self.at_fork: list[Callable[[], None]] = []  # in the child
-        self.at_exec: list[Callable[[], None]] = []  # what execve ends besides memory, handlers and descriptors (timers)
+        self.timers: set[int] = set()  # of timer_create
         self.engine: Any = None
         self.wraps: Callable[[Process, Any, Any], Any] | None = None  # what stands between threads and their virtual CPUs
         self.listing: Any = None  # trace.Listing
@@ -266,6 +266,13 @@ class Process:
                 t.interrupt()
             time.sleep(0.001)
 
+    def drop_at_exec(self) -> None:
+        """What a new program does not inherit and the host would take away in its execve: POSIX timers, locks on memory (execve(2))."""
+        for timer in self.timers:
+            native.raw_syscall(HOST.numbers["timer_delete"], timer)
+        self.timers.clear()
+        native.raw_syscall(HOST.numbers["munlockall"])
+
     def open_code_cache(self) -> None:
         """Compiled code of the program that runs now is kept on disk, unless --no-code-cache or TINAMOU_CODE_CACHE=off forbids it."""
         if self.engine.jit and self.options.code_cache and os.environ.get("TINAMOU_CODE_CACHE") != "off":
@@ -303,6 +310,7 @@ class Process:
         t.tid = os.getpid()
         self.threads = {t.tid: t}
         t.queue = []
+        self.timers.clear()
         native.forked(t.record)
         if self.debugger is not None:
             self.debugger.forked()

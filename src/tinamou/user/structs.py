@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
-from .layout import Struct, i32, long, time_t, u32, ulong
+from .layout import Struct, i32, long, nsec_t, time_t, u32, ulong
 
 
 class Timespec(Struct):
+    """struct timespec; in wide layouts struct __kernel_timespec."""
+
     tv_sec: time_t
-    tv_nsec: time_t
+    tv_nsec: nsec_t
 
 
 class Timeval(Struct):

@@ -197,6 +197,10 @@ class Kind:
     def show(self, t: Thread, raw: int) -> str:
         return str(self.value(t, raw))
 
+    def show_after(self, t: Thread, raw: int, before: list[int]) -> str | None:
+        """What strace prints when the parameters `before` are known; None leaves the parameter out."""
+        return self.show(t, raw)
+
 
 class _Int(Kind):
     def value(self, t: Thread, raw: int) -> int:
@@ -379,7 +383,7 @@ class _Pointer(Kind):
         new = _Pointer(self.direction, self.of)
         new.layout = layout_of(self.of, abi, wide)
         new.theirs = layout_of(self.of, host, wide)
-        new.same = new.layout.code == new.theirs.code
+        new.same = new.layout.code == new.theirs.code and not new.layout.padded
         return new
 
     def value(self, t: Thread, raw: int) -> Ptr[Any]:
@@ -605,7 +609,8 @@ class Call:
             flags = self.abi.flag_set("open")
             if not raws[len(kinds) - 2] & (flags["O_CREAT"] | flags["O_TMPFILE"] & ~flags["O_DIRECTORY"]):
                 kinds = kinds[:-1]  # nothing is created: there is no mode
-        return f"{self.name}({','.join(kind.show(t, raw) for kind, raw in zip(kinds, raws, strict=False))})"
+        shown = [kind.show_after(t, raw, raws[:n]) for n, (kind, raw) in enumerate(zip(kinds, raws, strict=False))]
+        return f"{self.name}({','.join(text for text in shown if text is not None)})"
 
 
 class Table:

@@ -74,7 +74,8 @@ class Thread:
     def attach(self) -> None:
         """Bind to the host thread that calls this."""
         self.tid = threading.get_native_id()
-        self.record = native.attach(self.vcpu)
+        memory = self.memory
+        self.record = native.attach(self.vcpu, memory.base, memory.base + memory.limit)
         self.process.current.thread = self
         with self.process.lock:
             self.process.threads[self.tid] = self
@@ -130,6 +131,8 @@ class Thread:
             exit = vcpu.run()
             if exit.trap:
                 abi.trap(self, exit.cause, exit.value)
+            elif page := native.mended(self.record):
+                self.memory.restore(page - self.memory.base)
             if self.stopping:
                 raise ThreadExit(0)
             if not exit.trap or self.queue:

@@ -409,6 +409,21 @@ def test_strace_text(g: Guest, tmp_path: Path) -> None:
     assert g.show("mkdirat", CWD, name, 0o755) == 'mkdirat(AT_FDCWD,"/tmp/x",0755)'
     assert g.show("unlinkat", CWD, name, 0x200) == 'unlinkat(AT_FDCWD,"/tmp/x",AT_REMOVEDIR)'
     assert g.show("faccessat", CWD, name, 5) == 'faccessat(AT_FDCWD,"/tmp/x",R_OK|X_OK)'
-    assert g.show("fcntl", 3, 1, 0) == "fcntl(3,F_GETFD,0)"
+    assert g.show("fcntl", 3, 1, 0) == "fcntl(3,F_GETFD)"
     assert g.show("lseek", 3, -1, 2) == "lseek(3,-1,SEEK_END)"
     assert layout_of(long, g.abi).size == g.abi.bits // 8
+
+
+def test_fcntl_in_strace(g: Guest) -> None:
+    number = g.abi.flag_set("fcntl")
+    flags = g.flag("open", "O_APPEND", "O_NONBLOCK")
+    assert g.show("fcntl", 3, number["F_SETFL"], flags | 1) == "fcntl(3,F_SETFL,O_WRONLY|O_APPEND|O_NONBLOCK)"
+    assert g.show("fcntl", 3, number["F_SETFL"], 0) == "fcntl(3,F_SETFL,O_RDONLY)"
+    assert g.show("fcntl", 3, number["F_GETFD"], 77) == "fcntl(3,F_GETFD)"
+    assert g.show("fcntl", 3, number["F_SETFD"], 1) == "fcntl(3,F_SETFD,1)"
+    assert g.show("fcntl", 3, number["F_ADD_SEALS"], 3) == "fcntl(3,F_ADD_SEALS,F_SEAL_SEAL|F_SEAL_SHRINK)"
+    assert g.show("fcntl", 3, number["F_SETSIG"], g.abi.signals["USR1"]) == "fcntl(3,F_SETSIG,SIGUSR1)"
+    lock = g.struct(Flock, l_type=1, l_whence=0, l_start=5, l_len=6)
+    assert "l_start = 5" in g.show("fcntl", 3, number["F_SETLK"], lock)
+    assert g.show("fcntl", 3, number["F_GETLK"], 0) == "fcntl(3,F_GETLK,NULL)"
+    assert g.show("fcntl", 3, 999, 5) == "fcntl(3,999,5)"

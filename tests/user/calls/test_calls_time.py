@@ -1,7 +1,9 @@
 from __future__ import annotations
 
 import errno
+import os
 import signal
+import struct
 import time
 
 from support.guest_calls import Guest
@@ -101,3 +103,35 @@ def test_clock_discipline_is_read_only(g: Guest) -> None:
         assert abs(g.load(Timex, wide, wide=True).time.tv_sec - time.time()) < 5
     else:
         assert layout_of(Timex, g.abi).size == 208
+
+
+def test_nanoseconds_of_32_bit_programs_have_padding(g: Guest) -> None:
+    """The kernel does not look at the upper half; what it gives back is whole."""
+    if g.abi.bits == 64:
+        return
+    order = ">" if g.abi.order == ">" else "<"
+    for seconds, nanoseconds, padding in ((0, 1000, 0xDEAD_BEEF), (0, 0, 0xFFFF_FFFF)):
+        words = (padding, nanoseconds) if order == ">" else (nanoseconds, padding)
+        request = g.put(struct.pack(order + "qII", seconds, *words))
+        assert g.load(Timespec, request, wide=True).tv_nsec == nanoseconds
+        assert g.clock_nanosleep_time64(1, 0, request, 0) == 0
+    fd = g.timerfd_create(1, 0)
+    new = struct.pack(order + "qq", 0, 0) + struct.pack(order + "qII", 50, *((9, 7) if order == ">" else (7, 9)))
+    assert g.timerfd_settime64(fd, 0, g.put(new), 0) == 0
+    was = g.room(32)
+    assert g.timerfd_gettime64(fd, was) == 0
+    left = g.load(Itimerspec, was, wide=True).it_value
+    assert left.tv_sec * 10**9 + left.tv_nsec > 49 * 10**9 and left.tv_nsec < 10**9
+    os.close(fd)
+
+
+def test_timers_end_at_exec(g: Guest) -> None:
+    timer = g.room(4)
+    assert g.timer_create(1, g.struct(Sigevent, sigev_notify=1), timer) == 0
+    first = g.load(i32, timer)
+    assert g.timer_create(1, g.struct(Sigevent, sigev_notify=1), timer) == 0
+    assert g.timer_delete(first) == 0
+    assert g.process.timers == {g.load(i32, timer)}
+    g.process.drop_at_exec()
+    assert g.timer_gettime(g.load(i32, timer), g.struct(Itimerspec)) == -errno.EINVAL
+    assert not g.process.timers

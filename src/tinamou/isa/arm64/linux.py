@@ -14,7 +14,6 @@ from typing import TYPE_CHECKING, Any, ClassVar
 
 from tinamou.native.types import u32, u64
 from tinamou.user.abi import Abi, Flags
-from tinamou.user.errors import GuestFault
 from tinamou.user.layout import Struct, layout_of, pointer, sigset, ulong
 from tinamou.user.numbers import aarch64
 from tinamou.user.signals import (
@@ -186,16 +185,13 @@ class Aarch64(Abi):
             t.fault(SIGSEGV, SEGV_ACCERR, value)
 
     def _page_fault(self, t: Thread, access: int, address: int) -> None:
-        region = t.memory.find(address)
-        if region is None:
+        refusal = t.memory.refusal(address, access)  # none: another thread has mapped it since
+        if refusal == "unmapped":
             t.fault(SIGSEGV, SEGV_MAPERR, address)
-        elif not region.prot & access and not (access == 1 and region.prot & 6):
+        elif refusal == "denied":
             t.fault(SIGSEGV, SEGV_ACCERR, address)
-        else:  # allowed: mapped by another thread since, or a page behind the end of its file
-            try:
-                t.memory.read(address, 1)
-            except GuestFault:
-                t.fault(SIGBUS, BUS_ADRERR, address)
+        elif refusal == "absent":
+            t.fault(SIGBUS, BUS_ADRERR, address)
 
     def page_fault(self, cause: int) -> int:
         if cause & 63 != TRANSLATION_LEVEL_3:

@@ -12,7 +12,6 @@ import struct
 from typing import TYPE_CHECKING, Any
 
 from tinamou.user.abi import Abi
-from tinamou.user.errors import GuestFault
 from tinamou.user.layout import layout_of
 from tinamou.user.numbers import riscv32, riscv64
 from tinamou.user.signals import (
@@ -148,16 +147,13 @@ class Riscv(Abi):
             t.fault(SIGSEGV, SEGV_ACCERR, value)
 
     def _page_fault(self, t: Thread, access: int, address: int) -> None:
-        region = t.memory.find(address)
-        if region is None:
+        refusal = t.memory.refusal(address, access)  # none: another thread has mapped it since
+        if refusal == "unmapped":
             t.fault(SIGSEGV, SEGV_MAPERR, address)
-        elif not region.prot & access and not (access == 1 and region.prot & 6):
+        elif refusal == "denied":
             t.fault(SIGSEGV, SEGV_ACCERR, address)
-        else:  # allowed: mapped by another thread since, or a page behind the end of its file
-            try:
-                t.memory.read(address, 1)
-            except GuestFault:
-                t.fault(SIGBUS, BUS_ADRERR, address)
+        elif refusal == "absent":
+            t.fault(SIGBUS, BUS_ADRERR, address)
 
     def set_result(self, cpu: Any, result: int) -> None:
         cpu.words[A0] = result & self.mask

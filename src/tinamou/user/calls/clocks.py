@@ -202,6 +202,7 @@ def host_event(t: Thread, event: Ptr[Sigevent]) -> Any:
 def timer_create(t: Thread, clock: Clock, event: In[Sigevent], timer: Out[i32]) -> None:
     made = Room(i32)
     t.host("timer_create", clock, host_event(t, event), made.memory)
+    t.process.timers.add(made.value)
     timer.store(made.value)
 
 
@@ -218,4 +219,6 @@ def timer_getoverrun(timer: Int) -> Result: ...
 
 
 @syscall
-def timer_delete(timer: Int) -> Result: ...
+def timer_delete(t: Thread, timer: Int) -> None:
+    t.host("timer_delete", timer)
+    t.process.timers.discard(timer)

@@ -11,7 +11,7 @@ from ..layout import Struct, i16, i32, i64, layout_of, off_t, u64
 from ..room import Room
 
 from ..syscall import (  # isort: skip
-    Bits, Buf, Fd, Int, Kind, Named, Out, Ptr, Result, Signal, UInt, ULong, address_text, syscall,
+    Bits, Buf, Fd, In, Int, Kind, Named, Out, Ptr, Result, Signal, UInt, ULong, address_text, kind_of, syscall,
 )  # fmt: skip
 
 if TYPE_CHECKING:
@@ -80,9 +80,29 @@ class _Command(Kind):
         return name_of(t.abi, command) or str(command)
 
 
+NO_ARGUMENT = frozenset({"F_GETFD", "F_GETFL", "F_GETOWN", "F_GETSIG", "F_GETLEASE", "F_GETPIPE_SZ", "F_GET_SEALS"})
+ARGUMENTS: dict[str, Kind] = {  # of those that are no plain numbers
+    "F_SETFL": Bits("open", zero="O_RDONLY"),
+    "F_ADD_SEALS": flag_set("seals", F_SEAL_SEAL=1, F_SEAL_SHRINK=2, F_SEAL_GROW=4, F_SEAL_WRITE=8, F_SEAL_FUTURE_WRITE=16),
+    "F_NOTIFY": flag_set("dnotify", DN_ACCESS=1, DN_MODIFY=2, DN_CREATE=4, DN_DELETE=8, DN_RENAME=16, DN_ATTRIB=32, DN_MULTISHOT=1 << 31),
+    "F_SETLEASE": Named("F_RDLCK F_WRLCK F_UNLCK"),
+    "F_SETSIG": kind_of(Signal),
+}
+
+
 class _Argument(Kind):
     def show(self, t: Thread, raw: int) -> str:
         return str(raw) if raw < 65536 else address_text(t, raw)
+
+    def show_after(self, t: Thread, raw: int, before: list[int]) -> str | None:
+        name = name_of(t.abi, before[-1] & 0xFFFF_FFFF) or ""
+        if name in NO_ARGUMENT:
+            return None
+        if name in POINTERS:
+            kind = kind_of((In if name in READS_ONLY else Out)[POINTERS[name]])
+        else:
+            kind = ARGUMENTS.get(name, self)
+        return kind.bind(t.abi, HOST, False).show(t, raw)
 
 
 Command = Annotated[int, _Command()]
