@@ -44,3 +44,18 @@ def test_uart_program(name, tmp_path):
         assert m.run(timeout=20, until="ticks 00000001\n") == f"Hello from {name}\ncrc cbf43926 div 0883d3b7 ticks 00000001\n"
         m.serial.write("shout this\n")
         assert m.run(until="\n") == "SHOUT THIS\n"
+
+
+@pytest.mark.parametrize("xlen", [32, 64])
+def test_host_target_interface(xlen, tmp_path):
+    program = tmp_path / "program.elf"
+    command = [sys.executable, "-m", "ziglang", "cc", "-target", f"riscv{xlen}-freestanding", f"-mcpu=generic_rv{xlen}+m+a+c", "-O1", "-g"]  # with symbols
+    command += ["-nostdlib", "-static", "-ffreestanding", "-fno-sanitize=all", "-mcmodel=medany", "-Wl,-T," + str(tmp_path / "layout")]
+    (tmp_path / "layout").write_text(
+        "ENTRY(_start) SECTIONS { . = 0x80000000; .text : { *(.init) *(.text*) *(.rodata*) *(.srodata*) } "
+        ". = 0x80002000; .data : { *(.data*) *(.sdata*) *(.bss*) *(.sbss*) } /DISCARD/ : { *(.eh_frame*) } }"
+    )
+    subprocess.run([*command, "-o", str(program), str(SOURCE.with_name("htif.c"))], check=True, timeout=250)
+    with Machine("spike", arch=f"riscv{xlen}", bios="none", kernel=program) as m:
+        assert m.run(timeout=20) == "through htif\n"
+        assert (m.status, m.exit_code) == ("shutdown", 5)

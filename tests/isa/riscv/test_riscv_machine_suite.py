@@ -42,7 +42,7 @@ def programs(pattern: str) -> list[Path]:
 def build(program: Path, xlen: int) -> tuple[Machine, SystemEngine, list[int]]:
     """The machine with the program in it, and where its result comes."""
     engine = SystemEngine(RV64_SYSTEM if xlen == 64 else RV32_SYSTEM, RiscvCpu)
-    settings = Settings(ram_size=16 << 20, bios="none", kernel=str(program))
+    settings = Settings(ram_size=16 << 20, cpu="max", bios="none", kernel=str(program))
     machine = find("spike").make(settings, cpu_factory=engine.factory)
     result: list[int] = []
     machine.on_request(lambda what, details: result.append(details["code"]) if what == "shutdown" else None)
