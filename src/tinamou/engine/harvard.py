@@ -16,7 +16,7 @@ from tinamou.native.memory import call_host, exchange, peek, poke
 from tinamou.native.ops import intrinsic, outlined, unlikely
 from tinamou.native.types import Array, Struct, Word, i64, u8, u64
 
-from .cpu import Cpu, _jump
+from .cpu import READ, WRITE, Cpu, _jump
 from .flow import enter, get_budget, leave, memory_base, pc_of, set_budget, slow
 from .interpreter import KICK, TRAP
 from .predecode import entry_offset, find_slow, new_page
@@ -65,6 +65,7 @@ class Alarm(Struct):
 class HarvardCpu(Cpu):
     """A microcontroller's CPU.  `instructions` counts cycles; `memory` is the host address of data address 0, valid where there is RAM."""
 
+    fast_start: u64  # ram_start, or an address that there is not while accesses are watched
     ram_start: u64  # data address
     ram_size: u64  # bytes
     code: u64  # host address of code address 0
@@ -84,6 +85,11 @@ class HarvardCpu(Cpu):
     breaks: u64  # how many of break_at are in use; run() ends there
     passed: u64  # not 0: the instruction at which run() begins is no breakpoint
     hit: u64  # not 0: run() ended at one
+    watches: u64  # how many of these are in use; run() ends behind an access to one
+    watch_at: Annotated[Array[u64], BREAKS]  # data addresses
+    watch_size: Annotated[Array[u64], BREAKS]
+    watch_kind: Annotated[Array[u64], BREAKS]  # READ, WRITE or both
+    watched: u64  # the number of the one that was met, counted from 1
     break_at: Annotated[Array[u64], BREAKS]
     io_kind: Annotated[Array[u8], IO]
     io_value: Annotated[Array[u8], IO]
@@ -144,14 +150,14 @@ def harvard(cpu: Cpu) -> HarvardCpu:
 
 def load(cpu: Cpu, kind: type[W], address: u64) -> W:
     c = harvard(cpu)
-    if unlikely(address - c.ram_start > c.ram_size - kind.size):
+    if unlikely(address - c.fast_start > c.ram_size - kind.size):
         slow()
     return peek(kind, memory_base() + address)
 
 
 def store(cpu: Cpu, kind: type[W], address: u64, value: W) -> None:
     c = harvard(cpu)
-    if unlikely(address - c.ram_start > c.ram_size - kind.size):
+    if unlikely(address - c.fast_start > c.ram_size - kind.size):
         slow()
     poke(kind, memory_base() + address, value)
 
@@ -211,6 +217,8 @@ def store_slow(cpu: Cpu, kind: type[W], address: u64, value: W) -> None:
 @outlined
 def load_byte(cpu: Cpu, address: u64, cycle: u64) -> u8:
     c = harvard(cpu)
+    if c.watches != 0:
+        watch(cpu, address, READ)
     if address - c.ram_start < c.ram_size:
         return peek(u8, c.memory + address)
     if c.is_own(address):
@@ -224,6 +232,18 @@ def load_byte(cpu: Cpu, address: u64, cycle: u64) -> u8:
         if kind >= COUNTER:
             return count(cpu, c.counters[u64(kind) & (COUNTERS - 1)], cycle)
     return u8(call_host(c.call, address, u64(LOAD), u64(0), cycle))
+
+
+@outlined
+def watch(cpu: Cpu, address: u64, access: int) -> None:
+    c = harvard(cpu)
+    n = u64(0)
+    while n < c.watches:
+        if address - c.watch_at[n & (BREAKS - 1)] < c.watch_size[n & (BREAKS - 1)] and c.watch_kind[n & (BREAKS - 1)] & access != 0:
+            c.watched = n + 1
+            c.attention = u64(1)
+            return
+        n += 1
 
 
 def count(cpu: Cpu, counter: Counter, cycle: u64) -> u8:
@@ -243,6 +263,8 @@ def count(cpu: Cpu, counter: Counter, cycle: u64) -> u8:
 def store_byte(cpu: Cpu, address: u64, value: u8, cycle: u64) -> bool:
     """Whether this enabled interrupts."""
     c = harvard(cpu)
+    if c.watches != 0:
+        watch(cpu, address, WRITE)
     if address - c.ram_start < c.ram_size:
         poke(u8, c.memory + address, value)
     elif c.is_own(address):
@@ -339,7 +361,7 @@ def boundary(cpu: Cpu) -> bool:
         exchange("swap", u64, u64(c.address) + HarvardCpu.fields["attention"].offset, u64(0))
         c.instructions += c.stall
         c.stall = u64(0)
-        if c.quit != 0:
+        if c.quit | c.watched != 0:
             return True
         if c.instructions >= c.next_alarm:
             ring(cpu, c.instructions)

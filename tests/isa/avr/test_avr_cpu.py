@@ -427,8 +427,31 @@ def test_breakpoints() -> None:
     b.engine.clear_break("hardware", 2, 2)
     b.engine.step(0, 0)
     assert b.cpu.pc == 4
-    with pytest.raises(RuntimeError, match="watchpoints"):
-        b.engine.set_break("write", 0x800100, 1)
+    with pytest.raises(RuntimeError, match="only the data space"):
+        b.engine.set_break("write", 0x100, 1)
+    b.engine.close()
+
+
+def test_watchpoints() -> None:
+    b = Board("ldi r30, 0; ldi r31, 1; loop: ld r0, Z; std Z+1, r0; st Z, r1; inc r16; lds r2, 0x101; sts 0x30, r0; rjmp loop")
+    b.engine.set_break("write", 0x800100, 1)
+    b.engine.set_break("read", 0x800101, 1)
+    b.engine.set_break("access", 0x800030, 2)
+    stops: list[tuple[int, str, int]] = []
+    b.engine.stopped_by = lambda cpu, kind, address: stops.append((cpu, kind, address))
+    places = []
+    for n in range(1, 5):
+        b.engine.start()
+        end = time.monotonic() + 30
+        while len(stops) < n and time.monotonic() < end:
+            time.sleep(0.001)
+        places.append(b.cpu.pc)
+    assert stops == [(0, "write", 0x800100), (0, "read", 0x800101), (0, "access", 0x800030), (0, "write", 0x800100)]
+    assert places == [10, 16, 20, 10]
+    assert b.engine.step(0, 0) is None and b.engine.step(0, 0) == (0, "read", 0x800101)
+    for kind, address, size in list(b.engine.watches):
+        b.engine.clear_break(kind, address, size)
+    assert b.run(1000) >= 1000 and len(stops) == 4
     b.engine.close()
 
 

@@ -17,7 +17,7 @@ from typing import Any
 
 from tinamou.engine import harvard, interpreter
 from tinamou.engine.architecture import Architecture
-from tinamou.engine.cpu import PAGE, Shared
+from tinamou.engine.cpu import PAGE, READ, WRITE, Shared
 from tinamou.engine.harvard import IO, NEVER
 from tinamou.machine.clock import SECOND, Clock
 from tinamou.machine.lines import Pin
@@ -32,10 +32,12 @@ from .models import MODELS, Model, find
 from .state import DATA, FLAGS, SREG, Avr
 
 ARENA = 64 * 36 * PAGE  # room for the entries of 256 KiB of code
+NO_ADDRESS = 1 << 32
 QUANTUM = 200_000  # cycles between looks at what other threads want
 HZ = 16_000_000
 
 R_NAMES = {f"r{n}": n for n in range(32)}
+WATCHES = {"read": READ, "write": WRITE, "access": READ | WRITE}
 CallFunction = ctypes.CFUNCTYPE(*[ctypes.c_uint64] * 5)
 
 
@@ -161,10 +163,24 @@ class AvrVcpu:
         cpu.call = u64(ctypes.cast(self._call, ctypes.c_void_p).value or 0)
         cpu.shared, cpu.pagemap = u64(self.shared.address), u64(self.pagemap)
         cpu.code_mask, cpu.ram_start, cpu.ram_size = u64(part.flash - 1), u64(part.ram), u64(part.sram)
+        cpu.fast_start = cpu.ram_start
         cpu.own, cpu.vector_size, cpu.quantum = u64(part.own), u64(part.vector_size), i64(QUANTUM)
-        words = ("instructions", "deadline", "attention", "lines", "halted", "stall", "quit", "kick", "reason", "program_call", "hit")
+        words = (
+            "instructions",
+            "deadline",
+            "attention",
+            "lines",
+            "halted",
+            "stall",
+            "quit",
+            "kick",
+            "reason",
+            "program_call",
+            "hit",
+            "watched",
+        )
         self._cycles, self._deadline, self._attention, self._lines, self._halted, self._stall, self._quit, self._kick, self._reason, \
-            self._program_call, self._hit = (self.word(n) for n in words)  # fmt: skip
+            self._program_call, self._hit, self._watched = (self.word(n) for n in words)  # fmt: skip
         self.io = IoTable(cpu, lambda: self.cycles)
         self.clock = Clock(HZ, machine.time)
         self.clock.on_change(self._new_frequency)
@@ -218,6 +234,7 @@ class AvrVcpu:
         if data is not None and isinstance(data.region, Ram):
             self.cpu.memory = u64(data.region.address + data.offset - self.part.ram)
             self.cpu.ram_size = u64(min(self.part.sram, data.size))
+        self.cpu.fast_start = u64(NO_ADDRESS if int(self.cpu.watches) else self.part.ram)
 
     def forget(self, first: int = 0, last: int | None = None) -> None:
         """Code in these pages has changed."""
@@ -468,6 +485,9 @@ class AvrVcpu:
         if self._hit.value:
             self._hit.value = 0
             self.engine.at_break(int(self.cpu.pc))
+        if self._watched.value:
+            self.engine.at_watch(self._watched.value - 1)
+            self._watched.value = 0
         self.machine.time.set(self.ns(int(self._cycles.value)))
         if self._quit.value:
             self._quit.value = 0
@@ -567,6 +587,7 @@ class AvrEngine(MemoryListener):
     def __init__(self, realtime: bool = False) -> None:
         self.realtime = realtime
         self.breaks: list[tuple[str, int]] = []  # kind, code address
+        self.watches: list[tuple[str, int, int]] = []  # kind, address, bytes
         self.machine: Machine | None = None
         self.cpu: AvrVcpu | None = None
         self.thread: threading.Thread | None = None
@@ -682,21 +703,44 @@ class AvrEngine(MemoryListener):
         """One instruction."""
         assert self.cpu is not None
         self.cpu.prepare()
-        self.cpu.step()
-        return None
+        found: list[tuple[int, str, int]] = []
+        tell, self.stopped_by = self.stopped_by, lambda *hit: found.append(hit)
+        try:
+            self.cpu.step()
+        finally:
+            self.stopped_by = tell
+        return found[0] if found else None
 
     def set_break(self, kind: str, address: int, size: int) -> None:
-        """A breakpoint at a code address.  RuntimeError when it cannot be had."""
-        if kind not in ("software", "hardware"):
-            raise AvrError("an AVR machine has no watchpoints yet")
+        """A breakpoint at a code address, or a watchpoint at one of DATA and up.  RuntimeError when it cannot be had."""
+        if kind in WATCHES:
+            if address < DATA:
+                raise AvrError("only the data space, from 0x800000 on, is watched")
+            if len(self.watches) == harvard.BREAKS:
+                raise AvrError(f"no more than {harvard.BREAKS} watchpoints")
+            self.watches.append((kind, address, size))
+            self._tell_watches()
+            return
         if len(self.breaks) == harvard.BREAKS and address not in {a for _, a in self.breaks}:
             raise AvrError(f"no more than {harvard.BREAKS} breakpoints")
         self.breaks.append((kind, address))
         self._tell_breaks()
 
     def clear_break(self, kind: str, address: int, size: int) -> None:
+        if kind in WATCHES:
+            self.watches.remove((kind, address, size))
+            self._tell_watches()
+            return
         self.breaks.remove((kind, address))
         self._tell_breaks()
+
+    def _tell_watches(self) -> None:
+        assert self.cpu is not None
+        cpu = self.cpu.cpu
+        for n, (kind, address, size) in enumerate(self.watches):
+            cpu.watch_at[n], cpu.watch_size[n], cpu.watch_kind[n] = u64(address - DATA), u64(size), u64(WATCHES[kind])
+        cpu.watches = u64(len(self.watches))
+        cpu.fast_start = u64(NO_ADDRESS if self.watches else self.cpu.part.ram)
 
     def _tell_breaks(self) -> None:
         assert self.cpu is not None
@@ -706,6 +750,14 @@ class AvrEngine(MemoryListener):
             cpu.break_at[n] = u64(address)
         cpu.breaks = u64(len(places))
         self.cpu.attend()
+
+    def at_watch(self, number: int) -> None:
+        """The instruction before the one at pc made an access that is watched."""
+        kind, address, _ = self.watches[number]
+        with self.changed:
+            self.running = False
+        if self.stopped_by is not None:
+            self.stopped_by(0, kind, address)
 
     def at_break(self, pc: int) -> None:
         """The CPU stopped before the instruction at pc."""
