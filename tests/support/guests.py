@@ -19,15 +19,15 @@ FIRST_RUN = {"aarch64": 900.0}  # seconds, where the interpreter takes more than
 TARGETS = {"riscv64": "riscv64-linux-musl", "riscv32": "riscv32-linux-musl", "aarch64": "aarch64-linux-musl"}
 
 
-def program(name: str, arch: str = "riscv64", *flags: str) -> Path:
-    """The static executable of tests/guests/programs/<name>.c for that guest."""
-    source = PROGRAMS / f"{name}.c"
+def program(name: str | Path, arch: str = "riscv64", *flags: str) -> Path:
+    """The static executable of tests/guests/programs/<name>.c, or of another C file, for that guest."""
+    source = PROGRAMS / f"{name}.c" if isinstance(name, str) else name
     command = [sys.executable, "-m", "ziglang", "cc", "-target", TARGETS[arch], "-static", "-O1", "-fno-sanitize=all", "-w", *flags]
     digest = hashlib.sha256(source.read_bytes() + b"".join(h.read_bytes() for h in sorted(PROGRAMS.glob("*.h"))))
     digest.update(" ".join(command[1:]).encode())
     folder = CACHE / "programs"
     folder.mkdir(parents=True, exist_ok=True)
-    target = folder / f"{name}-{arch}-{digest.hexdigest()[:16]}"
+    target = folder / f"{source.stem}-{arch}-{digest.hexdigest()[:16]}"
     with open(folder / "lock", "w") as lock:
         fcntl.flock(lock, fcntl.LOCK_EX)
         if not target.exists():

@@ -102,8 +102,14 @@ class CommandLine:
         if value in ("help", "?"):
             print("\n".join(self.abi.cpu_models()))
             sys.exit(1)
-        if value not in self.abi.cpu_models():
-            raise Usage(f"{self.name}: unable to find CPU model '{value}'" + nearest(value, self.abi.cpu_models()))
+        model, comma, properties = value.partition(",")
+        if model not in self.abi.cpu_models():
+            raise Usage(f"{self.name}: unable to find CPU model '{model}'" + nearest(model, self.abi.cpu_models()))
+        if comma:
+            try:
+                self.abi.cpu_properties(model, properties)
+            except ValueError as mistake:
+                raise Usage(f"{self.name}: {mistake}") from None
         self.options.cpu = value
 
     def set_variables(self, value: str) -> None:

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any, ClassVar
 from .layout import Layout, Struct
 
 if TYPE_CHECKING:
+    from .elf import Header
     from .process import Process
     from .signals import Action, SigInfo
     from .thread import Thread
@@ -102,6 +103,27 @@ class Abi:
         """AT_HWCAP of the CPU model."""
         return 0
 
+    def hwcap2(self, process: Process) -> int:
+        """AT_HWCAP2 of the CPU model."""
+        return 0
+
+    signal_stack: int = 0  # AT_MINSIGSTKSZ: bytes that a signal takes on the stack at most; 0: not told
+
+    def protections(self, process: Process) -> int:
+        """PROT_ bits beside read, write and execute that the CPU model has."""
+        return 0
+
+    def notice(self, process: Process, bits: int) -> None:
+        """Pages are about to get such bits."""
+
+    def protection(self, process: Process, header: Header, starts: bool, prot: int) -> int:
+        """The protection of a segment, with such bits as the file's properties ask for; execution starts in that file or not."""
+        return prot
+
+    def prctl(self, t: Thread, option: int, arguments: tuple[int, ...]) -> int | None:
+        """prctl options of this architecture: the result, None for others.  Raises OSError."""
+        return None
+
     def start(self, cpu: Any, entry: int, sp: int) -> None:
         """Registers at the start of a program."""
         raise NotImplementedError
@@ -177,6 +199,10 @@ class Abi:
     def cpu_models(self) -> list[str]:
         """Names for -cpu."""
         return []
+
+    def cpu_properties(self, model: str, text: str) -> None:
+        """Check what follows a model's name in -cpu name,property=on,...  Raises ValueError with the message."""
+        raise ValueError(f"CPU {model} has no properties: {text}")
 
     # ----
 

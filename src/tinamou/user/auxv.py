@@ -13,7 +13,7 @@ if TYPE_CHECKING:
 
 AT_NULL, AT_PHDR, AT_PHENT, AT_PHNUM, AT_PAGESZ, AT_BASE, AT_FLAGS, AT_ENTRY = 0, 3, 4, 5, 6, 7, 8, 9
 AT_UID, AT_EUID, AT_GID, AT_EGID, AT_PLATFORM, AT_HWCAP, AT_CLKTCK = 11, 12, 13, 14, 15, 16, 17
-AT_SECURE, AT_RANDOM, AT_HWCAP2, AT_EXECFN = 23, 25, 26, 31
+AT_SECURE, AT_RANDOM, AT_HWCAP2, AT_EXECFN, AT_MINSIGSTKSZ = 23, 25, 26, 31, 51
 
 
 def build_stack(process: Process, image: Image, top: int, name: bytes) -> int:
@@ -59,6 +59,10 @@ def build_stack(process: Process, image: Image, top: int, name: bytes) -> int:
     ]  # fmt: skip
     if platform:
         pairs.append((AT_PLATFORM, platform))
+    if hwcap2 := abi.hwcap2(process):
+        pairs.append((AT_HWCAP2, hwcap2))
+    if abi.signal_stack:
+        pairs.append((AT_MINSIGSTKSZ, abi.signal_stack))
     pairs.append((AT_NULL, 0))
     word = layout_of(ulong, abi).dump
     auxv = b"".join(word(key) + word(value) for key, value in pairs)

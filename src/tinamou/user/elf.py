@@ -8,6 +8,7 @@ from __future__ import annotations
 import errno
 import os
 import struct
+from collections.abc import Callable
 from typing import TYPE_CHECKING
 
 from .errors import GuestFault, LoadError
@@ -20,7 +21,7 @@ if TYPE_CHECKING:
 __all__ = ["Header", "Image", "Segment", "load", "open_program"]
 
 PAGE = 4096
-PT_LOAD, PT_INTERP, PT_GNU_STACK = 1, 3, 0x6474E551
+PT_LOAD, PT_INTERP, PT_GNU_STACK, PT_GNU_PROPERTY = 1, 3, 0x6474E551, 0x6474E553
 PF_X, PF_W, PF_R = 1, 2, 4
 ET_EXEC, ET_DYN = 2, 3
 MAP_PRIVATE, MAP_FIXED, MAP_ANONYMOUS, MAP_NORESERVE, MAP_FIXED_NOREPLACE = 2, 0x10, 0x20, 0x4000, 0x100000
@@ -83,6 +84,7 @@ class Header:
         if self.high > abi.limit:
             raise LoadError(f"Error mapping file: {os.strerror(errno.ENOMEM)}", errno.ENOMEM)
         self.executable_stack = any(s.type == PT_GNU_STACK and s.flags & PF_X for s in self.segments)
+        self.properties = self._properties()
         self.interpreter = b""
         for s in self.segments:
             if s.type == PT_INTERP:
@@ -92,6 +94,22 @@ class Header:
                 if found[-1:] != b"\0":
                     raise LoadError(f"{name}: Invalid PT_INTERP entry", errno.ENOEXEC)
                 self.interpreter = found.split(b"\0")[0]
+
+
+    def _properties(self) -> dict[int, bytes]:
+        """What NT_GNU_PROPERTY_TYPE_0 says, by type of property; nothing if it is malformed."""
+        found: dict[int, bytes] = {}
+        align = self.abi.bits // 8
+        for s in self.segments:
+            data = _pread(self.fd, s.filesz, s.offset) if s.type == PT_GNU_PROPERTY and 16 <= s.filesz <= PAGE else None
+            if not data or struct.unpack_from(self.abi.order + "III", data) != (4, len(data) - 16, 5) or data[12:16] != b"GNU\0":
+                continue
+            at = 16
+            while at + 8 <= len(data):
+                kind, size = struct.unpack_from(self.abi.order + "II", data, at)
+                found[kind] = data[at + 8 : at + 8 + size]
+                at += 8 + size + -size % align
+        return found
 
 
 def _pread(fd: int, size: int, offset: int) -> bytes | None:
@@ -121,8 +139,11 @@ class Image:
         self.base = 0  # AT_BASE: of the interpreter
 
 
-def load(memory: AddressSpace, header: Header, base: int | None = None) -> Image:
-    """Map a file's segments; position-independent ones at `base`, or where there is room.  Raises LoadError."""
+def load(memory: AddressSpace, header: Header, base: int | None = None, protection: Callable[[int], int] = int) -> Image:
+    """Map a file's segments; position-independent ones at `base`, or where there is room.  Raises LoadError.
+
+    `protection` gives what PROT_ bits of its flags become.
+    """
     span = header.high - header.low
     try:
         if header.position_independent:
@@ -131,7 +152,7 @@ def load(memory: AddressSpace, header: Header, base: int | None = None) -> Image
         else:
             bias = 0
         for s in header.loads:
-            _map_segment(memory, header, s, s.vaddr + bias)
+            _map_segment(memory, header, s, s.vaddr + bias, protection)
         if header.position_independent and base is None:  # gaps between segments stay reserved as long as nothing else needs them
             for start, end in _gaps(header):
                 memory.unmap(start + bias, end - start)
@@ -151,8 +172,8 @@ def _gaps(header: Header) -> list[tuple[int, int]]:
     return gaps
 
 
-def _map_segment(memory: AddressSpace, header: Header, s: Segment, address: int) -> None:
-    prot = (READ if s.flags & PF_R else 0) | (WRITE if s.flags & PF_W else 0) | (EXEC if s.flags & PF_X else 0)
+def _map_segment(memory: AddressSpace, header: Header, s: Segment, address: int, protection: Callable[[int], int]) -> None:
+    prot = protection((READ if s.flags & PF_R else 0) | (WRITE if s.flags & PF_W else 0) | (EXEC if s.flags & PF_X else 0))
     start = address & -PAGE
     file_end, memory_end = address + s.filesz, address + s.memsz
     if s.filesz:

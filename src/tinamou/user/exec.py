@@ -7,6 +7,7 @@ import errno
 import fcntl
 import os
 import threading
+from functools import partial
 from typing import TYPE_CHECKING
 
 from . import elf, signals
@@ -77,9 +78,11 @@ def load(process: Process, program: Program) -> tuple[int, int]:
         prot = READ | WRITE | (EXEC if program.header.executable_stack else 0)
         memory.map(top - size, size, prot, MAP_PRIVATE | MAP_ANONYMOUS | MAP_FIXED | MAP_NORESERVE, name="[stack]")
         memory.top = memory._hint = top - size - GAP
-        image = elf.load(memory, program.header, memory.limit // 3 * 2 & -PAGE if program.header.position_independent else None)
+        base = memory.limit // 3 * 2 & -PAGE if program.header.position_independent else None
+        starts = program.interpreter or program.header  # a dynamic loader sees to the rest itself
+        image = elf.load(memory, program.header, base, partial(abi.protection, process, program.header, starts is program.header))
         if program.interpreter:
-            loader = elf.load(memory, program.interpreter)
+            loader = elf.load(memory, program.interpreter, None, partial(abi.protection, process, program.interpreter, True))
             image.start, image.base = loader.entry, loader.bias
         page = memory.map(0, PAGE, READ | WRITE, MAP_PRIVATE | MAP_ANONYMOUS, name="[vdso]")
         memory.write(page, abi.trampoline)

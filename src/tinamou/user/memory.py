@@ -16,15 +16,18 @@ from bisect import bisect_right
 from collections.abc import Callable, Iterator
 
 from .errors import GuestFault
+from .tags import Tags
 
 __all__ = ["EXEC", "READ", "WRITE", "AddressSpace", "Region"]
 
 PAGE = 4096
 GUARD = PAGE << 4  # compiled code checks a register and accesses memory a little before or behind what it points at
 READ, WRITE, EXEC = 1, 2, 4
+TAGGED = 0x20  # PROT_MTE of arm64
 MAP_SHARED, MAP_PRIVATE, MAP_FIXED, MAP_ANONYMOUS, MAP_NORESERVE = 1, 2, 0x10, 0x20, 0x4000
 MAP_TYPE = 0xF
 MAP_FIXED_NOREPLACE = 0x100000
+MADV_DONTNEED = 4
 MREMAP_MAYMOVE, MREMAP_FIXED, MREMAP_DONTUNMAP = 1, 2, 4
 BIG = 1 << 18  # table bytes (1 GiB of guest memory) from which clearing drops pages rather than writing zeroes
 LOWEST = 0x10000  # mmap_min_addr
@@ -102,6 +105,11 @@ class AddressSpace:
     base       host address of guest address 0
     flags      host address of the table of page flags
     changed    called with (address, length) when executable pages were replaced, unmapped or changed their protection
+    special    PROT_ bits beside read, write and execute that this guest has; each is the bit of that value in the page flags, too
+    seen       those that some page has had; `noticed` is called before the first gets one
+    pointer    what of an address counts in a pointer given to a system call
+    check_tag  whether a pointer given to a system call, with that many bytes behind it, has a fitting tag; None: all have
+    tags       of memory with PROT_MTE, once there is some
     """
 
     def __init__(self, limit: int, base: int = 0) -> None:
@@ -125,6 +133,11 @@ class AddressSpace:
         self.limit = limit
         self.flags = _host_map(0, limit // PAGE, READ | WRITE, MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE)
         self.changed: Callable[[int, int], None] = lambda address, length: None
+        self.special = self.seen = 0
+        self.noticed: Callable[[int], None] = lambda bits: None
+        self.pointer = -1
+        self.check_tag: Callable[[int, int], bool] | None = None
+        self.tags: Tags | None = None
         self.lock = threading.RLock()
         self._starts: list[int] = []
         self._regions: list[Region] = []
@@ -134,6 +147,10 @@ class AddressSpace:
         """Unmap everything."""
         self._reserve(0, self.limit)
         self._set_flags(0, self.limit, 0)
+        self.seen = 0
+        self.pointer, self.check_tag = -1, None
+        if self.tags is not None:
+            self.tags.clear(0, self.limit)
         for region in self._regions:
             if region.prot & EXEC:
                 self.changed(region.start, region.end - region.start)
@@ -151,6 +168,9 @@ class AddressSpace:
 
     def host(self, address: int, length: int) -> int:
         """Host address of that range for a host system call, which checks access itself.  Raises GuestFault beyond the limit."""
+        if self.check_tag is not None and length and not self.check_tag(address, length):
+            raise GuestFault(address)
+        address &= self.pointer
         if address < 0 or length < 0 or address + length > self.limit:
             raise GuestFault(address)
         return self.base + address
@@ -312,6 +332,7 @@ class AddressSpace:
         value = prot & 7 | 8 if prot & 7 else 0
         if prot & WRITE:
             value |= READ
+        value |= prot & self.special
         if not value and count >= BIG:  # whole pages of the table are dropped, the rest is written
             low, high = _round(first), (first + count) & -PAGE
             _host_map(self.flags + low, high - low, READ | WRITE, MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE | MAP_FIXED)
@@ -369,7 +390,8 @@ class AddressSpace:
                     self._hint = address
             end = address + size
             host_flags = flags & ~MAP_FIXED_NOREPLACE | MAP_FIXED
-            region = Region(address, end, prot & 7, flags & (MAP_TYPE | MAP_NORESERVE), offset, 0, 0, name)
+            prot &= 7 | self.special
+            region = Region(address, end, prot, flags & (MAP_TYPE | MAP_NORESERVE), offset, 0, 0, name)
             if not flags & MAP_ANONYMOUS:
                 facts = os.fstat(fd)
                 region.dev, region.inode = facts.st_dev, facts.st_ino
@@ -378,11 +400,25 @@ class AddressSpace:
                 region.offset = 0
                 if flags & MAP_TYPE == MAP_SHARED:
                     region.name = name or "/dev/zero (deleted)"
+            self._notice([region], prot)
             _host_map(self.base + address, size, self._host_prot(prot), host_flags, fd, offset)
             self._forget(address, end)
+            if self.tags is not None and prot & TAGGED:
+                self.tags.clear(address, end)
             self._insert(region)
             self._set_flags(address, end, prot)
         return address
+
+    def _notice(self, regions: list[Region], prot: int) -> None:
+        """Pages of these regions get special bits.  Raises OSError EINVAL for tags on the pages of a file."""
+        if prot & self.special & TAGGED:
+            if any(r.inode and not r.name.startswith(("/memfd:", "/dev/shm/")) for r in regions):
+                raise OSError(errno.EINVAL, "PROT_MTE on a file")
+            if self.tags is None:
+                self.tags = Tags(self.limit)
+        if prot & self.special & ~self.seen:
+            self.seen |= prot & self.special
+            self.noticed(prot & self.special)
 
     def unmap(self, address: int, length: int) -> None:
         """munmap: also of ranges where nothing is."""
@@ -402,13 +438,17 @@ class AddressSpace:
         with self.lock:
             stop = self._covered(address, end)
             if stop > address:
+                self._notice(list(self._overlapping(address, stop)), prot)
                 if _mprotect(self.base + address, stop - address, self._host_prot(prot)):
                     raise _error()
                 old = self._carve(address, stop)
                 for region in old:
-                    region.prot = prot & 7
+                    kept = region.prot & TAGGED  # for good
+                    if prot & ~kept & self.special & TAGGED and self.tags is not None:
+                        self.tags.clear(region.start, region.end)
+                    region.prot = prot & (7 | self.special) | kept
+                    self._set_flags(region.start, region.end, region.prot)
                     self._insert(region)
-                self._set_flags(address, stop, prot)
                 self.changed(address, stop - address)
             if stop < end:
                 raise OSError(errno.ENOMEM, "gap")
@@ -471,6 +511,9 @@ class AddressSpace:
         host_flags = MREMAP_MAYMOVE | MREMAP_FIXED | flags & MREMAP_DONTUNMAP
         if _mremap(self.base + old, size, new_size, host_flags, self.base + new) == _FAILED:
             raise _error()
+        if self.tags is not None and region.prot & TAGGED:
+            self.tags.clear(new, new + new_size)
+            self.tags.move(old, new, min(size, new_size))
         moved = region.part(old, old + (size or PAGE))
         moved.start, moved.end = new, new + new_size
         if size and not flags & MREMAP_DONTUNMAP:
@@ -507,6 +550,8 @@ class AddressSpace:
                 start, stop = max(region.start, address), min(region.end, end)
                 if _madvise(self.base + start, stop - start, advice):
                     raise _error()
+                if advice == MADV_DONTNEED and self.tags is not None and region.prot & TAGGED and not region.inode:
+                    self.tags.clear(start, stop)
             if self._covered(address, end) < end:
                 raise OSError(errno.ENOMEM, "gap")
 
@@ -540,7 +585,7 @@ class AddressSpace:
             region = self.find(page)
             if region is not None:
                 _mprotect(self.base + page, PAGE, self._host_prot(region.prot) & access)
-                self._set_flags(page, page + PAGE, region.prot & (access | EXEC))
+                self._set_flags(page, page + PAGE, region.prot & (access | EXEC | self.special))
 
     def brk(self, wanted: int) -> int:
         """Move the end of the heap; gives where it is now (unchanged when it cannot move)."""

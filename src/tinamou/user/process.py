@@ -72,6 +72,8 @@ class Process:
         self.abi, self.options = abi, options
         self.memory = AddressSpace(min(options.reserve or abi.limit, abi.limit), options.base)
         self.memory.changed = self.code_changed
+        self.memory.special = abi.protections(self)
+        self.memory.noticed = self.special_pages
         self.table = Table(abi, HOST)
         self.strace = options.strace
         self.lock = threading.RLock()
@@ -210,6 +212,9 @@ class Process:
     def code_changed(self, address: int, length: int) -> None:
         if self.engine is not None:
             self.engine.invalidate(address, length)
+
+    def special_pages(self, bits: int) -> None:
+        self.abi.notice(self, bits)
 
     def main(self, t: Thread) -> NoReturn:
         """Run the leader; ends the host process."""

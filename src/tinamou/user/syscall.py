@@ -300,8 +300,8 @@ class Bits(_UInt):
         new = Bits(self.name, self.zero)
         new.names = dict(sorted(abi.flag_set(self.name).items(), key=lambda item: -item[1].bit_count()))
         theirs = host.flag_set(self.name)
-        if any(theirs[name] != bits for name, bits in new.names.items()):
-            new.pairs = [(bits, theirs[name]) for name, bits in new.names.items()]
+        if any(theirs.get(name, bits) != bits for name, bits in new.names.items()):  # what the host lacks stays as it is
+            new.pairs = [(bits, theirs.get(name, bits)) for name, bits in new.names.items()]
         return new
 
     def value(self, t: Thread, raw: int) -> int:

@@ -19,7 +19,7 @@ V8_5 = V8_4 | set("flagm2 frintts bti sb ssbs rng mte dpb2".split())
 
 # What a feature adds to an ID register: its number CRm<2:0>:op2, the field's lowest bit, the field's value.
 PFR0, PFR1, DFR0, ISAR0, ISAR1, MMFR0, MMFR1 = 0o40, 0o41, 0o50, 0o60, 0o61, 0o70, 0o71
-MIDR, MPIDR = 0o00, 0o05
+MIDR, MPIDR, REVIDR = 0o00, 0o05, 0o06
 FIELDS: tuple[tuple[str, int, int, int], ...] = (
     ("aes", ISAR0, 4, 1), ("pmull", ISAR0, 4, 2), ("sha1", ISAR0, 8, 1), ("sha2", ISAR0, 12, 1), ("sha512", ISAR0, 12, 2),
     ("crc32", ISAR0, 16, 1), ("lse", ISAR0, 20, 2), ("rdm", ISAR0, 28, 1), ("sha3", ISAR0, 32, 1), ("sm3", ISAR0, 36, 1),
@@ -40,6 +40,24 @@ class Model:
     extensions: frozenset[str]
     fixed: tuple[tuple[int, int], ...]
     ctr: int = 0x8444_C004
+
+    def configured(self, text: str) -> Model:
+        """The same with `property=on,property=off...` of a command line.  ValueError with a message."""
+        properties = {}
+        for item in filter(None, text.split(",")):
+            name, equals, value = item.partition("=")
+            if not equals:
+                raise ValueError(f"Expected key=value format, found {item}.")
+            if name not in PROPERTIES:
+                known = f"\nThe properties are {', '.join(PROPERTIES)}."
+                raise ValueError(f"can't apply global {self.name}-arm-cpu.{item}: Property '{self.name}-arm-cpu.{name}' not found{known}")
+            if value not in ("on", "off", "yes", "no", "true", "false"):
+                raise ValueError(f"can't apply global {self.name}-arm-cpu.{item}: Parameter '{name}' expects 'on' or 'off'")
+            properties[name] = value in ("on", "yes", "true")
+        try:
+            return self.with_properties(**properties)
+        except ValueError as mistake:
+            raise ValueError(f"can't apply global {self.name}-arm-cpu.{text}: {mistake}") from None
 
     def with_properties(self, **properties: bool) -> Model:
         """The same with features switched.  ValueError for an unknown property, or for one that the model cannot have."""

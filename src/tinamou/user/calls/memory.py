@@ -46,14 +46,14 @@ def mmap2(t: Thread, address: Addr, length: Size, prot: Prot, flags: MapFlags, f
 
 @syscall
 def munmap(t: Thread, address: Addr, length: Size) -> None:
-    t.memory.unmap(address, length)
+    t.memory.unmap(address & t.memory.pointer, length)
 
 
 @syscall
 def mprotect(t: Thread, address: Addr, length: Size, prot: Prot) -> None:
-    if prot & ~0x0300_000F:
+    if prot & ~(0x0300_000F | t.memory.special):
         raise OSError(errno.EINVAL, "protection")
-    t.memory.protect(address, length, prot)
+    t.memory.protect(address & t.memory.pointer, length, prot)
 
 
 @syscall
@@ -65,42 +65,45 @@ def pkey_mprotect(t: Thread, address: Addr, length: Size, prot: Prot, key: Int) 
 
 @syscall
 def mremap(t: Thread, old: Addr, old_length: Size, new_length: Size, flags: RemapFlags, new: Addr) -> int:
-    return t.memory.remap(old, old_length, new_length, flags, new)
+    return t.memory.remap(old & t.memory.pointer, old_length, new_length, flags, new)
 
 
 @syscall
 def madvise(t: Thread, address: Addr, length: Size, advice: Advice) -> None:
     if advice in NEVER_ADVISED:
         raise OSError(errno.EPERM, "advice")
-    t.memory.advise(address, length, advice)
+    t.memory.advise(address & t.memory.pointer, length, advice)
 
 
 @syscall
 def msync(t: Thread, address: Addr, length: Size, flags: SyncFlags) -> int:
-    return t.host("msync", t.memory.mapped(address, length), length, flags)
+    return t.host("msync", t.memory.mapped(address & t.memory.pointer, length), length, flags)
 
 
 @syscall
 def mincore(t: Thread, address: Addr, length: Size, vector: Buf) -> int:
     pages = -(-length // PAGE)
-    return t.host("mincore", t.memory.mapped(address, length), length, vector.host(pages))
+    return t.host("mincore", t.memory.mapped(address & t.memory.pointer, length), length, vector.host(pages))
 
 
 @syscall
 def mlock(t: Thread, address: Addr, length: Size) -> int:
-    start = address & -PAGE
+    start = address & -PAGE & t.memory.pointer
+    address &= t.memory.pointer
     return t.host("mlock", t.memory.mapped(start, address - start + length), address - start + length)
 
 
 @syscall
 def mlock2(t: Thread, address: Addr, length: Size, flags: UInt) -> int:
-    start = address & -PAGE
+    start = address & -PAGE & t.memory.pointer
+    address &= t.memory.pointer
     return t.host("mlock2", t.memory.mapped(start, address - start + length), address - start + length, flags)
 
 
 @syscall
 def munlock(t: Thread, address: Addr, length: Size) -> int:
-    start = address & -PAGE
+    start = address & -PAGE & t.memory.pointer
+    address &= t.memory.pointer
     return t.host("munlock", t.memory.mapped(start, address - start + length), address - start + length)
 
 

@@ -8,6 +8,7 @@ import os
 from typing import TYPE_CHECKING, Annotated, Any
 
 from .. import signals
+from ..errors import GuestFault
 from ..host import HOST
 from ..kinds import SigMask
 from ..layout import layout_of, sigset
@@ -129,8 +130,12 @@ def rt_sigtimedwait(t: Thread, mask: SigMask, info: Buf, timeout: In[Timespec], 
 @syscall
 def rt_sigreturn(t: Thread) -> int:
     t.process.event("user_do_rt_sigreturn", t.cpu, f"frame_addr={t.abi.stack_pointer(t.cpu):#x}")
-    mask = t.abi.pop_frame(t)
-    signals.set_mask(t, mask)
+    try:
+        mask = t.abi.pop_frame(t)
+    except GuestFault:  # a bad frame
+        signals.force(t, signals.SigInfo(signals.SIGSEGV, signals.SI_KERNEL))
+    else:
+        signals.set_mask(t, mask)
     raise NoResult
 
 

@@ -155,14 +155,16 @@ PRCTL: dict[int, tuple[str, tuple[Any, ...]]] = {
     57: ("PR_SET_IO_FLUSHER", NUMBER),
     58: ("PR_GET_IO_FLUSHER", NUMBER),
 }
-# Known, and refused: what they change is the emulator's, or is nothing a guest has (seccomp filters would hit the emulator's own calls).
+# Known, and refused unless the architecture has them: what they change is the emulator's, or is nothing a guest has (seccomp filters
+# would hit the emulator's own calls).
 REFUSED = {
     5: "PR_GET_UNALIGN", 6: "PR_SET_UNALIGN", 9: "PR_GET_FPEMU", 10: "PR_SET_FPEMU", 11: "PR_GET_FPEXC", 12: "PR_SET_FPEXC",
     19: "PR_GET_ENDIAN", 20: "PR_SET_ENDIAN", 21: "PR_GET_SECCOMP", 22: "PR_SET_SECCOMP", 25: "PR_GET_TSC", 26: "PR_SET_TSC",
     31: "PR_TASK_PERF_EVENTS_DISABLE", 32: "PR_TASK_PERF_EVENTS_ENABLE", 33: "PR_MCE_KILL", 34: "PR_MCE_KILL_GET", 35: "PR_SET_MM",
     40: "PR_GET_TID_ADDRESS", 43: "PR_MPX_ENABLE_MANAGEMENT", 44: "PR_MPX_DISABLE_MANAGEMENT", 45: "PR_SET_FP_MODE",
-    46: "PR_GET_FP_MODE", 50: "PR_SVE_SET_VL", 51: "PR_SVE_GET_VL", 55: "PR_SET_TAGGED_ADDR_CTRL", 56: "PR_GET_TAGGED_ADDR_CTRL",
-    59: "PR_SET_SYSCALL_USER_DISPATCH", 0x53564D41: "PR_SET_VMA", 0x59616D61: "PR_SET_PTRACER",
+    46: "PR_GET_FP_MODE", 50: "PR_SVE_SET_VL", 51: "PR_SVE_GET_VL", 54: "PR_PAC_RESET_KEYS",
+    55: "PR_SET_TAGGED_ADDR_CTRL", 56: "PR_GET_TAGGED_ADDR_CTRL", 59: "PR_SET_SYSCALL_USER_DISPATCH", 60: "PR_PAC_SET_ENABLED_KEYS",
+    61: "PR_PAC_GET_ENABLED_KEYS", 0x53564D41: "PR_SET_VMA", 0x59616D61: "PR_SET_PTRACER",
 }  # fmt: skip
 
 
@@ -178,6 +180,9 @@ PrctlOption = Annotated[int, _Option()]
 @syscall
 def prctl(t: Thread, option: PrctlOption, a: ULong, b: ULong, c: ULong, d: ULong) -> int:
     option &= 0xFFFF_FFFF
+    own = t.abi.prctl(t, option, (a, b, c, d))
+    if own is not None:
+        return own
     if option not in PRCTL:
         if option not in REFUSED:
             t.process.log("unimp", f"Unsupported prctl: {option}")
