@@ -42,7 +42,10 @@ def program(guide: Path) -> str:
     return "\n\n".join([BEFORE.get(name, ""), *blocks, AFTER.get(name, "")])
 
 
-@pytest.mark.parametrize("name", ["how-to/add-an-instruction.md", "how-to/add-an-architecture.md", "native.md", "engine.md"])
+GUIDES = ("add-an-instruction", "add-an-architecture", "use-from-python", "ship-a-plug-in")
+
+
+@pytest.mark.parametrize("name", [*(f"how-to/{g}.md" for g in GUIDES), "native.md", "engine.md"])
 def test_guide(name: str, tmp_path: Path) -> None:
     file = tmp_path / "guide.py"
     file.write_text(program(DOCS / name))
