@@ -1,5 +1,7 @@
 """Timers of AVR microcontrollers against a model that counts clock by clock."""
 
+import itertools
+
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
@@ -38,7 +40,7 @@ class Counting:
                 if self.load == "now":
                     self.out[k] = (self.out[k], 1 - self.out[k], 0, 1)[self.com[k]]
         if self.slopes == 1:
-            if old == self.maximum and self.tov == "max" or old == top and self.tov == "top":
+            if (old == self.maximum and self.tov == "max") or (old == top and self.tov == "top"):
                 self.flags |= 1
             if old == top and self.top_ == "icr":
                 self.flags |= 0x20
@@ -102,7 +104,7 @@ def test_ramp(dual, top, start, down, value, after):
     ramp = Ramp(dual, top, 31, start, down and dual)
     counts = [ramp.count(n) for n in range(300)]
     assert counts[0] == start
-    for x, y in zip(counts, counts[1:], strict=False):
+    for x, y in itertools.pairwise(counts):
         assert y in (x + 1, x - 1, 0) or top <= 1
     if top > 1:
         leaves = [n for n in range(1, 300) if counts[n - 1] == value and counts[n] != value]

@@ -60,7 +60,7 @@ class Mcu:
         self.machine, self.part, self.family = m, part, part.family
         self.cpu: Any = m.add_cpu(part.name)
         self.clock, self.adc_clock = m.clock(CRYSTAL), m.clock(CRYSTAL)
-        self.rc, self.crystal, self.slow = m.clock(1_000_000_000), m.clock(32_768), m.clock(128_000)
+        self.rc, self.crystal = m.clock(1_000_000_000), m.clock(32_768)
         self.flash = m.rom(0, part.flash, f"{part.name.lower()}.flash")
         m.ram(DATA + part.family.io, part.sram, f"{part.name.lower()}.sram")
         self.pins: dict[str, BoardPin] = {}
@@ -137,7 +137,7 @@ class Mcu:
                               signature=part.signature, fuses=part.fuses, rc=self.rc)
         self.add(spm, 0x57)
         self.interrupt(spm, ready=v["spm"])
-        dog = Watchdog(name="watchdog", clock=clock, oscillator=self.slow, bite=partial(self.system.restart, "watchdog"),
+        dog = Watchdog(name="watchdog", clock=clock, rc=self.rc, bite=partial(self.system.restart, "watchdog"),
                        forced=lambda: self.system.wdrf)
         self.add(dog, 0x60)
         self.interrupt(dog, irq=v["wdt"])

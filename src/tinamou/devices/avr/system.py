@@ -67,6 +67,7 @@ class System(AvrDevice, type="avr-system", size=0x20):
     polled = ("GPIOR0", "GPIOR1", "GPIOR2")
     cause = state("", keep=True)
     unlocked = state(-1)            # cycle up to which CLKPS may change
+    opening = state(False)
     vectors_unlocked = state(-1)
     state_of_clock = state_of(lambda self: 3 if self.divided else 0)
     asleep = state(-1)
@@ -111,11 +112,14 @@ class System(AvrDevice, type="avr-system", size=0x20):
         self.adc_clock.hz = hz if mode in (-1, IDLE, NOISE_REDUCTION) else 0
         self.crystal.hz = 0 if mode in (POWER_DOWN, STANDBY) else 32_768
 
+    @clkpce.on_write
+    def open_clkps(self, on: int) -> None:
+        self.opening = bool(on)
+
     @clkps.on_write
     def prescale(self, new: int) -> None:
-        if self.clkpce:
-            self.unlocked = self.cycles + 4
-            self.clkps, self.clkpce = self.state_of_clock, 0
+        if self.opening:
+            self.unlocked, self.clkps = self.cycles + 4, self.state_of_clock
         elif self.cycles <= self.unlocked:
             self.unlocked, self.state_of_clock = -1, new
             self._set_clocks()

@@ -15,7 +15,7 @@ from tinamou.machine.registers import Reg
 class Watchdog(AvrDevice, type="avr-watchdog", size=1):
     """Interrupt, system reset, or first one and then the other. `bite()` resets the part; `forced()` tells WDRF."""
 
-    oscillator: Clock = prop(OBJECT, default=None, help="128 kHz")
+    rc: Clock = prop(OBJECT, default=None, help="nanoseconds: the watchdog has an oscillator of its own, of 128 kHz")
     always: bool = prop(BOOL, default=False, help="the fuse WDTON is programmed")
     bite: Any = prop(OBJECT, default=None)
     forced: Any = prop(OBJECT, default=None)
@@ -29,12 +29,13 @@ class Watchdog(AvrDevice, type="avr-watchdog", size=1):
     wdp = WDTCSR.rw(2, 0)
 
     unlocked = state(-1)        # cycle up to which WDE and WDP may change
+    opening = state(False)
     before = state(0)           # the protected bits as they are: WDP3, WDE, WDP2:0
 
     def setup(self) -> None:
         super().setup()
-        if self.oscillator is None:
-            self.oscillator = Clock(128_000)
+        if self.rc is None:
+            self.rc = Clock(1_000_000_000)
 
     def on_reset(self, kind: str) -> None:
         if self.always or (self.forced is not None and self.forced()):
@@ -46,28 +47,32 @@ class Watchdog(AvrDevice, type="avr-watchdog", size=1):
         return self.wdp3 << 5 | self.wde << 3 | self.wdp
 
     @property
-    def ticks(self) -> int:
-        """Oscillator cycles to the time-out: table 11-2."""
-        return 2048 << min(9, self.wdp3 << 3 | self.wdp)
+    def timeout(self) -> int:
+        """Nanoseconds: 2048 to 1048576 oscillator cycles, table 11-2."""
+        return 16_000_000 << min(9, self.wdp3 << 3 | self.wdp)
 
     @wde.on_write
     def protect(self, _: int) -> None:
         new, old = self._protected(), self.before
         open_ = self.cycles <= self.unlocked
-        if self.wdce and self.wde:
+        if self.opening and self.wde:
             self.unlocked = self.cycles + 4
             new = old | 8
-        elif not open_:
+        elif open_:
+            self.unlocked = -1
+        else:
             new = old | new & 8
         if self.always or (self.forced is not None and self.forced()):
             new |= 8
         self.wdp3, self.wde, self.wdp = new >> 5 & 1, new >> 3 & 1, new & 7
-        if not (self.wdce and self.cycles <= self.unlocked):
-            self.wdce = 0
         changed = new != old
         self.before = new
         if changed or self.barked.deadline is None or not (self.wde or self.wdie):
             self._arm()
+
+    @wdce.on_write
+    def open_sequence(self, on: int) -> None:
+        self.opening = bool(on)
 
     @wdce.computed
     def sequence(self) -> int:
@@ -79,7 +84,7 @@ class Watchdog(AvrDevice, type="avr-watchdog", size=1):
 
     def _arm(self) -> None:
         if self.wde or self.wdie:
-            self.barked.after(self.ticks)
+            self.barked.after(self.timeout)
         else:
             self.barked.cancel()
 
@@ -90,7 +95,7 @@ class Watchdog(AvrDevice, type="avr-watchdog", size=1):
         elif self.wde and self.bite is not None:
             self.bite()
 
-    barked = Timer(_bark, "oscillator")
+    barked = Timer(_bark, "rc")
     barked.name = "barked"
 
     @line

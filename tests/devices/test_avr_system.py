@@ -1,0 +1,252 @@
+"""Clock, power, reset, watchdog, EEPROM and self-programming of AVR microcontrollers."""
+
+import pytest
+
+from avr_harness import Bench
+
+
+@pytest.fixture
+def b():
+    return Bench()
+
+
+def test_clock_prescaler_is_a_timed_sequence(b):
+    b["CLKPR"] = 3
+    assert b["CLKPR"] == 0 and b.cpu.clock.hz == 16_000_000
+    b["CLKPR"] = 0x80
+    b.pass_(5)
+    b["CLKPR"] = 3
+    assert b.cpu.clock.hz == 16_000_000
+    b["CLKPR"] = 0x80
+    b["CLKPR"] = 3
+    assert b["CLKPR"] == 3 and b.cpu.clock.hz == 2_000_000 == b.device("timer0").clock.hz
+
+
+def test_timers_follow_the_clock(b):
+    b["TCCR0B"] = 1
+    b.pass_(100)
+    b["CLKPR"] = 0x80
+    b["CLKPR"] = 1
+    assert b["TCNT0"] == 100
+    b.m.time.advance(1250)              # ten cycles of 125 ns
+    assert b["TCNT0"] == 110
+
+
+@pytest.mark.parametrize("mode,timer,adc,crystal", [(0, 1, 1, 1), (1, 0, 1, 1), (2, 0, 0, 0), (3, 0, 0, 1), (6, 0, 0, 0), (7, 0, 0, 1)])
+def test_sleep_modes_stop_clocks(b, mode, timer, adc, crystal):
+    assert not b.cpu.on_sleep()
+    b["SMCR"] = mode << 1 | 1
+    assert b.cpu.on_sleep()
+    s = b.device("system")
+    assert (bool(s.clock.hz), bool(s.adc_clock.hz), bool(s.crystal.hz)) == (bool(timer), bool(adc), bool(crystal))
+    b["PCICR"], b["PCMSK0"] = 1, 1
+    b.pins["D8"].drive(True)
+    assert s.clock.hz == s.adc_clock.hz == 16_000_000 and b.cpu.stalls == ([16_384] if mode in (2, 3) else [6] if mode > 3 else [])
+
+
+def test_reset_flags(b):
+    assert b["MCUSR"] == 1
+    b["MCUSR"] = 0
+    b.pins["RESET"].drive(False)
+    assert b.cpu.restarts == ["pin"]
+    b.m.reset("warm")
+    assert b["MCUSR"] == 2
+    b.device("system").supply(4.5)
+    assert b.cpu.restarts == ["pin"]
+    b.device("system").supply(2.5)
+    b.m.reset("warm")
+    assert b["MCUSR"] == 6 and b.cpu.restarts == ["pin", "brown-out"]
+
+
+def test_power_reduction(b):
+    b["UCSR0B"] = 8
+    b["PRR0"] = 0xFF
+    b["UDR0"] = 1
+    assert b.device("usart0").tx_shift < 0
+    b["PRR0"] = 0
+    b["UDR0"] = 1
+    assert b.device("usart0").tx_shift == 1
+
+
+def test_interrupt_vectors_move(b):
+    b["MCUCR"] = 2
+    assert b.cpu.tables == []
+    b["MCUCR"] = 1
+    b["MCUCR"] = 2
+    assert b.cpu.tables == [0x3800] and b["MCUCR"] & 2
+
+
+# --- watchdog: 2048 ticks of 128 kHz are 16 ms
+
+
+def test_watchdog_resets(b):
+    b["WDTCSR"] = 0x08
+    b.pass_(255_999)
+    assert b.cpu.restarts == []
+    b.cpu.on_watchdog()
+    b.pass_(255_999)
+    assert b.cpu.restarts == []
+    b.pass_(1)
+    assert b.cpu.restarts == ["watchdog"]
+    b.m.reset("warm")
+    assert b["MCUSR"] & 8 and b["WDTCSR"] == 8          # WDRF keeps it on
+    b["WDTCSR"] = 0x18
+    b["WDTCSR"] = 0
+    assert b["WDTCSR"] == 8
+    b["MCUSR"] = 0
+    b["WDTCSR"] = 0x18
+    b["WDTCSR"] = 0
+    assert b["WDTCSR"] == 0
+
+
+def test_watchdog_changes_are_timed(b):
+    b["WDTCSR"] = 0x08
+    b["WDTCSR"] = 0x00
+    assert b["WDTCSR"] == 8
+    b["WDTCSR"] = 0x0F
+    assert b["WDTCSR"] == 8
+    b["WDTCSR"] = 0x18
+    b.pass_(5)
+    b["WDTCSR"] = 0x0F
+    assert b["WDTCSR"] == 8
+    b["WDTCSR"] = 0x18
+    b["WDTCSR"] = 0x0F
+    assert b["WDTCSR"] == 0x0F
+    b.pass_(256_000 << 7)
+    assert b.cpu.restarts == ["watchdog"]
+
+
+def test_watchdog_interrupt_then_reset(b):
+    b["WDTCSR"] = 0x18
+    b["WDTCSR"] = 0x48
+    b.pass_(256_000)
+    assert b.pending() == [7] and b.cpu.restarts == []
+    b.enter(7)
+    assert b["WDTCSR"] == 0x08
+    b.pass_(256_000)
+    assert b.cpu.restarts == ["watchdog"]
+
+
+def test_watchdog_interrupt_again_and_again(b):
+    b["WDTCSR"] = 0x40
+    for _ in range(3):
+        b.pass_(256_000)
+        b.enter(7)
+    assert b.cpu.restarts == []
+
+
+# --- EEPROM
+
+
+def write(b, address, value, mode=0):
+    b["EEAR"], b["EEDR"] = address, value
+    b["EECR"] = mode << 4 | 4
+    b["EECR"] = mode << 4 | 2 | 4
+
+
+def read(b, address):
+    b["EEAR"] = address
+    b["EECR"] = 1
+    return b["EEDR"]
+
+
+def test_eeprom(b):
+    assert read(b, 5) == 0xFF and b.cpu.stalls == [4]
+    write(b, 5, 0x5A)
+    assert b["EECR"] & 2 and b.cpu.stalls == [4, 2]
+    b.pass_(3_400_000 * 16 // 1000 - 1)
+    assert b["EECR"] & 2
+    b.pass_(1)
+    assert not b["EECR"] & 2 and read(b, 5) == 0x5A
+    write(b, 5, 0x0F, mode=2)                           # write only: bits can only go to 0
+    b.pass_(28_800)
+    assert read(b, 5) == 0x0A
+    write(b, 5, 0, mode=1)                              # erase only
+    b.pass_(28_800)
+    assert read(b, 5) == 0xFF
+
+
+def test_eeprom_needs_the_sequence(b):
+    b["EEAR"], b["EEDR"] = 1, 1
+    b["EECR"] = 2
+    assert not b["EECR"] & 2
+    b["EECR"] = 6                                       # both at once do not count either
+    assert not b["EECR"] & 2
+    b.pass_(10)
+    b["EECR"] = 4
+    b.pass_(5)
+    b["EECR"] = 2
+    assert not b["EECR"] & 2
+
+
+def test_eeprom_ready_interrupt(b):
+    b["EECR"] = 8
+    assert b.pending() == [23]
+    write(b, 1, 1)
+    b["EECR"] = 8
+    assert b.pending() == []
+    b.pass_(60_000)
+    assert b.pending() == [23]
+
+
+def test_eeprom_file(tmp_path):
+    file = tmp_path / "e"
+    b = Bench("mega2560", options={"eeprom": str(file)})
+    assert file.read_bytes() == b"\xff" * 4096
+    write(b, 4095, 7)
+    b.pass_(60_000)
+    assert file.read_bytes() == b"\xff" * 4095 + b"\x07"
+    assert read(Bench("mega2560", options={"eeprom": str(file)}), 4095) == 7
+
+
+# --- self-programming
+
+
+def spm(b, command, z=0, word=0):
+    b["SPMCSR"] = command
+    b.cpu.on_spm(z, word)
+
+
+def test_page_write(b):
+    flash = b.m.rams["atmega328p.flash"].buffer
+    for n in range(0, 128, 2):
+        spm(b, 1, 0x1000 + n, n | n << 8)
+    spm(b, 3, 0x1000)
+    assert b["SPMCSR"] & 0x41 == 0x41                   # busy in the read-while-write section
+    b.pass_(4 * 16_000)
+    assert b["SPMCSR"] & 0x41 == 0x40
+    spm(b, 5, 0x1000)
+    b.pass_(4 * 16_000)
+    assert flash[0x1000:0x1004] == b"\x00\x00\x02\x02" and flash[0x107E] == 126 and flash[0x1080] == 0xFF
+    spm(b, 0x11)
+    assert not b["SPMCSR"]
+    spm(b, 1, 0, 0x1234)
+    spm(b, 5, 0x1000)                                   # without erasing: and
+    assert flash[0x1000:0x1002] == b"\x00\x00"
+
+
+def test_programming_waits_in_the_boot_section(b):
+    spm(b, 3, 0x7F80)
+    assert b.cpu.stalls == [64_000] and b["SPMCSR"] == 0
+
+
+def test_sequence_is_timed(b):
+    b["SPMCSR"] = 3
+    b.pass_(5)
+    b.cpu.on_spm(0x1000, 0)
+    assert b["SPMCSR"] == 0
+
+
+def test_signature_fuses_and_lock_bits(b):
+    def ask(command, z):
+        b["SPMCSR"] = command
+        return b.cpu.on_lpm(z)
+    assert [ask(0x21, z) for z in (0, 2, 4)] == [0x1E, 0x95, 0x0F] and b.cpu.on_lpm is None
+    assert [ask(0x09, z) for z in range(4)] == [0xFF, 0xCF, 0xFD, 0xDE]
+    spm(b, 9, 0, 0xEF)
+    assert ask(0x09, 1) == 0xCF
+    spm(b, 9, 0, 0xFB)
+    assert ask(0x09, 1) == 0xCB
+    b["SPMCSR"] = 0x21
+    b.pass_(6)
+    assert b.cpu.on_lpm is None

@@ -1,0 +1,141 @@
+"""USART of AVR microcontrollers."""
+
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from avr_harness import Bench
+from tinamou.devices.ssi.nor import Is25lp128
+
+
+@pytest.fixture
+def b():
+    return Bench()
+
+
+@pytest.mark.parametrize("a,ubrr,c,bits,cycles", [
+    (0, 103, 0x06, 10, 16 * 104), (2, 207, 0x06, 10, 8 * 208), (0, 8, 0x0E, 11, 16 * 9), (0, 8, 0x2E, 12, 16 * 9), (0, 0, 0x00, 7, 16)])
+def test_frames_take_their_time(b, a, ubrr, c, bits, cycles):
+    b["UCSR0A"], b["UBRR0"], b["UCSR0C"], b["UCSR0B"] = a, ubrr, c, 0x08
+    b["UDR0"] = ord("A")
+    assert b["UCSR0A"] & 0x60 == 0x20                   # the buffer is empty again at once
+    b["UDR0"] = ord("B")
+    assert b["UCSR0A"] & 0x60 == 0
+    b.pass_(bits * cycles - 1)
+    assert b.ports[0].sent == b""
+    b.pass_(1)
+    mask = 0x1F if c == 0 else 0xFF
+    assert b.ports[0].sent == bytes([ord("A") & mask]) and b["UCSR0A"] & 0x60 == 0x20
+    b.pass_(bits * cycles)
+    assert b.ports[0].sent == bytes([ord("A") & mask, ord("B") & mask]) and b["UCSR0A"] & 0x60 == 0x60
+    b["UCSR0A"] = 0x40 | a
+    assert not b["UCSR0A"] & 0x40
+
+
+def test_interrupts(b):
+    b["UBRR0"], b["UCSR0B"] = 0, 0xF8
+    assert b.pending() == [20]
+    b["UCSR0B"] = 0xD8
+    b["UDR0"] = 1
+    b.ports[0].deliver(b"x")
+    b.pass_(160)
+    assert b.pending() == [19, 21]
+    b.enter(21)
+    assert b.pending() == [19]
+    assert b["UDR0"] == ord("x") and b.pending() == []
+
+
+def test_reception_is_paced_and_loses_nothing(b):
+    b["UBRR0"], b["UCSR0B"] = 0, 0x10
+    b.ports[0].deliver(b"abcdef")
+    b.pass_(159)
+    assert not b["UCSR0A"] & 0x80
+    b.pass_(161)
+    assert b.ports[0].backlog == 4
+    b.pass_(10_000)
+    out = bytearray()
+    while b["UCSR0A"] & 0x80:
+        out.append(b["UDR0"])
+        b.pass_(160)
+    assert out == b"abcdef"
+
+
+def test_errors_and_the_ninth_bit(b):
+    b["UCSR0B"] = 0x1C                                  # nine bits
+    u = b.device("usart0")
+    u.receive_frame(0x155, parity_error=True)
+    assert b["UCSR0A"] & 0x9C == 0x84 and b["UCSR0B"] & 2 and b["UDR0"] == 0x55 and b["UCSR0A"] & 0x9C == 0
+    u.receive_frame(0x0AA, frame_error=True)
+    assert b["UCSR0A"] & 0x9C == 0x90 and not b["UCSR0B"] & 2 and b["UDR0"] == 0xAA
+    for n in range(3):
+        u.receive_frame(n)
+    assert (b["UDR0"], b["UDR0"]) == (0, 1)
+    u.receive_frame(3)
+    assert b["UCSR0A"] & 0x88 == 0x88 and b["UDR0"] == 3        # overrun, told with the next frame
+    b["UCSR0B"] = 0x0C | 1
+    b["UDR0"] = 0x33
+    assert u.tx_shift == 0x133
+
+
+def test_multiprocessor_mode(b):
+    b["UCSR0B"], b["UCSR0A"] = 0x14, 1
+    u = b.device("usart0")
+    u.receive_frame(0x42)
+    assert not b["UCSR0A"] & 0x80
+    u.receive_frame(0x142)
+    assert b["UCSR0A"] & 0x80 and b["UDR0"] == 0x42
+
+
+def test_pins_belong_to_the_usart(b):
+    b["UBRR0"], b["DDRD"], b["PORTD"] = 1, 0, 0
+    edges, start = [], b.now
+    b["UCSR0B"] = 0x18
+    assert b.pins["D1"].level
+    b.pins["D1"].on_change(lambda level: edges.append((b.now - start, level)))
+    b["UDR0"] = 0b0101_0011
+    b.pass_(400)
+    assert edges == [(0, False), (32, True), (96, False), (160, True), (192, False), (224, True), (256, False), (288, True)]
+    b["UCSR0B"] = 0
+    assert b.pins["D1"].describe().endswith("floating")
+
+
+@settings(max_examples=40, deadline=None)
+@given(st.integers(0, 255), st.sampled_from([0x06, 0x26, 0x36, 0x0E]))
+def test_frames_over_wires(byte, frame):
+    b = Bench("mega2560")
+    for n in (1, 2):
+        b[f"UBRR{n}"], b[f"UCSR{n}C"], b[f"UCSR{n}B"] = 3, frame, 0x18
+    b.pins["D18"].connect(b.pins["D17"])                # TX1 to RX2
+    b["UDR1"] = byte
+    b.pass_(64 * 12)
+    assert b["UCSR2A"] & 0x9C == 0x80 and b["UDR2"] == byte
+
+
+def test_wrong_parity_over_wires():
+    b = Bench("mega2560")
+    b["UBRR1"], b["UCSR1C"], b["UCSR1B"] = 3, 0x26, 0x18
+    b["UBRR2"], b["UCSR2C"], b["UCSR2B"] = 3, 0x36, 0x18
+    b.pins["D18"].connect(b.pins["D17"])
+    b["UDR1"] = 7
+    b.pass_(64 * 12)
+    assert b["UCSR2A"] & 0x84 == 0x84
+
+
+def test_spi_master_mode(b):
+    u = b.device("usart0")
+    u.spi.plug(Is25lp128())
+    u.spi.chip_select(0, True)
+    b["UBRR0"], b["UCSR0C"], b["UCSR0B"] = 0, 0xC0, 0x18
+    answers = []
+    for byte in (0x9F, 0, 0, 0):
+        b["UDR0"] = byte
+        b.pass_(15)
+        assert not b["UCSR0A"] & 0x80
+        b.pass_(1)
+        answers.append(b["UDR0"])
+    assert answers[1:] == [0x9D, 0x60, 0x18]
+
+
+def test_writing_too_early_is_told(b):
+    b["UDR0"] = 1
+    assert any("transmitter" in x for x in b.logged)
