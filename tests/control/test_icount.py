@@ -83,6 +83,20 @@ def test_sleep_follows_the_host(tmp_path):
     assert len(run(tmp_path, hours, "-icount", "shift=2,sleep=off")) == 16
 
 
+MTIME = """
+    li t0, 0x123456789; sd t0, 0(s5); csrr s6, time; ld s7, 0(s5)
+    mv a0, s6; call put; mv a0, s7; call put; j off
+    .balign 4
+handler: j handler
+"""
+
+
+def test_mtime_can_be_written(tmp_path):
+    """The counter in the CPU follows."""
+    csr, device = run(tmp_path, MTIME, "-icount", "shift=0,sleep=off")
+    assert 0 <= csr - 0x123456789 < 10 and 0 <= device - csr < 10
+
+
 RTC = "li t0, 0x101000; lwu a0, 0(t0); lwu t1, 4(t0); slli t1, t1, 32; or a0, a0, t1; call put; j off\n.balign 4\nhandler: j handler\n"
 
 

@@ -114,8 +114,8 @@ def load(vm: Vm, name: str) -> None:
     """Machine and disks become what they were; the machine stands still when that fails.  Raises CommandError."""
     disks = images(vm)
     if not all(_find(image, name) for _, image in disks):
-        known = sorted({s.name for s in everywhere(vm)})
-        raise CommandError(f"Snapshot '{name}' does not exist in one or more devices" + (f"\nThere is: {', '.join(known)}" if known else ""))
+        known = ", ".join(sorted({s.name for s in everywhere(vm)}))
+        raise CommandError(f"Snapshot '{name}' does not exist in one or more devices" + (f"\nThere is: {known}" if known else ""))
     state = _find(disks[0][1], name)
     if not state.vm_state_size:
         raise CommandError("This is a disk-only snapshot. Revert to it offline using qemu-img")

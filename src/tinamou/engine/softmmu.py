@@ -13,7 +13,8 @@ address up in the machine's regions, fills the TLB for RAM, and calls the machin
 Pages with predecoded code are never in the write table: a store there takes the slow path, which undoes the entries it hits.
 
 Breakpoints and watchpoints are addresses as the CPU sees them.  A page with a breakpoint is not in the fetch table: control that comes
-there runs on a page of entries of its own (`Mmu.guard`), which look at the address before each instruction.  A page with a watchpoint is
+there runs on a page of entries of its own (`Mmu.guard`), which look at the address before each instruction (as they do on pages that are
+only partly accessible).  A page with a watchpoint is
 not in the tables of reads or writes: the slow path looks.  Code elsewhere runs as fast as ever.
 """
 
@@ -99,6 +100,9 @@ class SystemCpu(Cpu):
     def translate(self, access: int, address: u64) -> u64:
         """The physical address, for READ, WRITE or EXECUTE; raises the architecture's fault."""
         return address
+
+    def check_span(self, access: int, address: u64, physical: u64, size: u64) -> None:
+        """`translate` has set `partial`: raise when the other bytes of the access may not be touched."""
 
     def physical_fault(self, access: int, address: u64) -> None:
         """Raise the exception for an access to a (virtual) address behind which no device answers."""
@@ -323,6 +327,9 @@ def load_outlined(cpu: Cpu, kind: type[W], address: u64) -> W:
         if (address & (PAGE - 1)) + kind.size > PAGE:
             return load_across(cpu, kind, address)
     physical = system(cpu).translate(READ, address)
+    if kind.size > 1:
+        if system(cpu).partial != 0:
+            system(cpu).check_span(READ, address, physical, u64(kind.size))
     if Mmu.at(system(cpu).mmu).watches != 0:
         look(cpu, READ, address, u64(kind.size))
     at = region_of(cpu, physical)
@@ -365,6 +372,9 @@ def store_outlined(cpu: Cpu, kind: type[W], address: u64, value: W) -> None:
                 store_outlined(cpu, u8, address + k, u8(value >> (8 * k)))
             return
     physical = system(cpu).translate(WRITE, address)
+    if kind.size > 1:
+        if system(cpu).partial != 0:
+            system(cpu).check_span(WRITE, address, physical, u64(kind.size))
     if Mmu.at(system(cpu).mmu).watches != 0:
         look(cpu, WRITE, address, u64(kind.size))
     at = region_of(cpu, physical)
@@ -449,6 +459,8 @@ def find_code(cpu: Cpu, target: u64) -> u64:
     if at == 0:
         system(cpu).physical_fault(EXECUTE, target)
     mmu = Mmu.at(system(cpu).mmu)
+    if system(cpu).partial != 0:  # the next instruction may be forbidden
+        return mmu.guard + entry_offset(target)
     if mmu.breaks != 0:
         if break_between(cpu, target & -PAGE, target | (PAGE - 1)):
             return mmu.guard + entry_offset(target)

@@ -122,6 +122,7 @@ class SystemVcpu:
 
     def timebase(self, clock: Any) -> None:
         self.clock = clock
+        clock.on_change(self.set_time)
 
     def reset(self, vector: int | None = None) -> None:
         raise NotImplementedError
@@ -331,10 +332,9 @@ class SystemEngine(MemoryListener):
         for n, v in enumerate(self.vcpus):
             mmu.tlbs[n] = u64(v.tlbs)
         mmu.cpus = u64(len(self.vcpus))
-        if self.breaks:
-            mmu.guard, mmu.breaks = u64(self.guards()), u64(len(self.breaks))
-            for n, address in enumerate(self.breaks):
-                mmu.break_at[n] = u64(address)
+        mmu.guard, mmu.breaks = u64(self.guards()), u64(len(self.breaks))
+        for n, address in enumerate(self.breaks):
+            mmu.break_at[n] = u64(address)
         mmu.watches = u64(len(self.watches))
         for n, w in enumerate(self.watches):
             watch = mmu.watch[n]
@@ -505,7 +505,7 @@ class SystemEngine(MemoryListener):
             self.map_changed(self.memory)
 
     def guards(self) -> int:
-        """A page of entries that look for breakpoints."""
+        """A page of entries that are all h_guard."""
         if not self.guard:
             self.guard = allocate(ENTRIES)
             entry = struct.pack("<QQ", self.image["h_guard"], 0)

@@ -148,6 +148,7 @@ class Clock:
             raise ValueError("a clock frequency cannot be negative")
         self.time = time or VirtualTime()
         self._hz = hz
+        self._skew = 0
         self._base_ns, self._base_ticks = self.time.now, self.time.now * hz // SECOND
         self._pending: dict[Event, int] = {}  # fired and cancelled events are swept now and then
         self._listeners: list[Callable[[], object]] = []
@@ -171,8 +172,20 @@ class Clock:
         for f in self._listeners:
             f()
 
+    @property
+    def skew(self) -> int:
+        """What a guest has added to the counter that shows this clock's ticks (RISC-V: by writing mtime)."""
+        return self._skew
+
+    @skew.setter
+    def skew(self, ticks: int) -> None:
+        if ticks != self._skew:
+            self._skew = ticks
+            for f in self._listeners:
+                f()
+
     def on_change(self, f: Callable[[], object]) -> None:
-        """Call `f` whenever the frequency changes."""
+        """Call `f` whenever the frequency or the skew changes."""
         self._listeners.append(f)
 
     @property

@@ -35,7 +35,10 @@ class GuestMemory:
         first = min(size, 4096 - address % 4096)
         for at, n in ((address, first), (address + first, size - first)):
             if n:
-                yield int(self.hart.translate(access, u64(at))), at, n
+                physical = self.hart.translate(access, u64(at))
+                if self.hart.partial and n > 1 and access != EXECUTE:
+                    self.hart.check_span(access, u64(at), physical, u64(n))
+                yield int(physical), at, n
 
     def _load(self, access, address, size):
         out = b""

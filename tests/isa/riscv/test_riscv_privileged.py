@@ -86,7 +86,7 @@ ILLEGAL = {
 
 @pytest.mark.parametrize(("mode", "text"), [(m, t) for m, texts in ILLEGAL.items() for t in texts])
 def test_illegal_in_that_mode(guest, mode, text):
-    assert in_mode(guest, mode, text) == (traps.ILLEGAL_INSTRUCTION, 0, 0)
+    assert in_mode(guest, mode, text)[:2] == (traps.ILLEGAL_INSTRUCTION, 0)
 
 
 @pytest.mark.parametrize(("bit", "text"), [(20, "csrr a0, satp"), (20, "csrw satp, zero"), (20, "sfence.vma zero, zero"), (21, "wfi"),
@@ -456,3 +456,76 @@ def test_memory_that_devices_write_is_decoded_again(guest):
     guest.hart.pc = type(guest.hart.pc)(RAM)
     guest.run("addi a0, a0, 5; wfi")
     assert guest.x("a0") == 6
+
+
+# -- what CPUs say of themselves
+
+MODELS = [  # name, width, misa, vendor, architecture, PMP entries, largest mode of satp
+    ("rv64", 64, "acdfimsu", 0, 0, 16, 9), ("sifive-e51", 64, "acimu", 0x489, 1, 8, 0), ("sifive-u54", 64, "acdfimsu", 0x489, 1, 8, 8),
+    ("rv32", 32, "acdfimsu", 0, 0, 16, 1), ("sifive-e31", 32, "acimu", 0x489, 1, 8, 0), ("sifive-e34", 32, "acfimu", 0x489, 1, 8, 0),
+    ("sifive-u34", 32, "acdfimsu", 0x489, 1, 8, 1), ("lowrisc-ibex", 32, "cimu", 0, 22, 16, 0),
+]  # fmt: skip
+
+
+@pytest.mark.parametrize(("name", "xlen", "letters", "vendor", "architecture", "entries", "mode"), MODELS)
+def test_named_cpus(new, name, xlen, letters, vendor, architecture, entries, mode):
+    guest = new(xlen, name)
+    counted = "".join(f"csrw pmpaddr{n}, t0; csrr t1, pmpaddr{n}; snez t1, t1; add s1, s1, t1; " for n in range(16))
+    guest.run(f"csrr a0, misa; csrr a1, mvendorid; csrr a2, marchid; csrr a3, mimpid; li t0, -1; li s1, 0; {counted}; "
+              "csrw pmpcfg2, t0; csrr a4, pmpcfg2; wfi")  # fmt: skip
+    assert guest.x("a0") == (xlen // 32) << (xlen - 2) | sum(1 << ord(c) - 97 for c in letters)
+    assert (guest.x("a1"), guest.x("a2"), guest.x("a3"), guest.x("s1")) == (vendor, architecture, 0, entries)
+    assert (guest.x("a4") != 0) == (entries == 16)
+    assert int(guest.hart.modes) == mode
+
+
+BAD = [(".word 0xffffffff", 0xFFFFFFFF), (".half 0", 0), ("csrr a0, 0x7ff", 0x7FF02573), ("csrw mhartid, a0", 0xF1451073),
+       (".half 0x9c41", 0x9C41)]  # fmt: skip
+
+
+@pytest.mark.parametrize(("text", "value"), BAD, ids=[t for t, _ in BAD])
+def test_mtval_of_illegal_instructions(new, xlen, text, value):
+    guest = new(64)
+    assert in_mode(guest, 3, f"nop; {text}") == (traps.ILLEGAL_INSTRUCTION, 4, value)
+
+
+def test_mtval_of_an_illegal_instruction_across_pages(new):
+    guest = new(64)
+    guest.run("la t0, handler; csrw mtvec, t0; li t0, RAM2; li t1, 0xffff; sh t1, 0(t0); sh t1, 2(t0); jr t0\n"
+              ".balign 4\nhandler: csrw mie, zero; wfi; j handler".replace("RAM2", hex(RAM + 0x2FFE)))  # fmt: skip
+    assert (int(guest.hart.mcause), int(guest.hart.mepc), int(guest.hart.mtval)) == (2, RAM + 0x2FFE, 0xFFFFFFFF)
+
+
+# PMP entry 0 allows all but stores below BORDER, entry 1 everything from there on.
+HALVES = """
+    la t0, handler; csrw mtvec, t0
+    li t0, BORDER >> 2; csrw pmpaddr0, t0; li t0, -1; csrw pmpaddr1, t0; li t0, 0x1f0d; csrw pmpcfg0, t0
+    la t0, start; csrw mepc, t0; li t0, 0x1800; csrc mstatus, t0; li a0, BORDER; mret
+    .balign 4
+start: TEXT; ecall
+    .balign 4
+handler: csrw mie, zero; wfi; j handler
+"""
+SPANS = [("lw a1, -4(a0)", 0), ("lw a1, -2(a0)", traps.LOAD_ACCESS_FAULT), ("lw a1, 0(a0)", 0), ("sw a1, 0(a0)", 0), ("sh a1, -2(a0)", 7),
+         ("sw a1, -3(a0)", traps.STORE_ACCESS_FAULT), ("lh a1, -1(a0)", traps.LOAD_ACCESS_FAULT), ("lb a1, -1(a0)", 0)]  # fmt: skip
+
+
+@pytest.mark.parametrize(("text", "cause"), SPANS, ids=[t for t, _ in SPANS])
+def test_pmp_of_accesses_across_a_border(new, xlen, text, cause):
+    guest = new(xlen)
+    guest.run(HALVES.replace("BORDER", hex(DATA + 0x100)).replace("TEXT", text))
+    assert int(guest.hart.mcause) == (cause or traps.ECALL_FROM_U)
+    if cause:
+        assert int(guest.hart.mtval) == DATA + 0x100 + int(text.split(",")[1].split("(")[0])
+
+
+def test_pmp_ends_code_inside_a_page(new):
+    """Straight-line code runs into an entry without X."""
+    guest = new(64)
+    text = "nop; nop; nop; nop; nop; nop"
+    program = HALVES.replace("0x1f0d", "0x1b0d").replace("TEXT", "la t1, code; jr t1; .balign 64; code: " + text)
+    border = guest.run(program.replace("BORDER", hex(RAM + 0x800)))["code"] + 12
+    guest.machine.reset("cold")
+    guest.cpu.set_time()
+    guest.run(program.replace("BORDER", hex(border)))
+    assert (int(guest.hart.mcause), int(guest.hart.mepc), int(guest.hart.mtval)) == (traps.INSTRUCTION_ACCESS_FAULT, border, border)

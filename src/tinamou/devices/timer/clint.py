@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from tinamou.machine.clock import Clock
-from tinamou.machine.device import Device, timers
+from tinamou.machine.device import Device, Plain, ResetKind, timers
 from tinamou.machine.lines import lines, state
 from tinamou.machine.props import OBJECT, U32, prop
 from tinamou.machine.registers import Bank, Reg
@@ -34,7 +34,7 @@ class Clint(Device, type="riscv.sifive.clint", compatible=("sifive,clint0", "ris
 
     @mtime.on_write
     def set_time(self, value: int) -> None:
-        self.offset = value - self.clock.ticks
+        self.offset = self.clock.skew = value - self.clock.ticks
         for n in range(self.harts):
             self.arm(n, self.mtimecmp[n])
 
@@ -43,6 +43,12 @@ class Clint(Device, type="riscv.sifive.clint", compatible=("sifive,clint0", "ris
         self.expire[n].cancel()
         if self.mtime < tick < 1 << 63:
             self.expire[n].at(tick - self.offset)
+
+    def on_reset(self, kind: ResetKind) -> None:
+        self.clock.skew = self.offset
+
+    def load_more(self, saved: dict[str, Plain]) -> None:
+        self.clock.skew = self.offset
 
     @timers("harts")
     def expire(self, n: int) -> None:

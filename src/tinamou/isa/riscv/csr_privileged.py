@@ -150,8 +150,12 @@ def read(h: PrivilegedHart, csr: u32) -> u64:
             return narrow(h, h.cycles() + h.cycle_offset)
         case Number.MINSTRET:
             return narrow(h, h.retired() + h.instret_offset)
-        case Number.MVENDORID | Number.MARCHID | Number.MIMPID:
-            return u64(0)
+        case Number.MVENDORID:
+            return h.vendor
+        case Number.MARCHID:
+            return h.architecture
+        case Number.MIMPID:
+            return h.implementation
         case Number.MHARTID:
             return h.hartid
     if csr >= Number.MHPMCOUNTER3 and csr <= Number.MHPMCOUNTER31:
@@ -287,7 +291,7 @@ def write(h: PrivilegedHart, csr: u32, value: u64) -> bool:
     if h.pmp_entries != 0:
         if csr >= Number.PMPADDR0 and csr <= Number.PMPADDR15:
             tor_above = csr & 15 != 15 and h.pmp_cfg[csr + 1 & 15] & (LOCKED | 0x18) == LOCKED | TOR << 3
-            if h.pmp_cfg[csr & 15] & LOCKED == 0 and not tor_above:
+            if u64(csr & 15) < h.pmp_entries and h.pmp_cfg[csr & 15] & LOCKED == 0 and not tor_above:
                 h.pmp_addr[csr & 15] = value & 0x3F_FFFF_FFFF_FFFF if h.xlen == 64 else value & 0xFFFF_FFFF
                 update_pmp(h)
             return True
@@ -382,7 +386,8 @@ def write_pmp_config(h: PrivilegedHart, csr: u32, value: u64) -> None:
         if csr & 1 != 0:
             raise Trap(ILLEGAL_INSTRUCTION)
     for k in range(h.xlen // 8):
-        if h.pmp_cfg[((csr & 3) << 2) + k & 15] & LOCKED == 0:
+        n = u64((csr & 3) << 2) + k & 15
+        if n < h.pmp_entries and h.pmp_cfg[n & 15] & LOCKED == 0:
             h.pmp_cfg[((csr & 3) << 2) + k & 15] = u8(value >> (8 * k)) & 0x9F
     update_pmp(h)
 

@@ -7,9 +7,9 @@ from __future__ import annotations
 
 from tinamou.engine.cpu import EXECUTE, PAGE, READ, WRITE
 from tinamou.engine.softmmu import host_address
-from tinamou.native.memory import compare_exchange, peek_acquire
+from tinamou.native.memory import compare_exchange, peek, peek_acquire
 from tinamou.native.ops import outlined
-from tinamou.native.types import u32, u64
+from tinamou.native.types import u16, u32, u64
 
 from .privileged import MACHINE, MXR, SUM, SUPERVISOR, USER, PrivilegedHart
 
@@ -27,14 +27,39 @@ def translate(h: PrivilegedHart, access: int, address: u64) -> u64:
     if privilege != MACHINE and (h.satp >> 31 if h.xlen == 32 else h.satp >> 60) != 0:
         physical = walk(h, access, address, privilege)
     if h.pmp_rules != 0:
-        if not allowed(h, access, physical, privilege):
+        if not allowed(h, access, physical, privilege, u64(1)):
             h.physical_fault(access, address)
     return physical
 
 
 @outlined
-def allowed(h: PrivilegedHart, access: int, physical: u64, privilege: u64) -> bool:
-    """The first entry that matches decides.  Sets `partial` when it has a border inside the page."""
+def check_span(h: PrivilegedHart, access: int, address: u64, physical: u64, size: u64) -> None:
+    """An access inside a page with borders: all its bytes must be of one entry."""
+    if not allowed(h, access, physical, h.data_privilege(), size):
+        h.physical_fault(access, address)
+
+
+@outlined
+def instruction(h: PrivilegedHart, pc: u64) -> u64:
+    """What stands at pc."""
+    host = host_address(h, translate(h, EXECUTE, pc))
+    if host == 0:
+        return u64(0)
+    low = u64(peek(u16, host))
+    if low & 3 != 3:
+        return low
+    host = host_address(h, translate(h, EXECUTE, pc + 2))
+    if host == 0:
+        return u64(0)
+    return low | u64(peek(u16, host)) << 16
+
+
+@outlined
+def allowed(h: PrivilegedHart, access: int, physical: u64, privilege: u64, size: u64) -> bool:
+    """The first entry that has one of the bytes decides, and must have them all (3.7.1).
+
+    Sets `partial` when there is a border inside the page.
+    """
     page = physical & -PAGE
     n = u64(0)
     while n < h.pmp_rules:
@@ -43,7 +68,9 @@ def allowed(h: PrivilegedHart, access: int, physical: u64, privilege: u64) -> bo
         if low <= last and low <= page | PAGE - 1 and last >= page:
             if low > page or last < page | PAGE - 1:
                 h.partial = u64(1)
-            if physical >= low and physical <= last:
+            if physical + (size - 1) >= low and physical <= last:
+                if physical < low or physical + (size - 1) > last:
+                    return False
                 config = h.pmp_cfg[n & 15]
                 return config & access == access or (privilege == MACHINE and config & LOCKED == 0)
         n += 1
@@ -72,7 +99,7 @@ def walk_tables(
         index = address >> (level * bits + 12) & (1 << bits) - 1
         at = table + index * kind.size
         if h.pmp_rules != 0:
-            if not allowed(h, READ, at, u64(SUPERVISOR)):
+            if not allowed(h, READ, at, u64(SUPERVISOR), u64(kind.size)):
                 h.physical_fault(access, address)
             h.partial = u64(0)
         host = host_address(h, at)
@@ -110,7 +137,7 @@ def walk_tables(
         used = u64(PTE_A | PTE_D) if access == WRITE else u64(PTE_A)
         if entry & used != used:
             if h.pmp_rules != 0:
-                if not allowed(h, WRITE, at, u64(SUPERVISOR)):
+                if not allowed(h, WRITE, at, u64(SUPERVISOR), u64(kind.size)):
                     h.physical_fault(access, address)
                 h.partial = u64(0)
             if u64(compare_exchange(kind, host, kind(entry), kind(entry | used))) != entry:

@@ -4,11 +4,15 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from functools import cached_property
+from typing import Any
 
 from .state import Hart
 
 LETTERS = "imafdcsu"
 NAMED = ("zicsr", "zifencei", "zba", "zbb", "zbs")
+
+
+SV39 = 8
 
 
 def extensions(isa: str) -> frozenset[str]:
@@ -37,6 +41,11 @@ class Model:
     name: str
     xlen: int
     isa: str
+    vendor: int = 0  # mvendorid: JEDEC's number of the manufacturer
+    architecture: int = 0  # marchid: by the list of open-source cores (marchid.md of the ISA manual)
+    implementation: int = 0  # mimpid
+    pmp: int = 16  # entries of physical memory protection; all have a granularity of 4 bytes
+    translation: int | None = None  # largest mode of satp; None: Sv32 or Sv48
 
     @cached_property
     def extensions(self) -> frozenset[str]:
@@ -56,19 +65,20 @@ class Model:
 
 def _models() -> list[Model]:
     everything = "imafdcsu_zba_zbb_zbs"
+    sifive: Any = {"vendor": 0x489, "architecture": 1, "pmp": 8}  # E31 manual v2p0, 3.9; Rocket is 1
     return [
         Model("any", 32, everything),
         Model("max", 32, everything),
         Model("rv32", 32, "imafdcsu"),
-        Model("lowrisc-ibex", 32, "imcu"),
-        Model("sifive-e31", 32, "imacu"),
-        Model("sifive-e34", 32, "imafcu"),
-        Model("sifive-u34", 32, "imafdcsu"),
+        Model("lowrisc-ibex", 32, "imcu", architecture=22),  # Ibex reference guide, CSRs; 16 entries as in OpenTitan
+        Model("sifive-e31", 32, "imacu", **sifive),
+        Model("sifive-e34", 32, "imafcu", **sifive),
+        Model("sifive-u34", 32, "imafdcsu", **sifive),
         Model("any", 64, everything),
         Model("max", 64, everything),
         Model("rv64", 64, "imafdcsu"),
-        Model("sifive-e51", 64, "imacu"),
-        Model("sifive-u54", 64, "imafdcsu"),
+        Model("sifive-e51", 64, "imacu", **sifive),
+        Model("sifive-u54", 64, "imafdcsu", translation=SV39, **sifive),
     ]
 
 

@@ -59,7 +59,10 @@ class PrivilegedHart(Hart):
     soft: u64  # what mip holds besides: only the hart writes it
     hartid: u64
     modes: u64  # largest mode of satp, or 0: no S mode translation
-    pmp_entries: u64  # how many this hart has: 16 or 0
+    pmp_entries: u64  # how many this hart has, up to 16; if there is one, the CSRs of the others are there and stay 0
+    vendor: u64
+    architecture: u64
+    implementation: u64
     pmp_cfg: Annotated[Array[u8], 16]
     pmp_addr: Annotated[Array[u64], 16]
     pmp_low: Annotated[Array[u64], 16]  # first byte of each entry
@@ -136,7 +139,15 @@ class PrivilegedHart(Hart):
         return self.lines | self.soft
 
     def exception(self, cause: u64, value: u64) -> None:
-        self.enter(cause, value, self.pc, self.medeleg, u64(0))
+        self.target = self.pc  # if it cannot be fetched any more, that is told instead
+        if cause == ILLEGAL_INSTRUCTION:
+            self.enter(cause, self.instruction(self.pc), self.pc, self.medeleg, u64(0))
+        else:
+            self.enter(cause, value, self.pc, self.medeleg, u64(0))
+
+    def instruction(self, pc: u64) -> u64:
+        """The instruction there, of 16 or 32 bits."""
+        return u64(0)
 
     def interrupt(self) -> None:
         ready = self.pending() & self.mie

@@ -34,6 +34,12 @@ class SystemHart(PrivilegedHart):
             raise Trap(LOAD_ACCESS_FAULT, address)
         raise Trap(STORE_ACCESS_FAULT, address)
 
+    def check_span(self, access: int, address: u64, physical: u64, size: u64) -> None:
+        mmu.check_span(self, access, address, physical, size)
+
+    def instruction(self, pc: u64) -> u64:
+        return mmu.instruction(self, pc)
+
     def read_privileged(self, csr: u32) -> u64:
         self.note_budget()
         return csr_privileged.read(self, csr)

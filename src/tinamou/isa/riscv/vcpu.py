@@ -12,7 +12,7 @@ from tinamou.machine.props import BOOL, SIZE, STR, U64, Prop, Properties, Proper
 from tinamou.native.types import Array, u32, u64
 
 from .models import MODELS, Model, extensions
-from .privileged import MACHINE, PMP_ENTRIES, SUPERVISOR, USER
+from .privileged import MACHINE, SUPERVISOR, USER
 from .state import F_NAMES, UNRESERVED, X_NAMES
 from .system import SystemHart, SystemHart32
 from .traps import ILLEGAL_INSTRUCTION
@@ -21,7 +21,8 @@ if TYPE_CHECKING:
     from tinamou.engine.system import SystemEngine
 
 LINES = {"ssip": 1, "msip": 3, "stip": 5, "mtip": 7, "seip": 9, "meip": 11}
-PRIVATE = ("clock", "clock_offset", "clock_hz", "clock_ticks", "timespec", "counted", "lines", "hartid", "modes", "pmp_entries", "misa")
+PRIVATE = ("clock", "clock_offset", "clock_hz", "clock_ticks", "timespec", "counted", "lines", "hartid", "modes", "pmp_entries", "misa",
+           "vendor", "architecture", "implementation")  # fmt: skip
 OTHER_WIDTH = {"rv32": "rv64", "sifive-e31": "sifive-e51", "sifive-u34": "sifive-u54"}
 OTHER_WIDTH |= {v: k for k, v in OTHER_WIDTH.items()}
 LETTERS = "imafdcsu"
@@ -97,8 +98,12 @@ class RiscvCpu(SystemVcpu):
         hart.extensions = u64(engine.extensions(self.extensions))
         hart.misa = u64(Model(chosen.name, xlen, "".join(order)).misa)
         hart.hartid = u64(index if values.get("hartid") is None else values["hartid"])
-        hart.modes = u64(SV[xlen] if values.get("mmu", True) and "s" in self.extensions else 0)
-        hart.pmp_entries = u64(PMP_ENTRIES if values.get("pmp", True) else 0)
+        largest = SV[xlen] if chosen.translation is None else chosen.translation
+        hart.modes = u64(largest if values.get("mmu", True) and "s" in self.extensions else 0)
+        hart.pmp_entries = u64(chosen.pmp if values.get("pmp", True) else 0)
+        hart.vendor, hart.architecture, hart.implementation = (
+            u64(n) for n in (chosen.vendor, chosen.architecture, chosen.implementation)
+        )
 
     def reset(self, vector: int | None = None) -> None:
         hart = self.cpu
@@ -130,6 +135,7 @@ class RiscvCpu(SystemVcpu):
         hart.clock, hart.clock_offset = u64(function), u64(offset)
         hart.counted = u64(self.engine.turns is not None)
         hart.clock_hz = u64(self.clock.hz if self.clock is not None else 10_000_000)
+        hart.clock_ticks = u64((self.clock.skew if self.clock is not None else 0) & (1 << 64) - 1)
 
     def awake(self) -> bool:
         hart = self.cpu
@@ -160,7 +166,7 @@ class RiscvCpu(SystemVcpu):
         if number in COUNTERS:
             value = self.instructions
             if number & 0x1F == 1 and self.clock is not None:
-                value = self.clock.ticks
+                value = self.clock.ticks + self.clock.skew
             return value >> 32 & 0xFFFF_FFFF if number & 0x80 else value & (1 << self.xlen) - 1
         mode, hart.privilege = hart.privilege, u64(MACHINE)
         try:
