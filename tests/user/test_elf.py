@@ -64,8 +64,8 @@ def interpreter(name: bytes, size: int | None = None, at: int | None = None) -> 
 
 FOREIGN = "FILE: Invalid ELF image for this architecture"
 NOT_ELF = "Error while loading FILE: Exec format error"
-INVALID, NO_ROOM = "Error mapping file: Invalid argument", "Error mapping file: Cannot allocate memory"
-SHORT = "Incomplete read of file header"
+INVALID, NO_ROOM = "FILE: Error mapping file: Invalid argument", "FILE: Error mapping file: Cannot allocate memory"
+SHORT = "FILE: Incomplete read of file header"
 CHANGES: dict[str, tuple[Change, int, str]] = {
     "32 bits": (put(4, "B", 1), 255, FOREIGN),
     "big-endian": (put(5, "B", 2), 255, FOREIGN),

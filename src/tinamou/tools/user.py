@@ -6,11 +6,17 @@ are those of the original's user-mode emulators; each QEMU_NAME may also be call
 
 from __future__ import annotations
 
-import importlib
 import os
-import re
 import signal
 import sys
+
+# Ctrl-C ends the command without a word from here on; not where this module is only imported.
+if os.path.basename(sys.argv[0]).startswith(("tinamou", "qemu-", "main.py", "user.py", "-m")):
+    if signal.getsignal(signal.SIGINT) is signal.default_int_handler:
+        signal.signal(signal.SIGINT, signal.SIG_DFL)
+
+import importlib
+import re
 from collections.abc import Callable
 from typing import TYPE_CHECKING, Any, NoReturn
 
@@ -440,8 +446,6 @@ def guest_of(name: str) -> str:
 
 def main(words: list[str] | None = None) -> int:
     """The command named in argv[0], or `user GUEST ...` when words are given."""
-    if signal.getsignal(signal.SIGINT) is signal.default_int_handler:
-        signal.signal(signal.SIGINT, signal.SIG_DFL)
     if words is None:
         name = os.path.basename(sys.argv[0])
         return run(guest_of(name) or "riscv64", name, sys.argv[1:])

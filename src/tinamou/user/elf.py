@@ -71,18 +71,18 @@ class Header:
         self.phoff, self.phentsize, self.phnum = phoff, phentsize, phnum
         table = _pread(fd, phentsize * phnum, phoff)
         if table is None:
-            raise LoadError("Incomplete read of file header", errno.ENOEXEC)
+            raise LoadError(f"{name}: Incomplete read of file header", errno.ENOEXEC)
         self.segments = [Segment(abi, table[at : at + phentsize]) for at in range(0, len(table), phentsize)]
         self.loads = [s for s in self.segments if s.type == PT_LOAD]
         if not any(s.memsz for s in self.loads):
-            raise LoadError(f"Error mapping file: {os.strerror(errno.EINVAL)}", errno.EINVAL)
+            raise LoadError(f"{name}: Error mapping file: {os.strerror(errno.EINVAL)}", errno.EINVAL)
         for s in self.loads:
             if ((s.vaddr - s.offset) % PAGE and s.filesz) or s.filesz > s.memsz:
-                raise LoadError(f"Error mapping file: {os.strerror(errno.EINVAL)}", errno.EINVAL)
+                raise LoadError(f"{name}: Error mapping file: {os.strerror(errno.EINVAL)}", errno.EINVAL)
         self.low = min(s.vaddr for s in self.loads) & -PAGE
         self.high = _up(max(s.vaddr + s.memsz for s in self.loads))
         if self.high > abi.limit:
-            raise LoadError(f"Error mapping file: {os.strerror(errno.ENOMEM)}", errno.ENOMEM)
+            raise LoadError(f"{name}: Error mapping file: {os.strerror(errno.ENOMEM)}", errno.ENOMEM)
         self.executable_stack = any(s.type == PT_GNU_STACK and s.flags & PF_X for s in self.segments)
         self.properties = self._properties()
         self.interpreter = b""
@@ -90,7 +90,7 @@ class Header:
             if s.type == PT_INTERP:
                 found = _pread(fd, s.filesz, s.offset) if 2 <= s.filesz <= PATH_MAX else b""
                 if found is None:
-                    raise LoadError("Incomplete read of file header", errno.ENOEXEC)
+                    raise LoadError(f"{name}: Incomplete read of file header", errno.ENOEXEC)
                 if found[-1:] != b"\0":
                     raise LoadError(f"{name}: Invalid PT_INTERP entry", errno.ENOEXEC)
                 self.interpreter = found.split(b"\0")[0]
@@ -158,7 +158,7 @@ def load(memory: AddressSpace, header: Header, base: int | None = None, protecti
                 memory.unmap(start + bias, end - start)
     except OSError as error:
         number = error.errno or errno.EIO
-        raise LoadError(f"Error mapping file: {os.strerror(number)}", number) from None
+        raise LoadError(f"{header.name}: Error mapping file: {os.strerror(number)}", number) from None
     return Image(header, bias)
 
 

@@ -89,7 +89,7 @@ def load(process: Process, program: Program) -> tuple[int, int]:
         memory.protect(page, PAGE, READ | EXEC)
     except OSError as error:
         number = error.errno or errno.EIO
-        raise LoadError(f"Error mapping file: {os.strerror(number)}", number) from None
+        raise LoadError(f"{os.fsdecode(program.name)}: Error mapping file: {os.strerror(number)}", number) from None
     process.sigreturn = page
     memory.heap = memory.heap_end = image.brk
     process.image = image
