@@ -284,7 +284,7 @@ def write(h: PrivilegedHart, csr: u32, value: u64) -> bool:
             h.cycle_offset = written_upper(h.cycles(), h.cycle_offset, value)
             return False
         if csr == Number.MINSTRETH:
-            h.instret_offset = written_upper(h.retired() + 1, h.instret_offset, value)
+            h.instret_offset = written_upper(h.retired() + 1, h.instret_offset - 1, value)  # this instruction does not count
             return False
         if csr >= Number.MHPMCOUNTER3H and csr <= Number.MHPMCOUNTER31H:
             return False
