@@ -105,3 +105,20 @@ def test_same_as_the_original(case: str, images: Path, shims: Path, tmp_path: Pa
 def test_the_tools_it_needs() -> None:
     """cryptsetup is there: otherwise half of the comparisons above would compare two failures."""
     assert subprocess.run(["sh", "-c", "PATH=$PATH:/usr/sbin cryptsetup --version"], capture_output=True).returncode == 0
+
+
+def test_the_guide(tmp_path: Path) -> None:
+    """The commands of docs/encryption.md, one after the other; the slots end up as its text says."""
+    text = (Path(__file__).parents[2] / "docs" / "encryption.md").read_text()
+    folder = tmp_path / "bin"
+    folder.mkdir()
+    write_shims(folder)
+    for name in ("img", "io"):
+        (folder / f"qemu-{name}").rename(folder / f"tinamou-{name}")
+    script = "set -e\n" + "\n".join(re.findall(r"^```sh\n(.*?)^```", text, re.M | re.S))
+    done = run(script, tmp_path, str(folder))
+    assert done.code == 0, done.err
+    look = "tinamou-img info disk.luks; tinamou-io --object secret,id=s1,file=other.txt --image-opts {} -c 'read -P 7 0 1M'"
+    answer = run(look.format("driver=luks,file.filename=disk.luks,key-secret=s1"), tmp_path, str(folder))
+    assert answer.code == 0 and "Pattern verification failed" not in answer.out
+    assert re.findall(r"active: (\w+)", answer.out) == ["false", "true", *["false"] * 6]

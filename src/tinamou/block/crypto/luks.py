@@ -6,13 +6,11 @@ the anti-forensic splitter over 4000 stripes and encrypted with a key that PBKDF
 
 from __future__ import annotations
 
-import difflib
 import hashlib
 import math
 import os
 import threading
 import time
-import uuid as uuids
 from collections.abc import Callable
 from typing import Annotated, Any, Protocol
 
@@ -125,6 +123,8 @@ class Algorithms:
             ("hash-alg", options.hash_alg, HASHES),
         ):
             if value is not None and value not in known:
+                import difflib
+
                 near = difflib.get_close_matches(value, known, 1)
                 hints = [f"Did you mean '{near[0]}'?"] if near else []
                 raise BlockError(f"Parameter '{key}' does not accept value '{value}'", *hints)
@@ -247,7 +247,7 @@ class Luks:
             hash=a.hash.encode().ljust(32, b"\0"),
             payload=0 if detached else a.header_bytes // SECTOR,
             key_bytes=a.key_bytes,
-            uuid=str(uuids.uuid4()).encode().ljust(40, b"\0"),
+            uuid=random_uuid().encode().ljust(40, b"\0"),
         )
         slots = [Slot(offset=MATERIAL_AT // SECTOR + i * a.slot_sectors) for i in range(SLOTS)]
         made = cls(place, header, slots, a)
@@ -454,6 +454,13 @@ def check_places(header: Header, slots: list[Slot], detached: bool) -> None:
             other = slots[j].offset
             if slot.offset + sectors > other and other + sectors > slot.offset:
                 raise BlockError(f"Keyslots {i} and {j} are overlapping in the header")
+
+
+def random_uuid() -> str:
+    """Version 4 of RFC 9562."""
+    value = int.from_bytes(os.urandom(16), "big") & ~(0xF << 76 | 3 << 62) | 4 << 76 | 2 << 62
+    text = f"{value:032x}"
+    return "-".join((text[:8], text[8:12], text[12:16], text[16:20], text[20:]))
 
 
 def signed(value: int) -> int:
