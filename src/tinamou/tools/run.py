@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import argparse
 import os
+import re
 import select
 import sys
 import time
@@ -195,7 +196,7 @@ def plot(lines: list[str], width: int = 80) -> list[str]:
     table: list[list[float]] = []
     for line in lines:
         try:
-            numbers = [float(x.rpartition(":")[2]) for x in line.replace(",", " ").replace("\t", " ").split()]
+            numbers = [float(x) for x in re.sub(r"[A-Za-z_]\w*\s*:", " ", line).replace(",", " ").split()]
         except ValueError:
             continue
         for k, x in enumerate(numbers):

@@ -15,6 +15,8 @@ ANALOG = [f"PC{n}" for n in range(6)]
 
 
 @board("arduino-duemilanove", TITLE, arch="avr", cpu="ATmega168", alias="2009", ram=1 * KiB, fixed_ram=True)
-def arduino_duemilanove(m: Machine, *, eeprom: Annotated[str, "File that keeps the content of the EEPROM"] = "") -> None:
+def arduino_duemilanove(m: Machine, *, eeprom: Annotated[str, "File that keeps the content of the EEPROM"] = "",
+                        vcd: Annotated[str, "File for a Value Change Dump of pins and buses"] = "",
+                        trace: Annotated[str, "What to dump: D13:D9:usart0"] = "all") -> None:
     """Fourteen digital and six analog pins, a serial port over USB."""
-    arduino(m, "ATmega168", TITLE, DIGITAL, ANALOG, eeprom)
+    arduino(m, "ATmega168", TITLE, DIGITAL, ANALOG, eeprom=eeprom, vcd=vcd, trace=trace)

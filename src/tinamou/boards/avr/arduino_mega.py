@@ -16,6 +16,8 @@ ANALOG = [*(f"PF{n}" for n in range(8)), *(f"PK{n}" for n in range(8))]
 
 
 @board("arduino-mega", TITLE, arch="avr", cpu="ATmega1280", alias="mega", ram=8 * KiB, fixed_ram=True)
-def arduino_mega(m: Machine, *, eeprom: Annotated[str, "File that keeps the content of the EEPROM"] = "") -> None:
+def arduino_mega(m: Machine, *, eeprom: Annotated[str, "File that keeps the content of the EEPROM"] = "",
+                 vcd: Annotated[str, "File for a Value Change Dump of pins and buses"] = "",
+                 trace: Annotated[str, "What to dump: D13:D9:usart0"] = "all") -> None:
     """54 digital and sixteen analog pins, a serial port over USB."""
-    arduino(m, "ATmega1280", TITLE, DIGITAL, ANALOG, eeprom)
+    arduino(m, "ATmega1280", TITLE, DIGITAL, ANALOG, eeprom=eeprom, vcd=vcd, trace=trace)

@@ -16,6 +16,8 @@ ANALOG = [*(f"PF{n}" for n in range(8)), *(f"PK{n}" for n in range(8))]
 
 
 @board("arduino-mega-2560-v3", TITLE, arch="avr", cpu="ATmega2560", alias="mega2560", ram=8 * KiB, fixed_ram=True)
-def arduino_mega_2560(m: Machine, *, eeprom: Annotated[str, "File that keeps the content of the EEPROM"] = "") -> None:
+def arduino_mega_2560(m: Machine, *, eeprom: Annotated[str, "File that keeps the content of the EEPROM"] = "",
+                      vcd: Annotated[str, "File for a Value Change Dump of pins and buses"] = "",
+                      trace: Annotated[str, "What to dump: D13:D9:usart0"] = "all") -> None:
     """54 digital and sixteen analog pins, a serial port over USB."""
-    arduino(m, "ATmega2560", TITLE, DIGITAL, ANALOG, eeprom)
+    arduino(m, "ATmega2560", TITLE, DIGITAL, ANALOG, eeprom=eeprom, vcd=vcd, trace=trace)

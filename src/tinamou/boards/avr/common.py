@@ -23,6 +23,8 @@ from tinamou.devices.board.core import PinsBus, Wiring
 from tinamou.machine.clock import Clock
 from tinamou.machine.machine import Machine
 from tinamou.machine.pins import PULL_UP, BoardPin, Driver, Net
+from tinamou.machine.props import PropertyError
+from tinamou.machine.trace import Trace, VcdFile
 
 DATA = 0x80_0000
 CRYSTAL = 16_000_000
@@ -238,7 +240,7 @@ def subscribe(users: list[Any], entry: Any, changed: Callable[[], None]) -> Call
     return end
 
 
-def arduino(m: Machine, part: str, title: str, digital: list[str], analog: list[str], eeprom: str) -> Mcu:
+def arduino(m: Machine, part: str, title: str, digital: list[str], analog: list[str], *, eeprom: str, vcd: str, trace: str) -> Mcu:
     """An Arduino: the part, pins D0, D1, ... and A0, A1, ..., LED on D13, the USB serial adapter on D0 and D1, and the program."""
     names = {**{f"D{n}": p for n, p in enumerate(digital)}, **{f"A{n}": p for n, p in enumerate(analog)}}
     mcu = Mcu(m, PARTS[part], names, eeprom=eeprom)
@@ -247,4 +249,9 @@ def arduino(m: Machine, part: str, title: str, digital: list[str], analog: list[
     Driver("USB adapter", m.pins["D0"].net).set(5.0, 1000.0)
     m.add(Wiring(bus_=PinsBus("pins", m)))
     load_firmware(m, mcu, title)
+    if vcd:
+        try:
+            VcdFile(vcd, Trace(m, limit=0).choose([n for n in trace.split(":") if n]))
+        except OSError as e:
+            raise PropertyError(f"Could not open '{vcd}': {e.strerror}") from None
     return mcu
