@@ -10,7 +10,7 @@ from typing import Any
 import pytest
 
 from tinamou.engine import decoder, predecode
-from tinamou.engine.cpu import PAGE, Cpu
+from tinamou.engine.cpu import PAGE, Cpu, Shared
 from tinamou.engine.patterns import Imm, Reg
 from tinamou.isa.riscv import isa
 from tinamou.isa.riscv.architecture import RV32, RV64
@@ -128,13 +128,15 @@ def test_any_register_number_stays_in_the_cpu() -> None:
 class Interleaving:
     """One entry and its code, and what else happens at a given access to memory."""
 
-    SYMBOLS = {name: u64(0x1000 * (k + 1)) for k, name in enumerate(("h_decode", "h_busy", "h_stale", "h_straddle", "h_cross"))}
+    SYMBOLS = {name: u64(0x1000 * (k + 1)) for k, name in enumerate(("h_decode", "h_busy", "h_stale", "h_straddle", "h_cross", "h_warm"))}
 
     def __init__(self, monkeypatch: pytest.MonkeyPatch) -> None:
         self.room = ctypes.create_string_buffer(2 * PAGE + 64)
         self.code = ctypes.addressof(self.room) + 64 & -16
         self.entries = ctypes.create_string_buffer(PAGE * 16)
         self.entry = ctypes.addressof(self.entries)
+        self.cpu, self.shared = Cpu(), Shared()
+        self.cpu.shared = u64(self.shared.address)
         self.at = -1
         self.then: Callable[[], None] = lambda: None
         self.count = 0
@@ -180,7 +182,7 @@ class Interleaving:
             poke(u32, u64(self.code + 4 * k), u32(w))
 
     def run(self) -> None:
-        predecode.predecode(None, u64(self.entry), u64(0))  # type: ignore[arg-type]
+        predecode.predecode(self.cpu, u64(self.entry), u64(0))
 
 
 @pytest.fixture

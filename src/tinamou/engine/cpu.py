@@ -37,6 +37,18 @@ class Shared(Struct):
     arena_end: u64
     arena_start: u64
     fences: u64  # how often everything decoded was forgotten
+    image: u64  # the interpreter's code and data, bytes
+    image_size: u64
+    stencils: u64  # table of Stencil (engine.traces); 0: this host has none
+    trace_at: u64  # next free byte for traces
+    trace_end: u64
+    trace_write: u64  # where it is written - where it is executed
+    trace_lock: u64  # 1: somebody makes a trace
+    trace_steps: u64  # what the maker of a trace needs
+    trace_faults: u64  # the fault map of traces (native.host)
+    heat: u64  # visits of entries
+    traces: u64  # made so far
+    traced: u64  # instructions in them
 
 
 class Cpu(Struct):

@@ -22,7 +22,7 @@ from tinamou.native.ops import exported
 from tinamou.native.types import Field, Word, i64, u64
 
 from . import cpu as cpu_module
-from . import decoder, flow, predecode, specials
+from . import decoder, flow, predecode, specials, traces
 from .architecture import Architecture
 from .cpu import Cpu, Trap
 from .decoder import Form
@@ -290,6 +290,8 @@ class Builder:
         self.decode = decoder.decoder(arch, self.forms, self.enabled_intrinsic)
         self.intrinsics = self.make_intrinsics()
         self.unit = Unit(EngineHooks(self), linkage="dso_local")
+        self.handler_names: list[str] = []  # by number
+        self.stencils: dict[str, dict[str, Any]] = {}  # what engine.stencils must know of each besides its code
 
     enabled_intrinsic = staticmethod(lambda cpu, extension: True)
 
@@ -305,18 +307,29 @@ class Builder:
 
     def text(self, triple: str) -> str:
         u = self.unit
-        names = ["h_undefined"]
+        names = self.handler_names = ["h_undefined"]
         for f in self.forms:
             names.append(self.handler(f, near=False, slow=False))
             if f.relative:
                 names.append(self.handler(f, near=True, slow=False))
         for special, on_trap in self.model.specials:
             self.special(special, on_trap)
-        sizes = [0]
+        sizes, distances = [0], [0]
         for f in self.forms:
             info = f.insn.size | (0x80 if f.ends else 0)
             sizes += [info, info] if f.relative else [info]
+            distances += [0, next(s.offset for o, s in f.operands if s and o.name == f.relative)] if f.relative else [0]
+        if triple.startswith("x86_64") and not self.model.exact:
+            from . import stencils
+
+            for f in self.forms:
+                stencils.write(self, f, near=False)
+                if f.relative:
+                    stencils.write(self, f, near=True)
+            stencils.write_glue(self)
+            u.metadata += stencils.METADATA
         u.globals.append(f"@handlers = internal constant [{len(names)} x ptr] [{', '.join(f'ptr @{n}' for n in names)}]")
+        u.globals.append(f"@distances = internal constant [{len(distances)} x i8] [{', '.join(f'i8 {d}' for d in distances)}]")
         u.globals.append(f"@forms = internal constant [{len(sizes)} x i8] [{', '.join(f'i8 {s - 256 if s > 127 else s}' for s in sizes)}]")
         self.run()
         u.export(invalidate)
@@ -510,6 +523,12 @@ class Builder:
         def ends_of(g: Lower, number: Value) -> Value:
             return V(bool, g.value(f"icmp slt i8 {table(g, number, 'forms', 'i8')}, 0"))
 
+        def distance_of(g: Lower, number: Value) -> Value:
+            return V(u64, g.value(f"zext i8 {table(g, number, 'distances', 'i8')} to i64"), 255)
+
+        def glue(g: Lower, kind: Value) -> Value:
+            return V(u64, str(len(self.handler_names) + kind.value))  # type: ignore[union-attr]
+
         def wrapped(g: Lower, address: Value) -> Value:
             return g.binary(ast.BitAnd, g.cast(address, u64), Const((1 << arch.bits) - 1))
 
@@ -619,7 +638,7 @@ class Builder:
             cpu_module._jump: do_jump, Cpu.switch: do_switch, Cpu.forward: do_forward, Cpu.spend: do_spend,
             flow.reload: reload, predecode.find_slow: as_function(model.find_code),
             predecode.symbol: address_of, predecode.handler_of: handler_of, predecode.length_of: length_of,
-            predecode.ends_of: ends_of, predecode.decode: as_function(self.decode), predecode.length: as_function(arch.length),
+            predecode.ends_of: ends_of, predecode.distance_of: distance_of, traces.glue: glue, predecode.decode: as_function(self.decode), predecode.length: as_function(arch.length),
             predecode.shift: lambda g: Const(arch.shift), predecode.entry_offset: entry_offset,
             predecode.wrapped: wrapped,
             predecode.decoded: as_function(model.decoded),

@@ -8,10 +8,16 @@ from __future__ import annotations
 import ctypes
 import importlib
 from collections.abc import Callable
+from typing import TYPE_CHECKING
 
 from tinamou.native import image
 
 from .architecture import Architecture
+
+if TYPE_CHECKING:
+    from tinamou.native.link import Image
+
+    from .handlers import Builder
 
 # why run() returned (Cpu.reason)
 TRAP, KICK = 1, 2
@@ -27,9 +33,18 @@ def load(arch: Architecture, model: str) -> image.Loaded:
 
         builder = Builder(arch, importlib.import_module(f"tinamou.engine.{model}"))
         obj = compile_object(builder.text(triple()))
+        builders.append(builder)
         return obj, {"extensions": builder.bits, "functions": builder.outlined_functions()}
 
-    return image.load(f"{arch.name}-{model}", ("native", "engine", *arch.sources), build)
+    def finish(made: Image) -> None:
+        from . import stencils
+        from .traces import GLUE
+
+        if builders[0].stencils:
+            stencils.collect(made, builders[0].stencils, len(builders[0].handler_names) + len(GLUE))
+
+    builders: list[Builder] = []
+    return image.load(f"{arch.name}-{model}", ("native", "engine", *arch.sources), build, finish=finish)
 
 
 RunFunction = Callable[[int], None]

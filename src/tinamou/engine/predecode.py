@@ -10,7 +10,8 @@ Several CPUs decode, undo and run the same entry at once without locks.  What th
     h_decode   nothing is decoded; who exchanges it for h_busy decodes
     h_busy     one CPU reads the code and writes the operands; others run the instruction from an entry of their own
     h_stale    the same, but the code has changed since: the CPU that decodes makes it h_decode again
-    otherwise  the operands are those of this handler
+    h_warm     the operands are valid; visits are counted until the entry gets a trace (engine.traces)
+    otherwise  the operands are those of this handler, or it is a trace or a region
 So operands are never written by two, and what was read before an undo() is not published after it.  A CPU that is just running an
 instruction whose entry is undone and decoded again may read operands of the new one: handlers bear any register number, and a near
 jump looks at the handler's address again before it goes.
@@ -20,14 +21,14 @@ from __future__ import annotations
 
 from tinamou.native.memory import compare_exchange, exchange, fence, peek, peek_acquire, poke, poke_release
 from tinamou.native.ops import intrinsic, outlined, unlikely
-from tinamou.native.types import u16, u32, u64
+from tinamou.native.types import i32, i64, u16, u32, u64
 
 from .cpu import EXECUTE, PAGE, Cpu, Shared
 
 ENTRY = 16
 SENTINELS = 8  # entries behind a page that cross into the next one: an instruction has at most 8 granules
 AHEAD = 32  # instructions decoded at once along a straight line
-DECODE, BUSY, STALE, STRADDLE, CROSS = "h_decode", "h_busy", "h_stale", "h_straddle", "h_cross"
+DECODE, BUSY, STALE, STRADDLE, CROSS, WARM = "h_decode", "h_busy", "h_stale", "h_straddle", "h_cross", "h_warm"
 
 
 class ArenaFull(Exception):
@@ -58,6 +59,12 @@ def length_of(number: u32) -> u64:
 @intrinsic
 def ends_of(number: u32) -> bool:
     """The instruction never goes on to the next one."""
+    raise TypeError("only compiled code has handlers")
+
+
+@intrinsic
+def distance_of(number: u32) -> u64:
+    """Where the entry of a form that jumps inside the page has the distance (i32, in bytes of entries); 0 for other forms."""
     raise TypeError("only compiled code has handlers")
 
 
@@ -141,6 +148,8 @@ def predecode(cpu: Cpu, entry: u64, pc: u64) -> None:
     host = code_address(cpu, pc)
     offset = pc & (PAGE - 1)
     n = u32(0)
+    start, targets = entry, u64(1)  # a bit for each of the next 64 entries: something jumps there
+    tracing = Shared.at(cpu.shared).stencils != 0
     while n < AHEAD and offset < PAGE:
         if compare_exchange(u64, entry, symbol(DECODE), symbol(BUSY)) != symbol(DECODE):
             return
@@ -150,13 +159,39 @@ def predecode(cpu: Cpu, entry: u64, pc: u64) -> None:
             publish(entry, symbol(STRADDLE))
             return
         number = decode(cpu, entry, word, offset, u64(1))
-        publish(entry, handler_of(number))
+        if tracing and number != 0:
+            distance = distance_of(number)
+            if distance != 0:
+                to = entry + u64(i64(peek(i32, entry + distance)))
+                if to - start < ENTRY * 64:
+                    targets |= u64(1) << (to - start >> 4)
+                warm(cpu, to)
+        known = entry - start < ENTRY * 64 and targets >> (entry - start >> 4 & 63) & 1 != 0
+        publish(entry, symbol(WARM) if tracing and number != 0 and known else handler_of(number))
         if number == 0 or ends_of(number):
             return
         entry += size << shift()
         offset += size
         host += size
         n += 1
+
+
+def plain(s: Shared, handler: u64) -> bool:
+    """This is the handler of an instruction, not a special one, a trace or a region."""
+    if handler - s.image >= s.image_size:
+        return False
+    if handler == symbol(DECODE) or handler == symbol(BUSY) or handler == symbol(STALE):
+        return False
+    if handler == symbol(STRADDLE) or handler == symbol(CROSS) or handler == symbol(WARM):
+        return False
+    return handler != symbol("h_undefined")
+
+
+def warm(cpu: Cpu, entry: u64) -> None:
+    """Count the visits of this entry from now on, if it is decoded."""
+    now = peek_acquire(u64, entry)
+    if plain(Shared.at(cpu.shared), now):
+        compare_exchange(u64, entry, now, symbol(WARM))
 
 
 def publish(entry: u64, handler: u64) -> None:

@@ -14,7 +14,7 @@ from collections.abc import Callable
 from tinamou.native import memory
 from tinamou.native.types import i64, u16, u32, u64
 
-from . import flow, predecode
+from . import flow, predecode, traces
 from .cpu import Cpu
 from .interpreter import KICK
 from .predecode import find_slow
@@ -35,6 +35,16 @@ def h_busy(cpu: Cpu, entry: u64) -> None:
 def h_stale(cpu: Cpu, entry: u64) -> None:
     """Another CPU decodes this entry from code that has changed."""
     cpu.target = flow.pc_of(entry)
+    alone(cpu, "h_cross")
+
+
+def h_warm(cpu: Cpu, entry: u64) -> None:
+    """Entries that many jumps go to get a trace."""
+    pc = flow.pc_of(entry)
+    if traces.due(cpu, entry):
+        if traces.promote(cpu, entry, predecode.code_address(cpu, pc), pc):
+            flow.resume(entry)
+    cpu.target = pc
     alone(cpu, "h_cross")
 
 
@@ -114,6 +124,7 @@ COMMON: list[tuple[Callable[..., None], str]] = [
     (h_decode, "h_trap_here"),
     (h_busy, "h_trap_fetch"),
     (h_stale, "h_trap_fetch"),
+    (h_warm, "h_trap_fetch"),
     (h_straddle, "h_trap_here"),
     (h_undefined, "h_trap_here"),
     (h_cross, "h_trap_fetch"),

@@ -20,6 +20,7 @@ from tinamou.native.types import i64, u64
 from . import interpreter
 from .architecture import Architecture
 from .cpu import PAGE, Cpu, Shared
+from .traceroom import TraceRoom
 
 if TYPE_CHECKING:
     from .jit import Jit
@@ -65,6 +66,7 @@ class Engine:
         self.extensions = sum(1 << k for name, k in bits.items() if extensions is None or name in extensions)
         self.shared = Shared()
         self.pagemap = self.arena = 0
+        self.room: TraceRoom | None = None
         self.reset()
         if jit:
             from .jit import Jit
@@ -80,12 +82,24 @@ class Engine:
         self.arena = allocate(ARENA)
         self.shared.arena, self.shared.arena_end = u64(self.arena), u64(self.arena + ARENA)
         self.shared.arena_start = u64(self.arena)
+        self.faults.clear()
+        self.room = TraceRoom(self.image, self.shared, self.faults.traces)
 
     def close(self) -> None:
         if self.pagemap:
             release(self.pagemap, (self.limit >> 12) * 8)
             release(self.arena, ARENA)
             self.pagemap = self.arena = 0
+        if self.room is not None:
+            self.room.close()
+            self.room = None
+
+    def after_fork(self) -> None:
+        """In the child of a fork."""
+        if self.room is not None:
+            self.room.after_fork()
+        if self.jit:
+            self.jit.after_fork()
 
     def vcpu(self, cpu: Cpu | None = None) -> Vcpu:
         """A CPU on this memory, in its reset state if none is given."""

@@ -118,6 +118,7 @@ class ThreadState(Struct):
     taken: u64  # signals taken out so far
     faults: u64  # host address of a table: the number of its pairs (address, where to continue), 8 bytes unused, the pairs sorted
     more_faults: u64  # host address of another one
+    trace_faults: u64  # and of a third
     call_begin: u64
     call_end: u64
     call_abort: u64
@@ -160,6 +161,8 @@ def tinamou_signal(number: i32, info: u64, context: u64) -> None:
         target = continue_at(state.faults, pc)
         if target == 0:
             target = continue_at(state.more_faults, pc)
+        if target == 0:
+            target = continue_at(state.trace_faults, pc)
         address = peek(u64, info + 16)
         if target != 0:
             poke(u64, context + PLACE.pc, target)
@@ -294,6 +297,7 @@ class FaultMap:
         self.address = ctypes.addressof(self._fixed)
         self.more = image.allocate(MORE_FAULTS * 16 + 16)
         self._count = ctypes.c_uint64.from_address(self.more)
+        self.traces = image.allocate(MORE_FAULTS * 16 + 16)  # filled by native code: see engine.traces
 
     @staticmethod
     def _pairs(pairs: list[tuple[int, int]], count: int) -> bytes:
@@ -312,6 +316,7 @@ class FaultMap:
     def clear(self) -> None:
         """Forget what was added.  None of it is running."""
         self._count.value = 0
+        ctypes.c_uint64.from_address(self.traces).value = 0
 
 
 class ThreadRecord:
@@ -339,7 +344,7 @@ class ThreadRecord:
     def watch(self, faults: FaultMap) -> None:
         """Use another fault map (the thread is not running compiled code)."""
         self._faults = faults
-        self.state.faults, self.state.more_faults = u64(faults.address), u64(faults.more)
+        self.state.faults, self.state.more_faults, self.state.trace_faults = u64(faults.address), u64(faults.more), u64(faults.traces)
 
     def guard(self, memory: int, end: int) -> None:
         """Host addresses between which guest memory lies: an access there that no fault map lists does not end the process."""

@@ -110,8 +110,17 @@ def sources_key(packages: tuple[str, ...]) -> str:
     return digest.hexdigest()
 
 
-def load(name: str, packages: Iterable[str], build: Callable[[], tuple[bytes, dict[str, Any]]], options: str = "") -> Loaded:
-    """The image `name`: from the cache if it was made from the same sources, else from the object (and notes) that build() gives."""
+def load(
+    name: str,
+    packages: Iterable[str],
+    build: Callable[[], tuple[bytes, dict[str, Any]]],
+    options: str = "",
+    finish: Callable[[Image], None] | None = None,
+) -> Loaded:
+    """The image `name`: from the cache if it was made from the same sources, else from the object (and notes) that build() gives.
+
+    `finish` may add to a new image before it is kept.
+    """
     parts = "|".join([sources_key(tuple(packages)), options, host_key()])
     key = hashlib.blake2b(parts.encode(), digest_size=12).hexdigest()
     file = f"{name}-{key}.image"
@@ -121,13 +130,15 @@ def load(name: str, packages: Iterable[str], build: Callable[[], tuple[bytes, di
     obj, notes = build()
     image = link(obj)
     image.notes = notes
+    if finish:
+        finish(image)
     store.write(file, pack(image))
     store.trim(name, KEEP)
     return Loaded(image)
 
 
 def pack(image: Image) -> bytes:
-    head = {k: v for k, v in vars(image).items() if k != "content"}
+    head = {k: v for k, v in vars(image).items() if k not in ("content", "pieces")}
     text = json.dumps(head, separators=(",", ":")).encode()
     return struct.pack("<I", len(text)) + text + image.content
 

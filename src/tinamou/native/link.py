@@ -9,6 +9,7 @@ Sources: System V ABI (ELF-64), x86-64 psABI 4.4 and ELF for the Arm 64-bit Arch
 from __future__ import annotations
 
 import struct
+from bisect import bisect_right
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -19,6 +20,18 @@ SHT_RELA, SHT_NOBITS = 4, 8
 SHF_WRITE, SHF_ALLOC = 1, 2
 X86_64, AARCH64 = 62, 183
 GOT = {X86_64: (9, 41, 42), AARCH64: (311, 312)}  # relocations to a slot that holds the address
+
+
+PIECES, HOLE = ".stencil", "hole."
+
+
+@dataclass
+class Piece:
+    """A function that is not run where it is: its relocations are left to the builder.  Symbols that begin with HOLE exist nowhere."""
+
+    start: int  # offset of its code in the image
+    end: int
+    relocations: list[tuple[int, int, str, int, int]] = field(default_factory=list)  # (place, type, symbol, its offset or 0, addend)
 
 
 class LinkError(Exception):
@@ -36,6 +49,7 @@ class Image:
     imports: list[tuple[int, str]] = field(default_factory=list)  # (slot, host function)
     faults: list[tuple[int, int]] = field(default_factory=list)  # (address that may fault, where to continue), sorted
     notes: dict[str, Any] = field(default_factory=dict)  # whatever the builder wants to find again
+    pieces: dict[str, Piece] = field(default_factory=dict)  # functions in the section PIECES, to be copied; not kept in the cache
 
 
 @dataclass
@@ -67,10 +81,11 @@ def link(obj: bytes, page: int = PAGE) -> Image:
 
     symtab = next(s for s in sections if s.kind == 2)
     strings = sections[symtab.link].data
-    symbols = []
+    symbols, extents = [], []
     for k in range(0, len(symtab.data), 24):
-        name, info, _, index, value, _ = struct.unpack_from("<IBBHQQ", symtab.data, k)
+        name, info, _, index, value, size = struct.unpack_from("<IBBHQQ", symtab.data, k)
         symbols.append((strings[name : strings.index(b"\0", name)].decode(), info >> 4, index, value))
+        extents.append(size)
 
     image = Image()
     out = bytearray()
@@ -79,7 +94,7 @@ def link(obj: bytes, page: int = PAGE) -> Image:
     stubs: dict[str, int] = {}
     for s in code:
         _place(out, s)
-    undefined = sorted({n for n, _, index, _ in symbols if index == 0 and n})
+    undefined = sorted({n for n, _, index, _ in symbols if index == 0 and n and not n.startswith(HOLE)})
     out += bytes(align_up(len(out), 16) - len(out))
     for n in undefined:
         stubs[n] = len(out)
@@ -106,6 +121,12 @@ def link(obj: bytes, page: int = PAGE) -> Image:
         at: int = sections[section].at + value
         return at
 
+    for (name, _, index, value), size in zip(symbols, extents, strict=True):
+        if 0 < index < len(sections) and sections[index].name == PIECES and size:
+            image.pieces[name] = Piece(sections[index].at + value, sections[index].at + value + size)
+    in_order = sorted(image.pieces.values(), key=lambda p: p.start)
+    starts = [p.start for p in in_order]
+
     got: dict[int, int] = {}
     for s in sections:
         if s.kind != SHT_RELA or sections[s.info].at < 0:
@@ -114,6 +135,12 @@ def link(obj: bytes, page: int = PAGE) -> Image:
         for k in range(0, len(s.data), 24):
             offset, info, addend = struct.unpack_from("<QQq", s.data, k)
             place, kind, sym = base + offset, info & 0xFFFFFFFF, info >> 32
+            if sections[s.info].name == PIECES:
+                name, _, section, _ = symbols[sym]
+                hole = section == 0 and name.startswith(HOLE)
+                piece = in_order[bisect_right(starts, place) - 1]
+                piece.relocations.append((place, kind, name if hole else "", 0 if hole else address(sym), addend))
+                continue
             if kind in GOT[machine]:
                 if sym not in got:
                     out += bytes(align_up(len(out), 8) - len(out))

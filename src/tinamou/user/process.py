@@ -319,8 +319,7 @@ class Process:
         native.forked(t.record)
         if self.debugger is not None:
             self.debugger.forked()
-        if self.engine.jit:
-            self.engine.jit.after_fork()
+        self.engine.after_fork()
         for hook in self.at_fork:
             hook()
 

@@ -60,6 +60,7 @@ class Unit:
     done: dict[Any, Outlined] = field(default_factory=dict)
     names: set[str] = field(default_factory=set)
     doing: set[Any] = field(default_factory=set)  # outlined functions on the way
+    metadata: list[str] = field(default_factory=list)
     linkage: str = "internal"  # of outlined functions
     external: Callable[[str], Outlined | None] = lambda symbol: None  # functions that another image has
 
@@ -82,7 +83,7 @@ class Unit:
 
     def text(self, triple: str) -> str:
         defined = [d for n, d in self.declarations.items() if n not in self.names]
-        weights = '!0 = !{!"branch_weights", i32 2000, i32 1}\n!1 = !{!"branch_weights", i32 1, i32 2000}\n!2 = !{}\n'
+        weights = '!0 = !{!"branch_weights", i32 2000, i32 1}\n!1 = !{!"branch_weights", i32 1, i32 2000}\n!2 = !{}\n' + "\n".join(self.metadata)
         return "\n".join([f'target triple = "{triple}"', *self.globals, *defined, *self.parts, weights])
 
 

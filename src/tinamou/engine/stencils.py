@@ -1,0 +1,315 @@
+"""Stencils: the code of each instruction as a piece that can be copied behind another one, with holes for its operands.
+
+For every row whose function is simple enough the interpreter's object file has a function `stencil.<number>` in a section of its own.  It
+does what the row's handler does, but where the handler reads its operands out of the entry the stencil has an external symbol, whose name
+says what is to be patched in:
+
+    hole.reg.<slot>.<shift>.<base>  offset in the CPU of the register whose number is at `slot` of the entry
+    hole.imm.<slot>.<type>          the immediate at `slot` of the entry, a word of that type
+    hole.delta hole.jump            this instruction's entry, that of the jump's target, in bytes from the trace's first one
+    hole.credit                     instructions counted too many when the trace is left here
+    hole.to                         the handler to go on with
+    hole.next hole.cold hole.taken hole.trap    where control goes
+
+`collect` makes tables out of the relocations to these symbols; `engine.traces` copies and patches.  This is the copy-and-patch of Xu and
+Kjolstad (OOPSLA 2021); as the copies replace the handlers of an interpreter, they are also the dynamic superinstructions of Piumarta and
+Riccardi (PLDI 1998).  Only x86-64 hosts have stencils so far.
+"""
+
+from __future__ import annotations
+
+import re
+import struct
+from typing import TYPE_CHECKING, Any
+
+from tinamou.native.link import Image
+from tinamou.native.lower import Broken, CompileError, Lower, V, Value, llvm, source_of
+from tinamou.native.types import u64
+
+from .decoder import Form
+from .handlers import CONVENTION, SIGNATURE, HandlerHooks, record
+from .patterns import Fixed, Reg
+from .traces import COLD, CREDIT, DELTA, FAULT, GLUE, IMAGE, IMMEDIATE, INLINE, NEXT, TAKEN, TO, TRAP, WIDE, Patch, Stencil
+
+if TYPE_CHECKING:
+    from .handlers import Builder
+
+SECTION = ".stencil"
+LARGEST = 512  # bytes: longer code is not worth a copy
+RANGES = {"register": "!5", "signed": "!6"}
+METADATA = ["!5 = !{i64 0, i64 2147483648}", "!6 = !{i64 -2147483648, i64 2147483648}"]
+PLACES = {"next": NEXT, "cold": COLD, "taken": TAKEN, "trap": TRAP, "delta": DELTA, "jump": DELTA, "credit": CREDIT, "to": TO}
+RARE = "!prof !1"  # the branch weights of `unlikely`
+
+
+class Unfit(Exception):
+    """This row's function cannot be a stencil."""
+
+
+class StencilHooks(HandlerHooks):
+    """In stencils: operands are holes; every way out leaves the four arguments as they came."""
+
+    def __init__(self, builder: Builder, form: Form | None = None, near: bool = False) -> None:
+        super().__init__(builder, form, near)
+        self.cold = 0  # ways to `cold` in the text
+        self.guards = 0
+
+    def hole(self, name: str, signed: bool = False) -> str:
+        """A hole's value, as an i64."""
+        self.builder.unit.declarations.setdefault(
+            f"hole.{name}", f'@"hole.{name}" = external global i8, !absolute_symbol {RANGES["signed" if signed else "register"]}'
+        )
+        return f'ptrtoint (ptr @"hole.{name}" to i64)'
+
+    def go(self, g: Lower, place: str) -> None:
+        self.cold += place == "cold"
+        self.builder.unit.declare(f"hole.{place}", f'declare {CONVENTION} void @"hole.{place}"(ptr, ptr, ptr, i64)')
+        g.emit(f'musttail call {CONVENTION} void @"hole.{place}"(ptr %cpu, ptr %e, ptr %mem, i64 %budget)')
+        g.stop("ret void")
+
+    def pc(self, g: Lower, entry: str | None = None) -> str:
+        return super().pc(g, entry or g.value(f"getelementptr i8, ptr %e, i64 {self.hole('delta')}"))
+
+    def raises(self, g: Lower, exception: type, args: list[Value]) -> None:
+        record(g, exception, args)
+        self.go(g, "trap")
+
+    def after_raising_call(self, g: Lower) -> None:
+        from .handlers import trapped
+
+        bad, ok = g.label(), g.label()
+        g.branch_if(trapped(g), bad, ok)
+        g.place(bad)
+        self.go(g, "trap")
+        g.place(ok)
+
+    def go_slow(self, g: Lower) -> None:
+        self.go(g, "cold")
+
+    def switch(self, g: Lower, target: Value) -> None:
+        raise Unfit
+
+    def finish(self, g: Lower, form: Form) -> None:
+        if not form.jumps:
+            self.go(g, "next")
+            return
+        if self.near and form.ends:
+            self.go(g, "taken")
+            return
+        flag = g.value(f"load i8, ptr {self.jumped}")
+        if form.relative and not form.ends:
+            on, away = g.label(), g.label()
+            g.branch_if(V(bool, g.value(f"icmp eq i8 {flag}, 0"), weight=1), on, away)
+            g.place(on)
+            self.go(g, "next")
+            g.place(away)
+            self.go(g, "taken" if self.near else "cold")
+            return
+        if not form.ends:
+            raise Unfit
+        target = V(u64, g.value(f"load i64, ptr {self.target}"))
+        found = g.call_function(self.builder.model.find, [self.cpu, target], {})
+        assert isinstance(found, V)
+        miss, hit = g.label(), g.label()
+        g.branch_if(V(bool, g.value(f"icmp eq i64 {found.ref}, 0"), weight=-1), miss, hit)
+        g.place(miss)
+        from .handlers import field_pointer
+
+        g.emit(f"store i64 {target.ref}, ptr {field_pointer(g, self.cpu, 'target')}")
+        self.tail(g, "@h_jump")
+        g.place(hit)
+        self.dispatch_counted(g, self.turn(g, found.ref, target.ref))
+
+
+def write(builder: Builder, form: Form, near: bool) -> None:
+    """The stencil of a row, if it can have one."""
+    number = form.near if near else form.number
+    if form.switches or form.forwards or (form.ends and not form.jumps) or form.insn.guard:
+        return
+    hooks = StencilHooks(builder, form, near)
+    name = f"stencil.{number}"
+    g = Lower(builder.unit, hooks, name)
+    try:
+        body(builder, g, hooks, form)
+    except Unfit:
+        return
+    except (Broken, CompileError):
+        raise
+    if near and hooks.cold:
+        return
+    hooks.guards = sum("!make.implicit" in line for line in g.lines)
+    relative = next((s.offset for o, s in form.operands if s and o.name == form.relative), 0)
+    builder.stencils[name] = {"cold": hooks.cold, "guards": hooks.guards, "relative": relative if near else 0, "ends": form.ends}
+    emit(builder, g, name)
+
+
+def emit(builder: Builder, g: Lower, name: str) -> None:
+    builder.unit.names.add(name)
+    builder.unit.add(g.function(f'define {CONVENTION} void @{name}({SIGNATURE}) nounwind section "{SECTION}"'))
+
+
+def body(builder: Builder, g: Lower, hooks: StencilHooks, form: Form) -> None:
+    src = source_of(form.insn.function)
+    cpu = builder.arch.cpu
+    if form.jumps:
+        hooks.jumped, hooks.target = "%jumped", "%target"
+        g.entry += ["  %jumped = alloca i8", "  store i8 0, ptr %jumped", "  %target = alloca i64"]
+
+    def register(kind: Reg, slot: Any) -> tuple[str, Any]:
+        field = getattr(cpu, kind.file)
+        item = field.layout.item
+        if isinstance(kind, Fixed):
+            return g.offset("%cpu", field.offset + kind.number * item.size), item
+        hole = hooks.hole(f"reg.{slot.offset}.{item.size.bit_length() - 1}.{field.offset}")
+        return g.value(f"getelementptr i8, ptr %cpu, i64 {hole}"), item
+
+    args: list[Value] = []
+    operands = iter(form.operands)
+    for parameter in src.params:
+        if parameter == form.insn.cpu:
+            args.append(hooks.cpu)
+            continue
+        op, slot = next(operands)
+        if isinstance(op.kind, Reg):
+            at, item = register(op.kind, slot)
+            value: Value = V(item, g.value(f"load {llvm(item)}, ptr {at}"))
+        else:
+            assert slot is not None
+            word = V(u64, hooks.hole(f"imm.{slot.offset}.{slot.type.__name__}", slot.type.signed))
+            value = word if op.type.bits == 64 else g.cast(word, slot.type if op.type.bits < slot.type.bits else op.type)
+            if op.type.bits == 64 and isinstance(value, V):
+                value = V(op.type, value.ref, None if slot.type.signed else (1 << form.insn.bits(op.name)) - 1)
+        args.append(g.cast(value, op.type))
+    result = g.expand(src, args)
+    values = list(getattr(result, "items", [result]))
+    for (op, slot), v in zip(form.results, values, strict=False):
+        assert isinstance(op.kind, Reg)
+        at, item = register(op.kind, slot)
+        g.emit(f"store {llvm(item)} {g.cast(V(op.type, g.ref(v, op.type)), item).ref}, ptr {at}")
+    hooks.finish(g, form)
+
+
+def write_glue(builder: Builder) -> None:
+    """The pieces that are no instructions: see traces.GLUE."""
+    for k, name in enumerate(GLUE):
+        hooks = StencilHooks(builder)
+        g = Lower(builder.unit, hooks, name)
+        if name == "begin":
+            hooks.budget = g.value(f"sub i64 %budget, {hooks.hole('credit')}")
+            hooks.builder.unit.declare("hole.next", f'declare {CONVENTION} void @"hole.next"(ptr, ptr, ptr, i64)')
+            hooks.tail(g, '@"hole.next"')
+        else:
+            distance = hooks.hole("jump", signed=True) if name == "taken" else hooks.hole("delta")
+            entry = g.value(f"getelementptr i8, ptr %e, i64 {distance}")
+            if name != "end":
+                hooks.budget = g.value(f"add i64 %budget, {hooks.hole('credit')}")
+            if name == "exit":
+                hooks.builder.unit.declare("hole.to", f'declare {CONVENTION} void @"hole.to"(ptr, ptr, ptr, i64)')
+                hooks.tail(g, '@"hole.to"', entry)
+            elif name == "taken":
+                hooks.dispatch_counted(g, entry)
+            else:
+                hooks.dispatch(g, entry)
+        name = f"stencil.{len(builder.handler_names) + k}"
+        builder.stencils[name] = {"cold": 0, "guards": 0, "relative": 0, "ends": False}
+        emit(builder, g, name)
+
+
+# -- tables out of relocations
+
+PLT32, PC32, ABS64, ABS32, ABS32S = 4, 2, 1, 10, 11
+TYPES = {name: k for k, name in enumerate(("i8", "u8", "i16", "u16", "i32", "u32"))}
+
+
+def collect(image: Image, facts: dict[str, dict[str, Any]], count: int) -> None:
+    """Append the tables (engine.traces.Stencil, Patch) to the image's data, as the symbol `stencils`."""
+    faults: dict[int, int] = dict(image.faults)
+    code, records = bytearray(), []
+    patches = bytearray()
+    for number in range(count):
+        found = image.pieces.get(f"stencil.{number}")
+        made = found and stencil(image, facts[f"stencil.{number}"], found, faults)
+        if not made:
+            records.append((0, 0, 0, 0, 0, 0))
+            continue
+        text, holes, stubs, relative = made
+        records.append((len(code), len(patches), len(text), len(holes), stubs, relative))
+        code += text
+        for at, kind, slot, value in holes:
+            patches += struct.pack("<HBBi", at, kind, slot, value)
+    inside = [(f.start, f.end) for f in image.pieces.values()]
+    image.faults = [(a, b) for a, b in image.faults if not any(s <= a < e for s, e in inside)]
+    tail = bytearray(bytes(-len(image.content) % 16))
+    table = len(image.content) + len(tail)
+    first = table + count * Stencil.size
+    for at, patch, size, number, stubs, relative in records:
+        tail += struct.pack("<IIHHBBH", at + first if size else 0, patch + first + len(code), size, number, stubs, relative, 0)
+    tail += code + patches
+    tail += bytes(16 + -(len(image.content) + len(tail) + 16) % 4096)
+    image.content += bytes(tail)
+    image.symbols["stencils"] = table
+
+
+def stencil(image: Image, facts: dict[str, Any], piece: Any, faults: dict[int, int]) -> tuple[bytes, list[tuple[int, int, int, int]], int, int] | None:
+    """A stencil's code, its patches, the stubs it needs and where the relative operand lies."""
+    text = image.content[piece.start : piece.end]
+    holes: list[tuple[int, int, int, int]] = []
+    jumps: dict[int, str] = {}  # where a jump of five bytes begins -> its hole
+    for at, kind, name, target, addend in piece.relocations:
+        at -= piece.start
+        m = re.fullmatch(r"hole\.(\w+)(?:\.(\d+)\.(\w+)(?:\.(\d+))?)?", name)
+        if m is None:
+            if kind not in (PLT32, PC32):
+                return None
+            holes.append((at, IMAGE, 0, target + addend))
+        elif m[1] in ("next", "cold", "taken", "trap", "to"):
+            if kind not in (PLT32, PC32) or addend != -4:
+                return None
+            if text[at - 1] == 0xE9:
+                jumps[at - 1] = m[1]
+            holes.append((at, PLACES[m[1]], 0, 0))
+        elif kind not in (ABS64, ABS32, ABS32S):
+            return None
+        else:
+            wide = WIDE if kind == ABS64 else 0
+            if m[1] == "reg":
+                holes.append((at, int(m[3]) | wide, int(m[2]), int(m[4]) + addend))
+            elif m[1] == "imm":
+                holes.append((at, IMMEDIATE + TYPES[m[3]] | wide, int(m[2]), addend))
+            else:
+                holes.append((at, PLACES[m[1]] | wide, 0, addend))
+    mine = [(a - piece.start, b - piece.start) for a, b in faults.items() if piece.start <= a < piece.end]
+    final = "taken" if facts["ends"] and facts["relative"] else "next"
+    stubs = 0
+    ways = sum(kind == COLD for _, kind, _, _ in holes)
+    cut = next((at for at, where in jumps.items() if where == final), None)
+    trailing = set(jumps) - {cut} if cut is not None else set()
+    behind = [at for at in trailing if cut is not None and at > cut]
+    simple = (
+        cut is not None
+        and all(jumps[at] == "cold" for at in behind)
+        and len(text) == cut + 5 + 5 * len(behind)
+        and ways == facts["cold"]
+        and len(mine) == facts["guards"]
+        and {b for _, b in mine} >= set(behind)
+    )
+    if simple and cut is not None:
+        text = text[:cut]
+        holes = [h for h in holes if h[0] < cut]
+        if final == "taken":
+            stubs |= INLINE
+        holes += [(a, FAULT, 0, -1) for a, _ in mine]
+    else:
+        if final == "taken":
+            return None
+        holes += [(a, FAULT, 0, b) for a, b in mine]
+    for _, kind, _, value in holes:
+        if kind == COLD or (kind == FAULT and value < 0):
+            stubs |= 1
+        elif kind == TAKEN:
+            stubs |= 2
+        elif kind == TRAP:
+            stubs |= 4
+    if len(text) > LARGEST:
+        return None
+    return bytes(text), holes, stubs, facts["relative"]

@@ -1,0 +1,66 @@
+"""Memory for traces (engine.traces): executable room within reach of the interpreter's image, and what their maker needs.
+
+TINAMOU_TRACES=off does without.
+"""
+
+from __future__ import annotations
+
+import os
+from typing import TYPE_CHECKING
+
+from tinamou.native.arena import Arena
+from tinamou.native.image import Loaded, allocate, release
+from tinamou.native.types import u64
+
+if TYPE_CHECKING:
+    from .cpu import Shared
+
+SIZE = 128 << 20  # bytes of address space
+STEPS = 1 << 14
+HEAT = 1 << 16
+REACH = (1 << 31) - (1 << 20)  # of a jump, from one end to the other
+
+
+class TraceRoom:
+    """The room of one engine; `shared` is made to point at it.  `faults`: host address of an empty fault map for it, or 0."""
+
+    def __init__(self, image: Loaded, shared: Shared, faults: int = 0) -> None:
+        self.image, self.shared = image, shared
+        self.arena: Arena | None = None
+        self.steps = 0
+        self.own_faults = 0 if faults else allocate(1 << 12)
+        shared.image, shared.image_size = u64(image.base), u64(image.size)
+        shared.trace_faults = u64(faults or self.own_faults)
+        self.make()
+
+    def make(self) -> None:
+        """Fresh room: nothing of the old one is in use."""
+        s = self.shared
+        if "stencils" not in self.image.offsets or os.environ.get("TINAMOU_TRACES") == "off":
+            return
+        try:
+            self.arena = Arena(SIZE, near=self.image.base, reach=REACH)
+        except OSError:
+            return  # the interpreter alone is slower, but works
+        self.steps = allocate(STEPS + HEAT)
+        s.trace_steps, s.heat = u64(self.steps), u64(self.steps + STEPS)
+        s.trace_at, s.trace_end = u64(self.arena.base), u64(self.arena.base + SIZE)
+        s.trace_write, s.trace_lock = u64(self.arena.writable - self.arena.base), u64(0)
+        s.stencils = u64(self.image["stencils"])
+
+    def after_fork(self) -> None:
+        """In the child of a fork, which shares the old room with its parent: what is there stays, new traces go elsewhere."""
+        s = self.shared
+        s.trace_lock = u64(0)
+        s.trace_at = s.trace_end = u64(0)
+
+    def close(self) -> None:
+        s = self.shared
+        s.stencils = s.trace_at = s.trace_end = u64(0)
+        if self.arena is not None:
+            self.arena.close()
+            release(self.steps, STEPS + HEAT)
+            self.arena = None
+        if self.own_faults:
+            release(self.own_faults, 1 << 12)
+            self.own_faults = 0

@@ -1,0 +1,280 @@
+"""Traces: the straight line of instructions from a much-used jump target on, as one piece of code.
+
+A trace is made of copies of stencils (engine.stencils), in the order of the guest's instructions, and is installed as the handler of its
+first instruction's entry.  While it runs, `%e` stays that entry; every way out sets it to the entry where the interpreter goes on:
+
+    begin  count all instructions of the trace
+    ...    the instructions
+    end    dispatch the entry behind the last one
+    stubs, out of the way: exit (take back what was not executed, go to a handler), leave (the same, dispatch the entry), taken (a jump
+           in the page)
+
+An instruction that cannot do its work in the stencil has changed nothing, and its handler does it again.  So a trace never needs to be
+correct about rare cases, and undoing it is storing another handler into one entry, as with any predecoded instruction.
+
+Entries that begin a straight line, and targets of jumps in the page, get the handler h_warm when they are decoded; it counts, and at the
+PATIENCE-th time makes the trace: some 100 ns an instruction, on the CPU's own thread, without the interpreter lock.
+"""
+
+from __future__ import annotations
+
+from tinamou.native.memory import compare_exchange, peek, poke, poke_release
+from tinamou.native.ops import intrinsic, outlined
+from tinamou.native.types import Struct, i8, i16, i32, i64, u8, u16, u32, u64
+
+from . import predecode
+from .cpu import PAGE, Cpu, Shared
+from .predecode import BUSY, WARM, publish
+
+LONGEST = 64  # instructions of a trace
+PATIENCE = 12  # visits before a trace is made
+HEAT = 1 << 16  # counters, one byte each
+ROOM = 1 << 16  # bytes that one trace may need
+FAULTS = 1 << 22  # pairs of the fault map
+GLUE = ("begin", "exit", "leave", "taken", "end")
+BEGIN, EXIT, LEAVE, NEAR, END = range(5)
+
+# kinds of patches: 0 to 4 registers (the logarithm of their bytes), then
+IMMEDIATE = 5  # to 10: i8 u8 i16 u16 i32 u32
+NEXT, COLD, TAKEN, TRAP, DELTA, CREDIT, TO, IMAGE, FAULT = range(16, 25)
+WIDE = 128  # flag: 8 bytes
+INLINE = 8  # in Stencil.stubs: the code goes on with `taken`
+
+
+class Stencil(Struct):
+    """The code of one form; offsets count from the image's start."""
+
+    code: u32  # 0: none
+    patches: u32
+    bytes: u16
+    count: u16  # of patches
+    stubs: u8  # 1 cold, 2 taken, 4 trap, 8 goes on with `taken`
+    relative: u8  # offset in the entry of the jump's distance
+    spare: u16
+
+
+class Patch(Struct):
+    place: u16  # offset in the code
+    kind: u8
+    slot: u8
+    value: i32
+
+
+class Step(Struct):
+    """An instruction of the trace that is being made."""
+
+    handler: u64
+    operands: u64
+    number: u32
+    delta: u32  # its entry, in bytes from the first one
+
+
+class Making(Struct):
+    """What the patches of the stencil at hand refer to; host addresses, and numbers."""
+
+    next: u64
+    cold: u64
+    taken: u64
+    trap: u64
+    delta: i64
+    credit: i64
+    to: u64
+
+
+@intrinsic
+def glue(kind: int) -> u64:
+    """Number of a piece of glue in the table of stencils."""
+    raise TypeError("only compiled code has stencils")
+
+
+def stencil_of(s: Shared, number: u64) -> Stencil:
+    return Stencil.at(s.stencils + number * Stencil.size)
+
+
+def size_of(s: Shared, number: u64) -> u64:
+    return u64(stencil_of(s, number).bytes)
+
+
+def immediate(kind: u8, at: u64) -> i64:
+    """An operand of an entry."""
+    match kind:
+        case 0:
+            return i64(peek(i8, at))
+        case 1:
+            return i64(peek(u8, at))
+        case 2:
+            return i64(peek(i16, at))
+        case 3:
+            return i64(peek(u16, at))
+        case 4:
+            return i64(peek(i32, at))
+        case _:
+            return i64(peek(u32, at))
+
+
+@outlined
+def place(shared: u64, making: u64, number: u64, at: u64, step: u64) -> u64:
+    """Copy a stencil to `at` (an address of the executable mapping) and fill its holes; gives the address behind it."""
+    s, m = Shared.at(shared), Making.at(making)
+    st = stencil_of(s, number)
+    source, target, n = s.image + u64(st.code), at + s.trace_write, u64(0)
+    size = u64(st.bytes)
+    while n < size:
+        poke(u64, target + n, peek(u64, source + n))
+        n += 8
+    p = s.image + u64(st.patches)
+    end = p + u64(st.count) * Patch.size
+    while p < end:
+        h = Patch.at(p)
+        where = at + u64(h.place)
+        slot = step + u64(h.slot)
+        kind = h.kind & (WIDE - 1)
+        value = i64(h.value)
+        if kind == FAULT:
+            table = s.trace_faults
+            k = peek(u64, table)
+            poke(u64, table + 16 + (k << 4), where)
+            poke(u64, table + 24 + (k << 4), m.cold if value < 0 else at + u64(value))
+            poke_release(u64, table, k + 1)
+        elif kind >= NEXT:
+            to = u64(0)
+            match kind:
+                case 16:
+                    to = at + size
+                case 17:
+                    to = m.cold
+                case 18:
+                    to = m.taken
+                case 19:
+                    to = m.trap
+                case 20:
+                    value += m.delta
+                case 21:
+                    value += m.credit
+                case 22:
+                    to = m.to
+                case _:
+                    to = s.image + u64(value) + 4
+            if to != 0:
+                value = i64(to - where - 4)
+            if h.kind & WIDE != 0:
+                poke(u64, where + s.trace_write, u64(value))
+            else:
+                poke(u32, where + s.trace_write, u32(value))
+        else:
+            if kind < IMMEDIATE:
+                value += i64(u64(peek(u8, slot)) << u64(kind))
+            else:
+                value += immediate(kind - IMMEDIATE, slot)
+            if h.kind & WIDE != 0:
+                poke(u64, where + s.trace_write, u64(value))
+            else:
+                poke(u32, where + s.trace_write, u32(value))
+        p += Patch.size
+    return at + size
+
+
+def plan(cpu: Cpu, s: Shared, host: u64, pc: u64) -> tuple[u64, u64]:
+    """Decode the instructions of a trace into s.trace_steps: how many, and the distance of the entry behind them."""
+    offset, n, delta = pc & (PAGE - 1), u64(0), u64(0)
+    going = u64(1)
+    while going != 0 and n < LONGEST and offset < PAGE:
+        word = u32(peek(u16, host)) if offset > PAGE - 4 else peek(u32, host)
+        size = predecode.length(word)
+        step = s.trace_steps + n * Step.size
+        going = u64(0)
+        if offset + size <= PAGE:
+            number = predecode.decode(cpu, step, word, offset, u64(1))
+            if stencil_of(s, u64(number)).code != 0:
+                st = Step.at(step)
+                st.number, st.delta = number, u32(delta)
+                delta += size << predecode.shift()
+                offset += size
+                host += size
+                n += 1
+                going = u64(0) if predecode.ends_of(number) else u64(1)
+    return n, delta
+
+
+@outlined
+def make(cpu: Cpu, host: u64, pc: u64) -> u64:
+    """Make the trace from pc on, whose code is at `host`; gives its address, or 0.  The caller has the lock."""
+    s = Shared.at(cpu.shared)
+    if s.trace_at + ROOM > s.trace_end or peek(u64, s.trace_faults) + LONGEST > FAULTS:
+        return u64(0)
+    n, behind = plan(cpu, s, host, pc)
+    if n < 2:
+        return u64(0)
+    making = s.trace_steps + LONGEST * Step.size
+    m = Making.at(making)
+    start = s.trace_at
+    stub, k = start + size_of(s, glue(BEGIN)) + size_of(s, glue(END)) + size_of(s, glue(NEAR)), u64(0)
+    while k < n:
+        stub += size_of(s, u64(Step.at(s.trace_steps + k * Step.size).number))
+        k += 1
+    m.credit = i64(n)
+    at = place(cpu.shared, making, glue(BEGIN), start, u64(0))
+    k = u64(0)
+    ended = u64(0)
+    while k < n:
+        step = s.trace_steps + k * Step.size
+        st = Step.at(step)
+        number = u64(st.number)
+        need = stencil_of(s, number).stubs
+        delta = i64(st.delta)
+        target = delta
+        if need & (2 | INLINE) != 0:
+            target += i64(peek(i32, step + u64(stencil_of(s, number).relative)))
+        m.delta = delta
+        if need & 1 != 0:
+            m.cold, m.credit, m.to = stub, i64(n - k), predecode.handler_of(st.number)
+            stub = place(cpu.shared, making, glue(EXIT) if k == 0 else glue(LEAVE), stub, u64(0))
+        if need & 4 != 0:
+            m.trap, m.credit, m.to = stub, i64(n - k - 1), predecode.symbol("h_trap")
+            stub = place(cpu.shared, making, glue(EXIT), stub, u64(0))
+        if need & 2 != 0:
+            m.taken, m.credit, m.delta = stub, i64(n - k - 1), target
+            stub = place(cpu.shared, making, glue(NEAR), stub, u64(0))
+            m.delta = delta
+        at = place(cpu.shared, making, number, at, step)
+        if need & INLINE != 0:
+            m.credit, m.delta = i64(0), target
+            at = place(cpu.shared, making, glue(NEAR), at, u64(0))
+        ended = u64(1) if predecode.ends_of(st.number) else u64(0)
+        k += 1
+    if ended == 0:
+        m.delta = i64(behind)
+        at = place(cpu.shared, making, glue(END), at, u64(0))
+    s.trace_at = (stub + 15) & ~15
+    s.traces += 1
+    s.traced += n
+    return start
+
+
+# -- which entries get one
+
+
+def due(cpu: Cpu, entry: u64) -> bool:
+    """Another visit: the entry is due for a trace."""
+    at = Shared.at(cpu.shared).heat + (entry >> 4 & (HEAT - 1))
+    visits = peek(u8, at) + 1
+    poke(u8, at, visits if visits < PATIENCE else u8(0))
+    return visits >= PATIENCE
+
+
+@outlined
+def promote(cpu: Cpu, entry: u64, host: u64, pc: u64) -> bool:
+    """Give an entry whose handler is h_warm its trace, or its own handler if there is none; False: somebody else is at it."""
+    lock = cpu.shared + Shared.fields["trace_lock"].offset
+    if compare_exchange(u64, lock, u64(0), u64(1)) != 0:
+        return False
+    done = u64(0)
+    if compare_exchange(u64, entry, predecode.symbol(WARM), predecode.symbol(BUSY)) == predecode.symbol(WARM):
+        offset = pc & (PAGE - 1)
+        word = u32(peek(u16, host)) if offset > PAGE - 4 else peek(u32, host)
+        number = predecode.decode(cpu, entry, word, offset, u64(1))  # again: the code may have changed unnoticed since
+        handler = make(cpu, host, pc)
+        publish(entry, handler if handler != 0 else predecode.handler_of(number))
+        done = u64(1)
+    poke_release(u64, lock, u64(0))
+    return done != 0
