@@ -10,13 +10,15 @@ from typing import Any
 
 from tinamou.native.lower import source_of
 from tinamou.native.memory import poke
-from tinamou.native.ops import outlined
+from tinamou.native.ops import outlined, plain
 from tinamou.native.types import Word, i8, i16, i32, u8, u16, u32, u64
 
 from .architecture import Architecture
 from .cpu import PAGE
 from .patterns import EncodingError, Fixed, Imm, Insn, Operand, Reg
 from .predecode import ENTRY
+
+LARGE = 1000  # rows: LLVM takes as long for the decoder of A64 as for everything else together
 
 # -- operands in an entry
 
@@ -214,4 +216,4 @@ def decoder(arch: Architecture, all_forms: list[Form], enabled: Any) -> Callable
     space |= {"poke": poke, "length": arch.length, "enabled": enabled, "__name__": __name__}
     exec(compile(text, file, "exec"), space)
     function: Callable[..., u32] = space["decode"]
-    return outlined(function)
+    return plain(function) if len(all_forms) > LARGE else outlined(function)

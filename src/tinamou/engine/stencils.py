@@ -176,9 +176,8 @@ def body(builder: Builder, g: Lower, hooks: StencilHooks, form: Form) -> None:
         else:
             assert slot is not None
             word = V(u64, hooks.hole(f"imm.{slot.offset}.{slot.type.__name__}", slot.type.signed))
-            value = word if op.type.bits == 64 else g.cast(word, slot.type if op.type.bits < slot.type.bits else op.type)
-            if op.type.bits == 64 and isinstance(value, V):
-                value = V(op.type, value.ref, None if slot.type.signed else (1 << form.insn.bits(op.name)) - 1)
+            bound = None if slot.type.signed else (1 << form.insn.bits(op.name)) - 1 + form.insn.bases.get(op.name, 0)
+            value = V(op.type, word.ref if op.type.bits == 64 else g.cast(word, op.type).ref, bound)
         args.append(g.cast(value, op.type))
     result = g.expand(src, args)
     values = list(getattr(result, "items", [result]))

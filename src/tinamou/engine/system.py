@@ -29,6 +29,7 @@ from .architecture import Architecture
 from .counted import Icount, Turns
 from .cpu import PAGE, READ, WRITE, Shared
 from .softmmu import RETIRED, TLB, TLBS, Mmu, SystemCpu
+from .traceroom import TraceRoom
 
 ENTRIES = 36 * PAGE  # at least the bytes of one page's entries
 ARENA_LIMIT = 1 << 38
@@ -280,6 +281,7 @@ class SystemEngine(MemoryListener):
         self.vcpus: list[SystemVcpu] = []
         self.by_address: dict[int, SystemVcpu] = {}
         self.shared = Shared()
+        self.room = TraceRoom(self.image, self.shared)
         self.arena = self.arena_size = 0
         self.pagemaps: dict[int, tuple[int, Ram]] = {}
         self.maps: list[Mmu] = []
@@ -527,6 +529,7 @@ class SystemEngine(MemoryListener):
             self.memory.unlisten(self)
         for v in self.vcpus:
             v.close()
+        self.room.close()
         for address, ram in self.pagemaps.values():
             release(address, ((ram.size >> 12) + 2) * 8)
         if self.arena:

@@ -28,6 +28,13 @@ def outlined(function: F) -> F:
     return function
 
 
+def plain(function: F) -> F:
+    """Compile as a function of its own without optimising it: for generated ones that would take LLVM many seconds."""
+    function.__native__ = "outlined"  # type: ignore[attr-defined]
+    function.__attributes__ = "optnone"  # type: ignore[attr-defined]
+    return function
+
+
 def exported(function: F) -> F:
     """Compile as a function that the host calls by name, with the C calling convention."""
     function.__native__ = "exported"  # type: ignore[attr-defined]

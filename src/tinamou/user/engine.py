@@ -100,6 +100,9 @@ class GoldenEngine:
 
         self.faults = FaultMap()
 
+    def after_fork(self) -> None:
+        """Nothing is shared with the parent."""
+
     def invalidate(self, address: int, length: int) -> None:
         """The golden model decodes what is in memory, each time."""
 

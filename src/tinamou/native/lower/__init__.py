@@ -67,8 +67,9 @@ def outline(unit: Unit, src: Source, args: list[Value | None], symbol: str, conv
     else:
         ret, tail = "void", "ret void"
     g.emit(tail)
+    attributes = f"{g.attributes} {getattr(src.function, '__attributes__', '')}".rstrip()
     linkage = f"{unit.linkage} {convention}" if convention else "dso_local"
-    unit.add(g.function(f"define {linkage} {ret} @{quoted(symbol)}({', '.join(decl)}) {g.attributes}"))
+    unit.add(g.function(f"define {linkage} {ret} @{quoted(symbol)}({', '.join(decl)}) {attributes}"))
     return done
 
 
