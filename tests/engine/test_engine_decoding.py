@@ -259,5 +259,5 @@ def test_undo_waits_for_nobody(shared: Interleaving) -> None:
 
 def test_end_of_page(shared: Interleaving) -> None:
     """An instruction that goes on in the next page has an entry of its own kind; nothing behind it is touched."""
-    predecode.predecode(None, u64(shared.entry), u64(PAGE - 2))  # type: ignore[arg-type]
+    predecode.predecode(shared.cpu, u64(shared.entry), u64(PAGE - 2))
     assert shared.state()[0] == "h_straddle" and shared.state(1)[0] == "h_decode"

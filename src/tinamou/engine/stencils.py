@@ -22,14 +22,14 @@ import re
 import struct
 from typing import TYPE_CHECKING, Any
 
-from tinamou.native.link import Image
+from tinamou.native.link import Image, Piece
 from tinamou.native.lower import Broken, CompileError, Lower, V, Value, llvm, source_of
 from tinamou.native.types import u64
 
 from .decoder import Form
 from .handlers import CONVENTION, SIGNATURE, HandlerHooks, record
 from .patterns import Fixed, Reg
-from .traces import COLD, CREDIT, DELTA, FAULT, GLUE, IMAGE, IMMEDIATE, INLINE, NEXT, TAKEN, TO, TRAP, WIDE, Patch, Stencil
+from .traces import COLD, CREDIT, DELTA, FAULT, GLUE, IMAGE, IMMEDIATE, INLINE, NEXT, TAKEN, TO, TRAP, WIDE, Stencil
 
 if TYPE_CHECKING:
     from .handlers import Builder
@@ -216,6 +216,7 @@ def write_glue(builder: Builder) -> None:
 
 # -- tables out of relocations
 
+Holes = list[tuple[int, int, int, int]]  # (place, kind, slot, value)
 PLT32, PC32, ABS64, ABS32, ABS32S = 4, 2, 1, 10, 11
 TYPES = {name: k for k, name in enumerate(("i8", "u8", "i16", "u16", "i32", "u32"))}
 
@@ -249,10 +250,10 @@ def collect(image: Image, facts: dict[str, dict[str, Any]], count: int) -> None:
     image.symbols["stencils"] = table
 
 
-def stencil(image: Image, facts: dict[str, Any], piece: Any, faults: dict[int, int]) -> tuple[bytes, list[tuple[int, int, int, int]], int, int] | None:
+def stencil(image: Image, facts: dict[str, Any], piece: Piece, faults: dict[int, int]) -> tuple[bytes, Holes, int, int] | None:
     """A stencil's code, its patches, the stubs it needs and where the relative operand lies."""
     text = image.content[piece.start : piece.end]
-    holes: list[tuple[int, int, int, int]] = []
+    holes: Holes = []
     jumps: dict[int, str] = {}  # where a jump of five bytes begins -> its hole
     for at, kind, name, target, addend in piece.relocations:
         at -= piece.start

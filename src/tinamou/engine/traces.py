@@ -46,7 +46,7 @@ class Stencil(Struct):
 
     code: u32  # 0: none
     patches: u32
-    bytes: u16
+    extent: u16  # bytes
     count: u16  # of patches
     stubs: u8  # 1 cold, 2 taken, 4 trap, 8 goes on with `taken`
     relative: u8  # offset in the entry of the jump's distance
@@ -92,7 +92,7 @@ def stencil_of(s: Shared, number: u64) -> Stencil:
 
 
 def size_of(s: Shared, number: u64) -> u64:
-    return u64(stencil_of(s, number).bytes)
+    return u64(stencil_of(s, number).extent)
 
 
 def immediate(kind: u8, at: u64) -> i64:
@@ -118,7 +118,7 @@ def place(shared: u64, making: u64, number: u64, at: u64, step: u64) -> u64:
     s, m = Shared.at(shared), Making.at(making)
     st = stencil_of(s, number)
     source, target, n = s.image + u64(st.code), at + s.trace_write, u64(0)
-    size = u64(st.bytes)
+    size = u64(st.extent)
     while n < size:
         poke(u64, target + n, peek(u64, source + n))
         n += 8

@@ -9,7 +9,7 @@ __attribute__((noinline)) static uint64_t sum(uint64_t n) {
 }
 
 int main(int count, char **words) {
-    int rounds = count > 1 ? atoi(words[1]) : 6000;
+    int rounds = count > 1 ? atoi(words[1]) : 30000;
     uint64_t total = 0;
     unsigned __int128 product = 1;
     for (int round = 0; round < rounds; round++) {

@@ -83,8 +83,8 @@ class Unit:
 
     def text(self, triple: str) -> str:
         defined = [d for n, d in self.declarations.items() if n not in self.names]
-        weights = '!0 = !{!"branch_weights", i32 2000, i32 1}\n!1 = !{!"branch_weights", i32 1, i32 2000}\n!2 = !{}\n' + "\n".join(self.metadata)
-        return "\n".join([f'target triple = "{triple}"', *self.globals, *defined, *self.parts, weights])
+        weights = '!0 = !{!"branch_weights", i32 2000, i32 1}\n!1 = !{!"branch_weights", i32 1, i32 2000}\n!2 = !{}\n'
+        return "\n".join([f'target triple = "{triple}"', *self.globals, *defined, *self.parts, weights, *self.metadata])
 
 
 def result_text(done: Outlined) -> str:
