@@ -94,7 +94,7 @@ def test_unused_entries_are_dropped(monkeypatch: pytest.MonkeyPatch) -> None:
         node.read(0, 1)
         now += 11
         node.read(7 * (2 << 20), 1)
-        assert {place for place in node.slices} == {node.l1[i] & qcow2.OFFSET_MASK for i in (0, 6, 7)}
+        assert set(node.slices) == {node.l1[i] & qcow2.OFFSET_MASK for i in (0, 6, 7)}
 
 
 def test_refcount_cache_size() -> None:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import errno
 import os
 import stat
+from bisect import bisect_right
 from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any
 
@@ -19,6 +20,8 @@ if TYPE_CHECKING:
 FALLOC_KEEP_SIZE, FALLOC_PUNCH_HOLE, FALLOC_ZERO_RANGE = 1, 2, 16
 DIRECT_ALIGNMENT = 4096
 MAX_IOV = 1024
+MAX_REGIONS = 4096
+"""Of data and holes that are remembered."""
 
 
 def _fallocate(fd: int, mode: int, pos: int, length: int) -> None:
@@ -98,7 +101,8 @@ class File(Protocol, name="file"):
         self.alignment = DIRECT_ALIGNMENT if self.settings.direct else 1
         self.can_punch = stat.S_ISREG(mode)
         self.can_zero = stat.S_ISREG(mode)
-        self._map: tuple[int, int, bool] | None = None
+        self._map: list[tuple[int, int, bool]] | None = None
+        """What is known of data and holes: (start, end, data), in order of position."""
 
     def _check_kind(self, name: str, mode: int) -> None:
         if stat.S_ISDIR(mode) or stat.S_ISFIFO(mode) or stat.S_ISSOCK(mode) or stat.S_ISCHR(mode):
@@ -276,12 +280,22 @@ class File(Protocol, name="file"):
     def extent(self, pos: int, want: int) -> Extent:
         """Data or hole, as the host file system says; a hole is a "zero" extent with an offset."""
         known = self._map
-        if known is None or not known[0] <= pos < known[1]:
-            found = self._find(pos)
-            if known is not None and found[1:] == known[1:]:
-                found = (min(pos, known[0]), known[1], known[2])
-            known = self._map = found
-        return Extent("data" if known[2] else "zero", known[1] - pos, pos, file=self)
+        if known is None:
+            known = self._map = []
+        index = bisect_right(known, (pos, 1 << 63))
+        if index:
+            _, end, data = known[index - 1]
+            if pos < end:
+                return Extent("data" if data else "zero", end - pos, pos, file=self)
+        found = self._find(pos)
+        if index < len(known) and known[index][1:] == found[1:]:
+            known[index] = found
+        else:
+            if len(known) >= MAX_REGIONS:
+                known.clear()
+                index = 0
+            known.insert(index, found)
+        return Extent("data" if found[2] else "zero", found[1] - pos, pos, file=self)
 
     def _find(self, pos: int) -> tuple[int, int, bool]:
         if pos >= self.size:
