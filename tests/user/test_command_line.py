@@ -196,3 +196,27 @@ def test_golden_model_runs_programs() -> None:
 def test_closed_descriptors() -> None:
     done = subprocess.run(["sh", "-c", 'exec "$@" <&- >&- 2>&-', "sh", *USER, program("environment"), "descriptors"], timeout=60)
     assert done.returncode == 0
+
+
+# ---- what is written about it
+
+
+def test_every_option_is_documented() -> None:
+    """-help and the manual page name each option with its variable."""
+    from tinamou.tools.user import OPTIONS
+
+    shown = command("-help").stdout
+    page = (Path(__file__).resolve().parents[2] / "docs/man/tinamou-user.1").read_text()
+    for option in OPTIONS:
+        assert f"\n-{option.name} " in shown or f"\n-{option.name}\n" in shown
+        assert f"-{option.name}" in page
+        if option.variable:
+            assert f"QEMU_{option.variable}" in shown and f"({option.variable})" in page
+
+
+def test_manual_page_is_well_formed() -> None:
+    """Every macro that it uses is one of man(7)'s."""
+    page = (Path(__file__).resolve().parents[2] / "docs/man/tinamou-user.1").read_text()
+    macros = {line.split()[0] for line in page.splitlines() if line.startswith(".")}
+    assert macros <= {".TH", ".SH", ".SS", ".TP", ".PP", ".B", ".BI", ".BR", ".RB", ".br", ".I", ".nf", ".fi"}
+    assert page.count(".nf") == page.count(".fi")

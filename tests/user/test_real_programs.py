@@ -205,6 +205,43 @@ def test_python_processes(guest: Guest) -> None:
     assert guest.python(code) == "[5, 4, 3, 2, 1]\nPIPED 5\n-15\nalarm\ninterrupted\n"
 
 
+MULTIPROCESSING = """
+    import multiprocessing, multiprocessing.shared_memory, threading
+    def square(n): return n * n
+    def add(lock, total, inbox, outbox):
+        while (n := inbox.get()) is not None:
+            with lock: total.value += n
+            outbox.put(n * 2)
+    def work(method):
+        context = multiprocessing.get_context(method)
+        with context.Pool(2) as pool:
+            print(method, pool.map(square, range(10)), pool.apply(sum, ([1, 2, 3],)))
+        if method == "spawn": return
+        lock, total = context.Lock(), context.Value("i", 0, lock=False)
+        inbox, outbox = context.Queue(), context.Queue()
+        workers = [context.Process(target=add, args=(lock, total, inbox, outbox)) for _ in range(2)]
+        for w in workers: w.start()
+        for n in range(50): inbox.put(n)
+        print(sorted(outbox.get() for _ in range(50)))
+        for _ in workers: inbox.put(None)
+        for w in workers: w.join()
+        print(total.value, [w.exitcode for w in workers])
+        shared = multiprocessing.shared_memory.SharedMemory(create=True, size=64)
+        child = context.Process(target=shared.buf.__setitem__, args=(3, 7))
+        child.start(); child.join(); print(shared.buf[3]); shared.close(); shared.unlink()
+        one, two = context.Pipe(); threading.Thread(target=two.send, args=("text",)).start(); print(one.recv())
+    if __name__ == "__main__":
+        for method in ("fork", "spawn"): work(method)
+"""
+
+
+def test_python_multiprocessing_equals_native(guest: Guest, tmp_path: Path) -> None:
+    script = tmp_path / "script.py"
+    script.write_text(textwrap.dedent(MULTIPROCESSING))
+    native = subprocess.run([sys.executable, script], capture_output=True, text=True, check=True)
+    assert guest("python3", script) == native.stdout
+
+
 # ---- others
 
 
@@ -231,14 +268,24 @@ def test_perl(guest: Guest) -> None:
 
 
 def test_ruff(guest: Guest, tmp_path: Path) -> None:
-    """A Rust program with a thread for each processor."""
-    for n in range(40):
-        (tmp_path / f"m{n}.py").write_text(f"import os, sys\ndef f( x ):\n  return x+{n}\n")
+    """A Rust program with a thread for each processor: what it says and writes is what the host's own does, if of the same version."""
+    tree, native = tmp_path / "tree", tmp_path / "native"
+    for folder in (tree, native):
+        folder.mkdir()
+        for n in range(40):
+            (folder / f"m{n}.py").write_text(f"import os, sys\ndef f( x ):\n  return x+{n}\n")
     tool = guest.wheel("ruff", MUSL if guest.arch == "aarch64" else PLATFORMS)  # static on AArch64
-    done = guest.run(tool, "check", "--isolated", "--no-cache", "--output-format", "concise", ".", cwd=tmp_path)
-    assert done.returncode == 1 and done.stdout.count("F401") == 80
-    assert guest.run(tool, "format", "--isolated", "--no-cache", ".", cwd=tmp_path).stdout == "40 files reformatted\n"
-    assert (tmp_path / "m7.py").read_text() == "import os, sys\n\n\ndef f(x):\n    return x + 7\n"
+    ours = [sys.executable, "-m", "ruff"]
+    same = guest.run(tool, "--version").stdout == subprocess.run([*ours, "--version"], capture_output=True, text=True).stdout
+    for words in (["check", "--output-format", "concise"], ["format"], ["check", "--select", "ALL", "--statistics"]):
+        words = [*words, "--isolated", "--no-cache", "."]
+        done = guest.run(tool, *words, cwd=tree)
+        if "concise" in words:
+            assert done.returncode == 1 and done.stdout.count("F401") == 80
+        wanted = subprocess.run([*ours, *words], cwd=native, capture_output=True, text=True)
+        assert not same or (done.returncode, done.stdout) == (wanted.returncode, wanted.stdout)
+    assert (tree / "m7.py").read_text() == "import os, sys\n\n\ndef f(x):\n    return x + 7\n"
+    assert not same or all(path.read_text() == (native / path.name).read_text() for path in tree.glob("*.py"))
 
 
 def test_ninja(guest: Guest, tmp_path: Path) -> None:
