@@ -238,8 +238,10 @@ class Luks:
         return cls(place, header, slots, Algorithms.stored(header))
 
     @classmethod
-    def create(cls, place: Place, algorithms: Algorithms, passphrase: bytearray, iter_time: int | None, detached: bool = False) -> Luks:
-        """Write a new header whose slot 0 opens with `passphrase`."""
+    def create(
+        cls, place: Place, algorithms: Algorithms, passphrase: bytearray, iter_time: int | None, detached: bool = False
+    ) -> tuple[Luks, bytearray]:
+        """Write a new header whose slot 0 opens with `passphrase`; also the master key, which the caller wipes."""
         a = algorithms
         header = Header(
             cipher=a.cipher.encode().ljust(32, b"\0"),
@@ -254,14 +256,15 @@ class Luks:
         key = bytearray(os.urandom(a.key_bytes))
         try:
             milliseconds = DEFAULT_TIME if iter_time is None else iter_time
+            made._fill_slot(0, key, passphrase, milliseconds)
             header.digest_salt = os.urandom(SALT_BYTES)
             header.digest_iterations = iterations(a.hash, DIGEST_BYTES, milliseconds / 8)
             header.digest = pbkdf2(a.hash, key, header.digest_salt, header.digest_iterations, DIGEST_BYTES)
-            made._fill_slot(0, key, passphrase, milliseconds)
-        finally:
+            made._write_header()
+        except BaseException:
             wipe(key)
-        made._write_header()
-        return made
+            raise
+        return made, key
 
     def info(self) -> dict[str, Any]:
         """The facts `info` shows."""
@@ -483,7 +486,8 @@ def pbkdf2(hash_name: str, secret: bytes | bytearray, salt: bytes, count: int, l
 
 
 def iterations(hash_name: str, length: int, milliseconds: float) -> int:
-    """How many iterations for `length` bytes take that much processor time on this machine; at least 1000."""
+    """How many iterations for `length` bytes take that much processor time on this machine; at least 1000. Raises `BlockError` when they
+    are more than `MAX_ITERATIONS`."""
     if milliseconds <= 0:
         return MIN_ITERATIONS
     count = 1 << 14
@@ -494,7 +498,11 @@ def iterations(hash_name: str, length: int, milliseconds: float) -> int:
         if took >= 0.02:
             break
         count *= 2
-    return min(max(MIN_ITERATIONS, math.floor(count / took * milliseconds / 1000)), MAX_ITERATIONS)
+    wanted = max(MIN_ITERATIONS, math.floor(count / took * milliseconds / 1000))
+    if wanted > MAX_ITERATIONS:
+        most = math.floor(MAX_ITERATIONS * 1000 * took / count)
+        raise BlockError(f"'iter-time' asks for {wanted} iterations, more than {MAX_ITERATIONS}: {most} ms is about the most on this machine")
+    return wanted
 
 
 def diffuse(hash_name: str, block: bytes | bytearray) -> bytes:

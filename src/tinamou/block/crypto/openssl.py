@@ -13,7 +13,7 @@ import threading
 from typing import Any
 
 from ..errors import BlockError
-from . import SECTOR, ciphers
+from . import SECTOR, ciphers, wipe
 from .ciphers import Data
 
 LIBRARIES = ("libcrypto.so.3", "libcrypto.so.1.1")
@@ -73,7 +73,10 @@ class OpensslCipher:
     def __init__(self, lib: Any, key: Data) -> None:
         self.lib = lib
         self.kind = lib.EVP_get_cipherbyname(f"AES-{8 * len(key)}-ECB".encode())
-        self.key = bytes(key)
+        self.key = bytes(memoryview(key))  # a copy, to be wiped
+
+    def __del__(self) -> None:
+        wipe(self.key)
 
     def _run(self, data: Data, encrypt: bool) -> bytes:
         out = bytearray(data)
@@ -98,9 +101,12 @@ class OpensslSectors:
 
     def __init__(self, lib: Any, kind: int, mode: str, key: Data) -> None:
         self.lib, self.kind, self.mode = lib, kind, mode
-        self.key = bytes(key)
+        self.key = bytes(memoryview(key))  # a copy, to be wiped
         self.local = threading.local()
         self._context(True)
+
+    def __del__(self) -> None:
+        wipe(self.key)
 
     def _context(self, encrypt: bool) -> Context:
         name = "encryptor" if encrypt else "decryptor"

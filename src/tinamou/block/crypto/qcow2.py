@@ -161,8 +161,7 @@ def create_encryption(image: Qcow2, options: Any) -> None:
         offset = image.allocate_clusters(clusters) * size
         for at in range(offset, offset + clusters * size, 1 << 20):
             image.file.write_zeroes(at, min(1 << 20, offset + clusters * size - at))
-        luks = Luks.create(Window(image, offset, length), algorithms, secret, chosen.iter_time)
-        key = luks.unlock(secret)
+        luks, key = Luks.create(Window(image, offset, length), algorithms, secret, chosen.iter_time)
     finally:
         wipe(secret)
     image.cipher = luks_cipher(luks, key)

@@ -8,7 +8,10 @@ from __future__ import annotations
 
 import sys
 from array import array
+from collections.abc import Callable
 from itertools import combinations
+
+from .ciphers import Data
 
 S_BOXES = (
     (3, 8, 15, 1, 10, 6, 5, 11, 14, 13, 4, 2, 7, 0, 9, 12),
@@ -23,6 +26,9 @@ S_BOXES = (
 GOLDEN = 0x9E3779B9
 CHUNK = 4096
 """Blocks worked on together: four words of 16 KiB, which the processor's first caches hold."""
+
+SHIFTS = (1, 3, 5, 7, 10, 13, 19, 22, 25, 27, 29, 31)
+"""Distances of the linear transformation and its inverse, to the left and to the right."""
 
 Step = tuple[bool, int, int, int]
 Box = tuple[list[Step], list[int], int]
@@ -101,14 +107,17 @@ class Lanes:
     def __init__(self, count: int) -> None:
         self.unit = int.from_bytes(b"\1\0\0\0" * count, "little")
         self.ones = self.unit * 0xFFFF_FFFF
-        self.high = {n: self.unit * (0xFFFF_FFFF << n & 0xFFFF_FFFF) for n in (1, 3, 5, 7, 10, 13, 22, 25, 27, 29, 31, 19)}
-        self.low = {n: self.unit * (0xFFFF_FFFF >> n) for n in (1, 3, 5, 7, 10, 13, 22, 25, 27, 29, 31, 19)}
+        self.high = {n: self.unit * (0xFFFF_FFFF << n & 0xFFFF_FFFF) for n in SHIFTS}
+        self.low = {n: self.unit * (0xFFFF_FFFF >> n) for n in SHIFTS}
 
     def rol(self, x: int, n: int) -> int:
         return (x << n & self.high[n]) | (x >> 32 - n & self.low[32 - n])
 
     def shl(self, x: int, n: int) -> int:
         return x << n & self.high[n]
+
+
+Work = Callable[[list[int], Lanes, list[list[int]]], list[int]]
 
 
 class Serpent:
@@ -134,18 +143,18 @@ class Serpent:
             found = self._lanes[count] = lanes, [[lanes.unit * word for word in key] for key in self.keys]
         return found
 
-    def encrypt(self, data: bytes | bytearray | memoryview) -> bytes:
+    def encrypt(self, data: Data) -> bytes:
         return self._chunks(data, self._encrypt)
 
-    def decrypt(self, data: bytes | bytearray | memoryview) -> bytes:
+    def decrypt(self, data: Data) -> bytes:
         return self._chunks(data, self._decrypt)
 
-    def _chunks(self, data: bytes | bytearray | memoryview, work) -> bytes:  # type: ignore[no-untyped-def]
+    def _chunks(self, data: Data, work: Work) -> bytes:
         view = memoryview(data)
         size = 16 * CHUNK
         return b"".join(self._words(view[at : at + size], work) for at in range(0, len(view), size))
 
-    def _words(self, view: memoryview, work) -> bytes:  # type: ignore[no-untyped-def]
+    def _words(self, view: memoryview, work: Work) -> bytes:
         words = array("I", view.tobytes())
         count = len(words) // 4
         x = work([int.from_bytes(words[i::4].tobytes(), sys.byteorder) for i in range(4)], *self._sized(count))

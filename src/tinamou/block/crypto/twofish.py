@@ -8,6 +8,9 @@ from __future__ import annotations
 
 import sys
 from array import array
+from collections.abc import Callable
+
+from .ciphers import Data
 
 Q_TABLES = (
     (
@@ -120,6 +123,9 @@ class Lanes:
         return (x >> 1 & self.rest) | ((x & self.unit) << 31)
 
 
+Work = Callable[[list[int], Lanes, list[int]], list[int]]
+
+
 class Twofish:
     """The cipher with a key of 16, 24 or 32 bytes; `encrypt` and `decrypt` take any number of 16-byte blocks."""
 
@@ -173,18 +179,18 @@ class Twofish:
             out[row::4] = value.to_bytes(count, "little")
         return int.from_bytes(out, "little")
 
-    def encrypt(self, data: bytes | bytearray | memoryview) -> bytes:
+    def encrypt(self, data: Data) -> bytes:
         return self._chunks(data, self._encrypt)
 
-    def decrypt(self, data: bytes | bytearray | memoryview) -> bytes:
+    def decrypt(self, data: Data) -> bytes:
         return self._chunks(data, self._decrypt)
 
-    def _chunks(self, data: bytes | bytearray | memoryview, work) -> bytes:  # type: ignore[no-untyped-def]
+    def _chunks(self, data: Data, work: Work) -> bytes:
         view = memoryview(data)
         size = 16 * CHUNK
         return b"".join(self._words(view[at : at + size], work) for at in range(0, len(view), size))
 
-    def _words(self, view: memoryview, work) -> bytes:  # type: ignore[no-untyped-def]
+    def _words(self, view: memoryview, work: Work) -> bytes:
         words = array("I", view.tobytes())
         if not LITTLE:
             words.byteswap()

@@ -96,7 +96,8 @@ class LuksDisk(Format, name="luks"):
         algorithms = luks.Algorithms.chosen(options)
         secret = luks.passphrase(graph, options.key_secret, "key-secret")
         try:
-            made = luks.Luks.create(file, algorithms, secret, options.iter_time, bool(options.detached_header))
+            made, key = luks.Luks.create(file, algorithms, secret, options.iter_time, bool(options.detached_header))
+            wipe(key)
         finally:
             wipe(secret)
         if options.detached_header:
