@@ -318,9 +318,13 @@ def reader(device: Any, reg: Reg, index: int | None, lanes: int, peek: bool = Fa
     whole = False
     effects = False
     log: list[str] = []
+    clears: list[Field] = []
     for f in reg.fields:
         if f.bits & lanes and f.mode in _READABLE:
-            get, effect = getter(device, f, index, peek)
+            clear = f.mode == "rc" and index is None and not peek and f.read_hook is f.compute is None and not f.bits & ~lanes
+            get, effect = getter(device, f, index, peek or clear)
+            if clear:
+                clears.append(f)
             parts.append((get, f.lo))
             simple = not effect and f.stored and index is None and (peek or f.read_hook is None)
             texts.append(f"d[{f.name!r}] & {f.mask}" if simple else "")
@@ -336,9 +340,25 @@ def reader(device: Any, reg: Reg, index: int | None, lanes: int, peek: bool = Fa
             device.log.unimp(text) if log else device.log.guest_error(text)
             return sum(g() << lo for g, lo in parts) & lanes
         return noisy, effects
-    if whole and len(parts) == 1:
-        return parts[0][0], effects
-    return _combine(device, parts, texts, lanes), effects
+    get = parts[0][0] if whole and len(parts) == 1 else _combine(device, parts, texts, lanes)
+    return (_clearing(device, get, clears) if clears else get), effects
+
+
+def _clearing(device: Any, get: Getter, fields: list[Field]) -> Getter:
+    """Reading clears these fields; mostly they are 0 and nothing changes."""
+    d, names = device.__dict__, [f.name for f in fields]
+    bits = 0
+    for f in fields:
+        bits |= f.bits
+
+    def read() -> int:
+        value = get()
+        if value & bits:
+            for name in names:
+                d[name] = 0
+            device.settle()
+        return value
+    return read
 
 
 def _combine(device: Any, parts: list[tuple[Getter, int]], texts: list[str], lanes: int) -> Getter:
