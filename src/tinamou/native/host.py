@@ -353,7 +353,8 @@ class ThreadRecord:
     def mended(self) -> int:
         """Host address of a page that the handler made writable since the last time, or 0."""
         page = int(self.state.mended)
-        self.state.mended = u64(0)
+        if page:
+            self.state.mended = u64(0)
         return page
 
     def call(self, number: int, *args: int) -> int:

@@ -48,6 +48,7 @@ import pkgutil
 from collections.abc import Callable
 from typing import TYPE_CHECKING, Annotated, Any, ClassVar, Generic, TypeVar, get_args, get_origin, overload
 
+from . import streams
 from .errors import GuestFault
 from .layout import Struct, layout_of, pointer, ulong
 
@@ -566,7 +567,9 @@ class Call:
             self.number = host.numbers.get(plain, -1)
         self.simple = all(kind.registers == 1 for kind in self.kinds)
         self.abi = abi
-        self.run = self._pass_on if self.passes else self._python
+        self.run: Callable[[Any, tuple[int, ...]], int] = self._pass_on if self.passes else self._python
+        if self.name in streams.CALLS and streams.converted(abi):
+            self.run = streams.converting(self, self.run)
 
     def raw(self, registers: tuple[int, ...]) -> list[int]:
         """One unsigned value per parameter out of the argument registers."""

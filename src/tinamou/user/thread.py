@@ -131,15 +131,12 @@ class Thread:
             exit = vcpu.run()
             if exit.trap:
                 abi.trap(self, exit.cause, exit.value)
-            elif page := native.mended(self.record):
-                self.memory.restore(page - self.memory.base)
-            if self.stopping:
-                raise ThreadExit(0)
-            if not exit.trap or self.queue:
-                signals.deliver(self)
+            self.after_run(exit.trap)
 
     def after_run(self, trapped: bool) -> None:
         """What `run` does after guest code came to a stop and its exception, if that was why, was seen to."""
+        if not trapped and (page := native.mended(self.record)):
+            self.memory.restore(page - self.memory.base)
         if self.stopping:
             raise ThreadExit(0)
         if not trapped or self.queue:

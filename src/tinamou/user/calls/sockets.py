@@ -26,6 +26,7 @@ FAMILIES = (
     "PF_XDP"
 )
 AF_UNIX, AF_INET, AF_INET6, AF_NETLINK, AF_PACKET, AF_VSOCK = 1, 2, 10, 16, 17, 40
+NETLINK_ROUTE = 0
 ADDRESS_MAX = 128  # struct sockaddr_storage
 CONTROL_MAX = 1 << 16
 SOL_SOCKET, SOL_IP, SOL_TCP, SOL_IPV6 = 1, 0, 6, 41
@@ -72,8 +73,8 @@ Type = Annotated[int, _Type()]
 
 @syscall
 def socket(t: Thread, family: Family, kind: Type, protocol: Protocol) -> int:
-    if family == AF_NETLINK and t.abi.order != HOST.order:
-        raise OSError(errno.EPFNOSUPPORT, "netlink messages are not converted")
+    if family == AF_NETLINK and protocol != NETLINK_ROUTE and t.abi.order != HOST.order:
+        raise OSError(errno.EPFNOSUPPORT, "messages of this protocol are not converted")
     return t.host("socket", family, kind, protocol)
 
 
