@@ -21,7 +21,8 @@ class Running:
             image = tmp_path / "program.bin"
             image.write_bytes(made.data)
             words = ("-bios", str(image), *words)
-        r = parse(["-M", machine, "-display", "none", "-monitor", "none", "-serial", "none", *words], "test")
+        quiet = () if "-serial" in words else ("-serial", "none")
+        r = parse(["-M", machine, "-display", "none", "-monitor", "none", *quiet, *words], "test")
         self.factory, self.runner = engine_of(arch)(r)
         self.vm = build(r, self.factory, self.runner, arch)
         if r.icount is None:
@@ -49,5 +50,7 @@ class Running:
     def close(self):
         self.vm.stop()
         self.runner.close()
+        for c in self.vm.chardevs.values():
+            c.close()
         for d in {**self.vm.drives, **self.vm.nodes}.values():
             d.close()

@@ -708,6 +708,7 @@ class Builder:
             port = self.port(r.qtest, "qtest", "qtest")
             port.attach(QtestSession(vm, port.write))
         self.at = ""
+        machine.io_threads = r.icount is None and vm.runner.name == "tcg"
         turns = getattr(vm.runner, "turns", None)
         if r.icount is not None:
             if turns is None:

@@ -117,6 +117,7 @@ class Vm:
         """Stop CPUs and time."""
         if self.running:
             self.runner.stop()
+            self.machine.drain()
             self.machine.time.stop()
             self._become(status)
             self.emit("STOP")

@@ -97,6 +97,7 @@ class Machine:
         self._requests: list[Callable[[str, dict[str, Any]], object]] = []
         self._serials_used = 0
         self.board: Any = None
+        self.io_threads = False  # devices may do blocking work in threads of their own: not where time is counted or stepped
         self.pins = Pins(self)
 
     def __repr__(self) -> str:
@@ -208,6 +209,14 @@ class Machine:
                 self.memory.store_rom(b.address, b.data)
             for cpu in self.cpus:
                 cpu.reset(self.reset_vectors.get(cpu.index))
+
+    def drain(self) -> None:
+        """Wait for what devices do in threads of their own. CPUs stand still."""
+        with self.lock:
+            for d in self.everything():
+                wait = getattr(d, "drain", None)
+                if wait is not None:
+                    wait()
 
     # --- requests a guest or a person makes; the run loop or the monitor listens
 

@@ -44,6 +44,7 @@ class Snapshot:
 
 def state(machine: Machine) -> dict[str, Any]:
     """Everything but RAM, as plain values."""
+    machine.drain()
     machine.time.fire()  # what is due has happened: no line's level is older than the time
     return {
         "machine": machine.name,
@@ -76,6 +77,7 @@ def take(machine: Machine) -> Snapshot:
 def restore(machine: Machine, snapshot: Snapshot) -> None:
     """Put a machine back into the state of a snapshot of it. Raises SnapshotError, the machine unchanged."""
     with machine.lock:
+        machine.drain()
         _check(machine, snapshot.state)
         for name, fd in snapshot.rams.items():
             machine.rams[name].host.restore(fd)
@@ -163,6 +165,7 @@ def read(machine: Machine, file: IO[bytes]) -> None:
         return data
 
     with machine.lock:
+        machine.drain()
         if file.read(len(MAGIC)) != MAGIC:
             raise SnapshotError("not a snapshot file of this version")
         (n,) = struct.unpack("<Q", take_bytes(8))

@@ -4,9 +4,12 @@ from __future__ import annotations
 
 import errno
 import struct
+from dataclasses import dataclass
+from functools import partial
 from typing import Any, Literal, Protocol
 
 from tinamou.devices.virtio.core import Chain, GuestError, VirtioDevice, Virtqueue, take_end
+from tinamou.machine.iothread import IoThread
 from tinamou.machine.lines import state
 from tinamou.machine.props import BLOCK_SIZE, BOOL, DRIVE, STR, U16, U32, PropertyError, prop
 
@@ -15,6 +18,7 @@ SIZE_MAX, SEG_MAX, GEOMETRY, RO, BLK_SIZE, FLUSH, TOPOLOGY, CONFIG_WCE, MQ, DISC
 IN, OUT, FLUSH_CMD, GET_ID, DISCARD_CMD, ZEROES_CMD = 0, 1, 4, 8, 11, 13
 OK, IOERR, UNSUPPORTED = 0, 1, 2
 SECTOR = 512
+Action = Literal["stop", "ignore", "report"]
 MAX_DISCARD = 1 << 22                   # sectors in one request
 
 
@@ -30,8 +34,23 @@ class BlockBackend(Protocol):
     def write_zeroes(self, offset: int, size: int) -> None: ...
 
 
+@dataclass(eq=False)
+class Request:
+    """One request: `chain` is its data, `kept` all of it."""
+
+    queue: Virtqueue
+    kept: Chain
+    chain: Chain
+    kind: int
+    sector: int
+    status_at: memoryview
+    written: int  # bytes of data for the driver
+    status: int = OK
+    error: OSError | None = None
+
+
 class VirtioBlk(VirtioDevice, type="virtio-blk-device", category="Storage"):
-    """A disk. Requests are served at once, straight between the image and guest memory."""
+    """A disk. Requests go straight between the image and guest memory, in a thread of their own where the machine has such."""
 
     device_id = 2
 
@@ -65,6 +84,7 @@ class VirtioBlk(VirtioDevice, type="virtio-blk-device", category="Storage"):
         for _ in range(self.num_queues):
             self.add_queue(self.queue_size, self.serve)
         self.stalled: list[tuple[Virtqueue, Chain]] = []
+        self._io: IoThread | None = None
 
     @property
     def readonly(self) -> bool:
@@ -99,37 +119,72 @@ class VirtioBlk(VirtioDevice, type="virtio-blk-device", category="Storage"):
         self.wce = 1
         self.stalled = []
 
+    def restart(self) -> None:
+        self.drain()
+        super().restart()
+
     # --- requests
 
     def serve(self, queue: Virtqueue) -> None:
-        done = 0
+        done = []
         while (chain := queue.pop()) is not None:
-            done += self.handle(queue, chain)
-        if done:
-            queue.notify()
+            request = self.request(queue, chain)
+            if self.io is not None:
+                self.io.submit(partial(self.perform, request))
+            else:
+                done.append(self.perform(request))
+        self.finish(done)
 
-    def handle(self, queue: Virtqueue, chain: Chain) -> int:
-        """Serve one request; 0 when it has to wait because the machine stops on errors."""
+    def request(self, queue: Virtqueue, chain: Chain) -> Request:
+        """Read a request's head. Raises GuestError."""
         kept = Chain(chain.head, list(chain.readable), list(chain.writable), list(chain.written_at))
         kind, _, sector = struct.unpack("<IIQ", chain.read(16))
         if not chain.writable:
             raise GuestError("request without room for its status")
         status_at = chain.writable[-1][-1:]
         take_end(chain.writable, 1)
-        written = chain.in_size if kind in (IN, GET_ID) else 0
+        return Request(queue, kept, chain, kind, sector, status_at, chain.in_size if kind in (IN, GET_ID) else 0)
+
+    def perform(self, r: Request) -> Request:
+        """What blocks: done in any thread."""
         try:
-            status = self.execute(kind, sector, chain)
+            r.status = self.execute(r.kind, r.sector, r.chain)
         except OSError as e:
-            if self.stops(e, kind):
-                self.stalled.append((queue, kept))
-                return 0
-            status = IOERR
-        status_at[0] = status
-        queue.push(kept, written + 1 if kind in (IN, GET_ID) else 1)
-        if kind not in (IN, GET_ID):
-            address, length = kept.written_at[-1]
-            self.memory.wrote(address + length - 1, 1)
-        return 1
+            r.error = e
+        except GuestError:
+            r.status = IOERR
+        return r
+
+    def finish(self, done: list[Request]) -> None:
+        """Give requests back to the driver; those that failed wait when the machine stops on errors."""
+        queues = set()
+        for r in done:
+            if r.error is not None:
+                action = self.policy(r.error, r.kind)
+                if action == "stop":
+                    self.stalled.append((r.queue, r.kept))
+                    continue
+                r.status = OK if action == "ignore" else IOERR
+            r.status_at[0] = r.status
+            r.queue.push(r.kept, r.written + 1)
+            if not r.written:
+                address, length = r.kept.written_at[-1]
+                self.memory.wrote(address + length - 1, 1)
+            queues.add(r.queue)
+        for queue in queues:
+            queue.notify()
+
+    @property
+    def io(self) -> IoThread | None:
+        """The thread for requests, if this machine has such."""
+        if self._io is None and self.machine is not None and self.machine.io_threads:
+            self._io = IoThread(self.machine.lock, self.finish, f"I/O {self.label}")
+        return self._io
+
+    def drain(self) -> None:
+        """Wait for the requests under way."""
+        if self._io is not None:
+            self._io.drain()
 
     def execute(self, kind: int, sector: int, chain: Chain) -> int:
         offset = sector * SECTOR
@@ -176,25 +231,37 @@ class VirtioBlk(VirtioDevice, type="virtio-blk-device", category="Storage"):
 
     # --- error policy: rerror and werror of the drive
 
-    def stops(self, error: OSError, kind: int) -> bool:
-        """Does the machine stop on this error, to try again when it goes on?"""
+    def policy(self, error: OSError, kind: int) -> Action:
+        """What happens on this error: "stop" is to try again when the machine goes on."""
         reading = kind == IN
         policy = getattr(self.drive, "rerror" if reading else "werror", "report" if reading else "enospc")
-        action: Literal["stop", "ignore", "report"] = (
+        action: Action = (
             "stop" if policy == "stop" or (policy == "enospc" and error.errno == errno.ENOSPC) else
             "ignore" if policy == "ignore" else "report")
         if self.machine is not None:
             self.machine.request("block-io-error", device=getattr(self.drive, "id", ""), node=getattr(self.drive, "node", ""),
                                  operation="read" if reading else "write", action=action,
                                  nospace=error.errno == errno.ENOSPC, reason=error.strerror or str(error))
-        return action == "stop"
+        return action
 
     def retry(self) -> None:
         """The machine goes on: serve what waited."""
         waiting, self.stalled = self.stalled, []
+        done = []
         for queue, chain in waiting:
-            if self.handle(queue, chain):
-                queue.notify()
+            request = self.request(queue, chain)
+            if self.io is not None:
+                self.io.submit(partial(self.perform, request))
+            else:
+                done.append(self.perform(request))
+        self.finish(done)
+
+    def save_more(self) -> dict[str, Any]:
+        return {**super().save_more(), "stalled": [[queue.index, chain.head] for queue, chain in self.stalled]}
+
+    def load_more(self, saved: dict[str, Any]) -> None:
+        super().load_more(saved)
+        self.stalled = [(self.queues[n], self.queues[n].chain(head)) for n, head in saved["stalled"]]
 
     def resized(self) -> None:
         """The image has another size now."""

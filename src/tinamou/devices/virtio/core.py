@@ -160,6 +160,10 @@ class Virtqueue:
         self.last_avail = self.last_avail + 1 & 0xFFFF
         return self._gather(desc, head)
 
+    def chain(self, head: int) -> Chain:
+        """The request that begins at this descriptor. Raises GuestError."""
+        return self._gather(self._rings()[0], head)
+
     def unpop(self) -> None:
         """Give the last popped request back: there is no room or data for it yet."""
         self.last_avail = self.last_avail - 1 & 0xFFFF
