@@ -11,12 +11,12 @@ test a machine in that state.  `--machine-timeout` is how long `run` waits when 
 from __future__ import annotations
 
 from collections.abc import Callable, Generator
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Unpack
 
 import pytest
 
 if TYPE_CHECKING:
-    from tinamou.api.machine import Machine, Snapshot
+    from tinamou.api.machine import Arguments, Machine, Snapshot
 
 MACHINES = pytest.StashKey[list["Machine"]]()
 
@@ -32,7 +32,7 @@ class Factory:
     def __init__(self, made: list[Machine], timeout: float) -> None:
         self._made, self._timeout = made, timeout
 
-    def __call__(self, board: str = "virt", **arguments: Any) -> Machine:
+    def __call__(self, board: str = "virt", **arguments: Unpack[Arguments]) -> Machine:
         from tinamou.api.machine import Machine
 
         return self.adopt(Machine(board, **arguments))

@@ -218,6 +218,18 @@ def test_mistakes(board, arguments, message):
         Machine(board, **arguments)
 
 
+def test_unknown_arguments():
+    with pytest.raises(TypeError, match="no argument 'kernal'; nearest: kernel"):
+        Machine("virt", kernal="x")
+
+
+def test_long_output_is_not_searched_again_and_again(tmp_path):
+    path, _ = build(tmp_path, "li s0, 0x10000000; li t1, 300000; li t0, 97; more: sb t0, 0(s0); addi t1, t1, -1; bnez t1, more; "
+                              "li t0, 98; sb t0, 0(s0); j .")  # fmt: skip
+    with Machine("virt", bios=path, memory="16M") as m:
+        assert len(m.run(until="aaab")) == 300_001
+
+
 def test_many_machines_leave_nothing(tmp_path):
     path, _ = build(tmp_path, SHELL)
 

@@ -16,11 +16,11 @@ from tinamou.machine.snapshot import SnapshotError
 
 from .errors import MachineEnded, MachineError, RunTimeout
 from .hooks import Access, Hook
-from .machine import Machine, Snapshot
+from .machine import Arguments, Machine, Snapshot
 from .tasks import AsyncMachine
 from .views import CpuView, MemoryView, Registers, Serial, Words
 
 __all__ = [
-    "Access", "AsyncMachine", "CpuView", "Hook", "Machine", "MachineEnded", "MachineError", "MemoryView", "Registers", "RunTimeout",
-    "Serial", "Snapshot", "SnapshotError", "Words",
+    "Access", "Arguments", "AsyncMachine", "CpuView", "Hook", "Machine", "MachineEnded", "MachineError", "MemoryView", "Registers",
+    "RunTimeout", "Serial", "Snapshot", "SnapshotError", "Words",
 ]  # fmt: skip

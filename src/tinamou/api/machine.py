@@ -8,7 +8,7 @@ from __future__ import annotations
 import functools
 import os
 from collections.abc import Callable, Iterable, Mapping
-from typing import Any
+from typing import Any, TypedDict, Unpack
 
 from tinamou.control import commandline
 from tinamou.control.commandline import Builder, Finished, OptionError
@@ -27,6 +27,25 @@ FOREVER = 2e6  # seconds, the most that the host's poll takes
 POLL = 0.005  # seconds between questions whether a condition is true
 Path = str | os.PathLike[str]
 Until = Pattern | Callable[["Machine"], object] | int
+
+
+class Arguments(TypedDict, total=False):
+    """What a machine is made of, besides its board."""
+
+    arch: str
+    cpu: str
+    cpus: int
+    memory: str | int
+    kernel: Path | None
+    initrd: Path | None
+    append: str | None
+    bios: Path | None
+    dtb: Path | None
+    drives: Iterable[Path | Mapping[str, Any]]
+    devices: Iterable[str | Mapping[str, Any]]
+    options: Mapping[str, Any]
+    discard_writes: bool
+    arguments: Iterable[str]
 
 
 class _Builder(Builder):
@@ -75,47 +94,34 @@ def guest_of(board: str) -> str:
 class Machine:
     """A whole machine.
 
-    `board` and the keyword arguments say what the command line of `tinamou-system-ARCH` says, which reads them: `cpu`, `cpus` (-smp),
-    `memory` ("512M", or bytes), `kernel`, `initrd`, `append`, `bios`, `dtb`; `options` are the board's properties (-machine X,help),
-    `devices` what -device takes, as text or as a mapping.  A drive is a path of a disk image, or the mapping of a -drive; with
-    `discard_writes` what the guest writes to disks is dropped when the machine is closed (-snapshot).  `arguments` are further words
-    of the command line.
+    `board` and the keyword arguments (`Arguments`) say what the command line of `tinamou-system-ARCH` says, which reads them: `cpu`,
+    `cpus` (-smp), `arch` (found by the board if not said), `memory` ("512M", or bytes), `kernel`, `initrd`, `append`, `bios`, `dtb`;
+    `options` are the board's properties (-machine X,help), `devices` what -device takes, as text or as a mapping.  A drive is a path of
+    a disk image, or the mapping of a -drive; with `discard_writes` what the guest writes to disks is dropped when the machine is closed
+    (-snapshot).  `arguments` are further words of the command line.
 
     Raises MachineError for whatever the command line would refuse, with its words.
     """
 
-    def __init__(
-        self,
-        board: str = "virt",
-        *,
-        arch: str = "",
-        cpu: str = "",
-        cpus: int = 0,
-        memory: str | int = "",
-        kernel: Path | None = None,
-        initrd: Path | None = None,
-        append: str | None = None,
-        bios: Path | None = None,
-        dtb: Path | None = None,
-        drives: Iterable[Path | Mapping[str, Any]] = (),
-        devices: Iterable[str | Mapping[str, Any]] = (),
-        options: Mapping[str, Any] | None = None,
-        discard_writes: bool = False,
-        arguments: Iterable[str] = (),
-    ) -> None:
-        words = ["-machine", _comma(board, options or {})]
-        for option, value in (("-cpu", cpu), ("-smp", cpus), ("-m", _megabytes(memory)), ("-kernel", kernel), ("-initrd", initrd),
-                              ("-append", append), ("-bios", bios), ("-dtb", dtb)):  # fmt: skip
+    def __init__(self, board: str = "virt", **arguments: Unpack[Arguments]) -> None:
+        given = arguments
+        for name in given:
+            if name not in Arguments.__annotations__:
+                raise TypeError(f"Machine() has no argument '{name}'" + nearest(name, Arguments.__annotations__))
+        words = ["-machine", _comma(board, given.get("options", {}))]
+        sizes = {"memory": _megabytes(given.get("memory", ""))}
+        for name, option in (("cpu", "-cpu"), ("cpus", "-smp"), ("memory", "-m"), ("kernel", "-kernel"), ("initrd", "-initrd"),
+                             ("append", "-append"), ("bios", "-bios"), ("dtb", "-dtb")):  # fmt: skip
+            value = sizes.get(name, given.get(name))
             if value is not None and value not in ("", 0):
                 words += [option, os.fspath(value) if isinstance(value, os.PathLike) else str(value)]
-        for drive in drives:
-            given = drive if isinstance(drive, Mapping) else {"file": os.fspath(drive), "if": "virtio"}
-            words += ["-drive", _comma(None, given)]
-        for device in devices:
+        for drive in given.get("drives", ()):
+            words += ["-drive", _comma(None, drive if isinstance(drive, Mapping) else {"file": os.fspath(drive), "if": "virtio"})]
+        for device in given.get("devices", ()):
             words += ["-device", device if isinstance(device, str) else _comma(device["driver"], {**device, "driver": None})]
-        if discard_writes:
+        if given.get("discard_writes"):
             words.append("-snapshot")
-        self._make(arch or guest_of(board), [*words, *arguments])
+        self._make(given.get("arch") or guest_of(board), [*words, *given.get("arguments", ())])
 
     def _make(self, arch: str, words: list[str]) -> None:
         if arch not in GUESTS:
@@ -338,6 +344,7 @@ class Machine:
         self._open()
         with self.machine.lock:
             self.vm.reset()
+            self._hooks.resting.clear()
             self.exit_code = None
 
     # --- hooks
@@ -351,16 +358,18 @@ class Machine:
         return self._hooks.decorate(f, lambda g: self._hooks.add_instruction(InstructionHook(g, address)))
 
     def on_memory(self, address: int, f: Callable[..., object] | None = None, *, size: int = 1, kind: str = "rw") -> Any:
-        """Call `f(access)` when a CPU reads (after) or writes (before) any of `size` bytes of RAM from a physical address on.
+        """Call `f(access)` after a CPU has read or written any of `size` bytes of RAM from a virtual address on.
 
-        What `f` returns, or puts into `access.value`, is what the CPU reads or writes instead.  `kind` is "r", "w" or "rw".
+        `access.value` is what is there then; what `f` returns, or puts into it, replaces what was written.  `kind` is "r", "w" or "rw".
         """
         return self._hooks.decorate(f, lambda g: self._hooks.add_memory(MemoryHook(g, address, size, kind)))
 
     def on_mmio(self, where: int | str, f: Callable[..., object] | None = None, *, size: int = 0, kind: str = "rw") -> Any:
-        """The same for registers of a device: by address (`size` 0: to the end of the device), or by the device's name in `info mtree`.
+        """Call `f(access)` when a register of a device was read, or before it is written; what `f` returns, or puts into
+        `access.value`, is what the CPU reads, or the device gets.
 
-        A hook may also stand where no device is: then it alone answers.
+        `where` is a physical address (`size` 0: to the end of the device) or a device's name in `info mtree`.  A hook may also stand where
+        no device is: then it alone answers.
         """
         return self._hooks.decorate(f, lambda g: self._hooks.add_mmio(g, where, size, kind))
 
@@ -384,11 +393,10 @@ class Machine:
                 raise MachineError("a running machine is not restored: pause it first")
             snapshots.restore(self.machine, snapshot._state)
             self.exit_code = None
+            self._hooks.resting.clear()
             self.vm.status = "paused" if snapshot._status != "prelaunch" else "prelaunch"
             for s, (data, seen) in zip(self.serials, snapshot._outputs, strict=True):
-                s._port.forget_input()
-                s._port.sent[:] = data
-                s._seen = seen
+                s.rewind(data, seen)
 
     def fork(self) -> Machine:
         """A second machine in the same state; neither notices what the other one does. It has no hooks."""
@@ -453,4 +461,4 @@ def _name(until: Until | None) -> str:
     return repr(getattr(until, "pattern", getattr(until, "__name__", until)))
 
 
-__all__ = ["Machine", "Snapshot", "guest_of"]
+__all__ = ["Arguments", "Machine", "Snapshot", "guest_of"]

@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 import asyncio
-from typing import Any
+from typing import Unpack
 
-from .machine import Machine, Snapshot, Until
+from .machine import Arguments, Machine, Snapshot, Until
 from .views import CpuView, MemoryView, Serial
 
 
@@ -15,7 +15,7 @@ class AsyncMachine:
     Each of them works in a thread of its own meanwhile; cancelling `run` pauses the machine.
     """
 
-    def __init__(self, board: str = "virt", **arguments: Any) -> None:
+    def __init__(self, board: str = "virt", **arguments: Unpack[Arguments]) -> None:
         self.sync = Machine(board, **arguments)
 
     @classmethod

@@ -41,6 +41,7 @@ class Serial:
     def __init__(self, port: PythonChardev, lock: Any) -> None:
         self._port, self._lock = port, lock
         self._seen = 0
+        self._scanned: tuple[Pattern, int] = b"", 0  # text that was looked for last, and up to where it is not
 
     def __repr__(self) -> str:
         return f"<serial port, {len(self._port.sent)} bytes from the guest, {self.pending} for it>"
@@ -66,6 +67,12 @@ class Serial:
         with self._lock:
             self._port.deliver(data)
 
+    def rewind(self, data: bytes, seen: int) -> None:
+        """Be in the state of an earlier moment (a snapshot's)."""
+        self._port.forget_input()
+        self._port.sent[:] = data
+        self._seen, self._scanned = seen, (b"", 0)
+
     def read(self) -> str:
         """What came since the last `read` or match of `Machine.run`."""
         text = self._port.sent[self._seen :].decode(errors="replace")
@@ -77,8 +84,10 @@ class Serial:
         if isinstance(pattern, str):
             pattern = pattern.encode()
         if isinstance(pattern, bytes):
-            at = self._port.sent.find(pattern, self._seen)
+            known = self._scanned[1] if self._scanned[0] == pattern else 0
+            at = self._port.sent.find(pattern, max(self._seen, known - len(pattern) + 1))
             if at < 0:
+                self._scanned = pattern, len(self._port.sent)
                 return None
             end = at + len(pattern)
         else:
