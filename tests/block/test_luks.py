@@ -13,7 +13,7 @@ from typing import Any
 
 import pytest
 
-from block.memory_nodes import Memory
+from block.memory_nodes import Memory, apply
 from support import originals
 from support.beside import FLAKY
 from tinamou.block.crypto import luks
@@ -64,8 +64,7 @@ def original_make(name: Path, fmt: str, options: str) -> None:
 
 
 def cryptsetup(*args: str | Path, stdin: str = "hunter2") -> subprocess.CompletedProcess[str]:
-    env = {**os.environ, "PATH": os.environ["PATH"] + ":/usr/sbin:/sbin"}
-    return subprocess.run(["cryptsetup", *map(str, args)], input=stdin, env=env, capture_output=True, text=True, timeout=60)
+    return subprocess.run([*originals.tool("cryptsetup"), *map(str, args)], input=stdin, capture_output=True, text=True, timeout=60)
 
 
 ALGORITHMS = [
@@ -291,14 +290,15 @@ def test_passphrases_from_the_keyring(tmp_path: Path) -> None:
     """Where the kernel lets this process have keys; else the refusal is told."""
     with new_graph() as graph:
         make(graph, tmp_path / "a", "luks", size=65536)
-    added = subprocess.run(["keyctl", "add", "user", f"tinamou:{os.getpid()}", "hunter2", "@u"], capture_output=True, text=True)
+    keyctl = originals.tool("keyctl")
+    added = subprocess.run([*keyctl, "add", "user", f"tinamou:{os.getpid()}", "hunter2", "@u"], capture_output=True, text=True)
     if added.returncode:
         with Graph() as graph, pytest.raises(BlockError, match="Unable to read serial key 00000001: "):
             graph.add_object({"qom-type": "secret_keyring", "id": "s0", "serial": "1"})
         return
     serial = added.stdout.strip()
     try:
-        subprocess.run(["keyctl", "setperm", serial, "0x3f3f0000"], check=True)
+        subprocess.run([*keyctl, "setperm", serial, "0x3f3f0000"], check=True)
         with Graph() as graph:
             graph.add_object({"qom-type": "secret_keyring", "id": "s0", "serial": serial})
             assert graph.secret("s0") == b"hunter2"
@@ -309,7 +309,7 @@ def test_passphrases_from_the_keyring(tmp_path: Path) -> None:
         options = f"driver=luks,file.filename={tmp_path / 'a'},key-secret=s0"
         originals.run("qemu-io", "--object", f"secret_keyring,id=s0,serial={serial}", "--image-opts", options, "-c", "length")
     finally:
-        subprocess.run(["keyctl", "unlink", serial, "@u"], capture_output=True)
+        subprocess.run([*keyctl, "unlink", serial, "@u"], capture_output=True)
 
 
 def test_secrets_are_wiped_with_the_graph() -> None:
@@ -351,6 +351,33 @@ def test_erased_slots_leave_nothing(tmp_path: Path) -> None:
     assert salt in before and salt not in after
     assert all(before[i : i + 512] != after[i : i + 512] for i in range(at, at + length, 512))
     assert after[: HEADER_BYTES - 48 * 7] == before[: HEADER_BYTES - 48 * 7]
+
+
+@pytest.mark.parametrize(
+    ("values", "forced"),
+    [
+        ({"state": "active", "new-secret": "s1", "iter-time": "0"}, False),
+        ({"state": "inactive", "old-secret": "s1"}, False),
+        ({"state": "inactive", "keyslot": "1"}, False),
+        ({"state": "active", "new-secret": "s1", "iter-time": "0", "keyslot": "1"}, True),
+    ],
+)
+def test_an_amend_cut_at_any_write(values: dict[str, str], forced: bool) -> None:
+    """After every single write the disk still opens with the passphrase whose slot was not meant."""
+    with new_graph({"qom-type": "secret", "id": "s1", "data": "other"}) as graph:
+        node = open_memory(graph, small_image(), Settings(write=True))
+        node.amend(luks.AmendOptions({"state": "active", "new-secret": "s1", "iter-time": "0"}), False, lambda *_: None)
+        before = bytes(node.file.data)
+        node.file.log.clear()
+        node.amend(luks.AmendOptions(values), forced, lambda *_: None)
+        log = list(node.file.log)
+        graph.close_node(node)
+        assert len([c for c in log if c[0] != "flush"]) >= 2
+        for count in range(len(log) + 1):
+            data = bytearray(before)
+            for change in log[:count]:
+                apply(data, change)
+            graph.close_node(open_memory(graph, bytes(data), Settings()))
 
 
 # Hostile headers

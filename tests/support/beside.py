@@ -55,7 +55,7 @@ def parsed(text: str) -> object:
 
 
 def run(line: str, folder: Path, path: str, **environment: str) -> Answer:
-    env = {**os.environ, "PATH": path + os.pathsep + os.environ["PATH"] + ":/usr/sbin:/sbin", "TZ": "UTC", **environment}
+    env = {**os.environ, "PATH": path + os.pathsep + os.environ["PATH"], "TZ": "UTC", **environment}
     done = subprocess.run(["sh", "-c", line], cwd=folder, env=env, capture_output=True, text=True, timeout=60)
     return Answer(done.returncode, done.stdout, done.stderr)
 

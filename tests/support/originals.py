@@ -1,4 +1,5 @@
-"""The original's disk tools, for comparison: from the system, or unpacked from Debian packages without installing them.
+"""The original's disk tools, cryptsetup and keyctl, for comparison: from the system, or unpacked from Debian packages without
+installing them.
 
 `tool("qemu-img")` gives the command to run. Packages go to a folder under the user's cache directory; they are fetched by
 `apt-get download` on the first use.
@@ -8,6 +9,7 @@ from __future__ import annotations
 
 import functools
 import os
+import shlex
 import shutil
 import subprocess
 from pathlib import Path
@@ -19,6 +21,12 @@ PACKAGES = {
     ).split(),
 }
 PACKAGES["qemu-io"] = PACKAGES["qemu-img"]
+PACKAGES["cryptsetup"] = (
+    "cryptsetup-bin libcryptsetup12 libpopt0 libargon2-1 libjson-c5 libdevmapper1.02.1 libudev1 libselinux1 libpcre2-8-0 libblkid1 "
+    "libuuid1 libssl3"
+).split()
+PACKAGES["keyctl"] = ["keyutils", "libkeyutils1"]
+SEARCH = os.pathsep.join((os.environ.get("PATH", os.defpath), "/usr/sbin", "/sbin"))
 
 
 def cache_folder() -> Path:
@@ -29,30 +37,30 @@ def cache_folder() -> Path:
 @functools.cache
 def tool(name: str) -> list[str]:
     """The command line that runs the original's program `name`; fails the test when it cannot be had."""
-    found = shutil.which(name)
+    found = shutil.which(name, path=SEARCH)
     if found and "tinamou" not in os.path.realpath(found):
         return [found]
     folder = cache_folder() / "root"
-    program = folder / "usr/bin" / name
-    if not program.exists():
+    places = [folder / place / name for place in ("usr/bin", "usr/sbin", "sbin", "bin")]
+    if not any(place.exists() for place in places):
         _fetch(PACKAGES[name], folder)
+    program = next((place for place in places if place.exists()), places[0])
     libraries = [str(p) for p in folder.glob("**/lib/*-linux-gnu")]
     return ["env", f"LD_LIBRARY_PATH={':'.join(libraries)}", str(program)]
 
 
 def folder() -> str:
-    """A directory to put in front of PATH, with the original's `qemu-img` and `qemu-io`."""
-    command = tool("qemu-img")
-    if len(command) == 1:
-        return str(Path(command[0]).parent)
+    """A directory to put in front of PATH, with the original's tools and those that look at its images."""
     scripts = cache_folder() / "bin"
     scripts.mkdir(parents=True, exist_ok=True)
-    for name in ("qemu-img", "qemu-io"):
-        environment, program = tool(name)[1:]
+    for name in PACKAGES:
         script = scripts / name
-        if not script.exists():
-            script.write_text(f'#!/bin/sh\nexec env {environment} {program} "$@"\n')
-            script.chmod(0o755)
+        text = f'#!/bin/sh\nexec {shlex.join(tool(name))} "$@"\n'
+        if not script.exists() or script.read_text() != text:
+            fresh = script.with_suffix(f".{os.getpid()}")
+            fresh.write_text(text)
+            fresh.chmod(0o755)
+            fresh.rename(script)
     return str(scripts)
 
 

@@ -12,7 +12,7 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from tinamou.block.errors import BlockError
-from tinamou.block.graph import Graph, create, create_class
+from tinamou.block.graph import Graph, create, create_class, find_driver
 from tinamou.block.node import Node
 from tinamou.block.node import Settings as NodeSettings
 from tinamou.machine.props import PropertyError, nearest
@@ -132,7 +132,7 @@ def open_drive(options: dict[str, str], taken: list[Drive], *, snapshot: bool = 
     file, fmt = given.pop("file", None), given.pop("format", given.pop("driver", None))
     for name in ("aio", "serial", "copy-on-read", "node-name", "cache.direct", "cache.no-flush", "cache.writeback"):
         given.pop(name, None)
-    nested = {k: v for k, v in given.items() if "." in k}
+    nested = {k: v for k, v in given.items() if "." in k or k in _driver_options(fmt)}
     for key in given:
         if key not in nested:
             raise PropertyError(f"Block format '{fmt or 'raw'}' does not support the option '{key}'",
@@ -152,6 +152,14 @@ def open_drive(options: dict[str, str], taken: list[Drive], *, snapshot: bool = 
         raise PropertyError(f"Could not open '{file}': {os.strerror(e.errno or 0)}") from None
     drive.filename = file or ""
     return drive
+
+
+def _driver_options(fmt: str | None) -> set[str]:
+    """Options of a format that its images may need (`key-secret`)."""
+    try:
+        return find_driver(fmt).Open.keys() if fmt else set()
+    except BlockError:
+        return set()
 
 
 def open_node(graph: Graph, options: dict[str, Any]) -> Drive:

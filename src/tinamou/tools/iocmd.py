@@ -293,12 +293,12 @@ def failed(verb: str, error: Exception) -> Failure:
     return Failure(f"{verb} failed: {explain(error)[0]}")
 
 
-def verify(data: bytes, pattern: int, start: int, length: int) -> str:
-    """Empty when the bytes are all `pattern`."""
+def verify(data: bytes, pattern: int, start: int, length: int, offset: int) -> str:
+    """Empty when the bytes from `start` on are all `pattern`; `data` was read at `offset`."""
     part = data[start : start + length]
     if part.count(pattern) == len(part):
         return ""
-    return f"Pattern verification failed at offset {start}, {length} bytes"
+    return f"Pattern verification failed at offset {offset + start}, {length} bytes"
 
 
 @command("read", "[-abCqv] [-P pattern [-s off] [-l len]] off len", "reads a number of bytes at a specified offset",
@@ -315,7 +315,7 @@ def read(s: Session, o: dict[str, str], a: list[str]) -> None:
         raise Failure("pattern verification range exceeds end of read data")
     began = time.monotonic()
     data = _read(s, offset, length, "b" in o)
-    problem = verify(data, pattern, start, count) if pattern is not None else ""
+    problem = verify(data, pattern, start, count, offset) if pattern is not None else ""
     if problem:
         print(problem)
     _shown(s, o, "read", began, offset, data)
@@ -355,7 +355,7 @@ def readv(s: Session, o: dict[str, str], a: list[str]) -> None:
     offset, length = number(a[0]), vector(a[1:])
     began = time.monotonic()
     data = _read(s, offset, length)
-    problem = verify(data, pattern, 0, length) if pattern is not None else ""
+    problem = verify(data, pattern, 0, length, offset) if pattern is not None else ""
     if problem:
         print(problem)
     _shown(s, o, "read", began, offset, data)
@@ -475,7 +475,7 @@ def aio_read(s: Session, o: dict[str, str], a: list[str]) -> None:
             s.disk.read_into(offset, memoryview(data))
         except (BlockError, OSError) as error:
             return f"aio_read failed: {explain(error)[0]}"
-        lines = [verify(bytes(data), pattern, 0, length)] if pattern is not None else []
+        lines = [verify(bytes(data), pattern, 0, length, offset)] if pattern is not None else []
         if "q" not in o:
             lines += [dump(bytes(data), offset)] if "v" in o else []
             lines.append(report("read", began, offset, length, length, 1, "C" in o))

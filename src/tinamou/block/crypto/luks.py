@@ -501,7 +501,7 @@ def iterations(hash_name: str, length: int, milliseconds: float) -> int:
     wanted = max(MIN_ITERATIONS, math.floor(count / took * milliseconds / 1000))
     if wanted > MAX_ITERATIONS:
         most = math.floor(MAX_ITERATIONS * 1000 * took / count)
-        raise BlockError(f"'iter-time' asks for {wanted} iterations, more than {MAX_ITERATIONS}: {most} ms is about the most on this machine")
+        raise BlockError(f"'iter-time' asks for {wanted} iterations, more than {MAX_ITERATIONS}: about {most} ms are possible here")
     return wanted
 
 
