@@ -36,6 +36,9 @@ def test_single_instructions(engine: Engine, oracle: Unicorn, extension: str) ->
 
 
 @pytest.mark.slow
+@pytest.mark.timeout(20_000)
+@pytest.mark.parametrize("seed", range(4))
 @pytest.mark.parametrize("extension", EXTENSIONS)
-def test_many_instructions(engine: Engine, oracle: Unicorn, extension: str) -> None:
-    check(engine, oracle, extension, 20 if engine.name == "golden" else 200, "many")
+def test_many_instructions(engine: Engine, oracle: Unicorn, extension: str, seed: int) -> None:
+    """Two million cases in all on compiled handlers."""
+    check(engine, oracle, extension, 5 if engine.name == "golden" else 200, f"many {seed}")
