@@ -61,7 +61,17 @@ def listening(port: int) -> bool:
     return any(wanted in line and " 0A " in line for name in ("tcp", "tcp6") for line in Path(f"/proc/net/{name}").read_text().splitlines())
 
 
-@pytest.mark.parametrize("arch", ["riscv64", "riscv32"])
+@pytest.mark.timeout(1500)
+def test_registers_of_aarch64() -> None:
+    commands = ("break twice", "continue", "info registers x0 sp pc cpsr fpsr fpcr", "set var $x5 = 77")
+    said, status, _ = session(*commands, "print $x5", "set var $v7.d.u[1] = 258", "print $v7.b.u[8] + $v7.b.u[9]", "stepi", "print $pc > 0", "delete", "continue",
+                              arch="aarch64")  # fmt: skip
+    assert re.search(r"x0 +0x15 +21\n", said) and re.search(r"\nsp +0x", said) and re.search(r"\ncpsr +0x", said) and "fpcr " in said
+    assert "$1 = 77" in said and "$2 = 3" in said and "$3 = 1" in said and status == 5
+
+
+@pytest.mark.timeout(1500)
+@pytest.mark.parametrize("arch", ["riscv64", "riscv32", "aarch64"])
 def test_break_and_finish(arch: str) -> None:
     said, status, output = session(
         "break twice", "continue", "print n", "bt", "finish", "delete", "continue", arch=arch

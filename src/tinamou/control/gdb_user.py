@@ -54,8 +54,10 @@ class Watch(NamedTuple):
 
 def description_of(process: Process) -> Description:
     """The registers of the process's architecture.  KeyError when gdb support for it is missing."""
-    from tinamou.control import gdb_riscv
+    from tinamou.control import gdb_arm64, gdb_riscv
 
+    if process.abi.name == "aarch64":
+        return gdb_arm64.description()
     counters = [(1, "fflags"), (2, "frm"), (3, "fcsr")]
     known = {"riscv64": (64, 64), "riscv32": (32, 64)}
     return gdb_riscv.description(*known[process.abi.name], counters)

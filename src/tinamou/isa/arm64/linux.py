@@ -16,6 +16,7 @@ from typing import TYPE_CHECKING, Any, ClassVar
 
 from tinamou.native.types import u32, u64
 from tinamou.user.abi import Abi, Flags
+from tinamou.user.errors import GuestFault
 from tinamou.user.layout import Struct, layout_of, pointer, sigset, ulong
 from tinamou.user.numbers import aarch64
 from tinamou.user.signals import (
