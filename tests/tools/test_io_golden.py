@@ -9,7 +9,8 @@ from pathlib import Path
 import pytest
 
 from support import originals
-from tools.test_img_golden import images, needed, run, shims
+from support.beside import run
+from tools.test_img_golden import images, needed, shims
 
 __all__ = ["images", "shims"]
 
