@@ -23,7 +23,7 @@ def zstd_module() -> Any:
     return zstd
 
 
-def unpack(kind: str, data: bytes, length: int) -> bytes:
+def unpack(kind: str, data: bytes | bytearray | memoryview, length: int) -> bytes:
     """Exactly `length` bytes out of `data`, which may have trailing garbage; raises `CorruptImage`."""
     try:
         if kind == "zstd":

@@ -10,11 +10,11 @@ import os
 import time
 from collections import deque
 from collections.abc import Callable, Iterator
-from concurrent.futures import Future, ThreadPoolExecutor
 from typing import Any
 
 from .errors import BlockError
 from .node import Format, Node, fill_zero, is_zero, status
+from .pool import Job, Pool
 
 CHUNK = 2 << 20
 PACK_GROUP = 512 << 10
@@ -133,33 +133,28 @@ class Copy:
         unit = self.chunk
         if self.compressed:
             unit = self.target.cluster_size if isinstance(self.target, Format) and self.target.cluster_size else 65536
-        waiting: deque[tuple[Section, Future[Any]]] = deque()
+        waiting: deque[tuple[Section, Job]] = deque()
         self.buffers: list[bytearray] = []
-        with ThreadPoolExecutor(max(1, min(self.threads, 2 * (os.cpu_count() or 1)))) as pool:
-            try:
-                for section in self._pieces(unit):
-                    if section.kind == "data" and self.offload and not waiting and self._offload(section):
-                        self.on_progress(section.length)
-                        self._throttle(section.length)
-                    elif section.kind == "data":
-                        job: Callable[[Section], Any] = self._read_compress if self.compressed else self._read
-                        if self.out_of_order and not self.compressed:
-                            job = self._read_write
-                        waiting.append((section, pool.submit(job, section)))
-                    elif section.kind == "zero":
-                        while waiting:
-                            self._finish(*waiting.popleft())
-                        self._zero(section.pos, section.length)
-                        if not self.target_zero:
-                            self.on_progress(section.length)
-                    while len(waiting) >= self.threads:
+        with Pool(max(1, min(self.threads, 2 * (os.cpu_count() or 1)))) as pool:
+            for section in self._pieces(unit):
+                if section.kind == "data" and self.offload and not waiting and self._offload(section):
+                    self.on_progress(section.length)
+                    self._throttle(section.length)
+                elif section.kind == "data":
+                    job: Callable[[Section], Any] = self._read_compress if self.compressed else self._read
+                    if self.out_of_order and not self.compressed:
+                        job = self._read_write
+                    waiting.append((section, pool.submit(job, section)))
+                elif section.kind == "zero":
+                    while waiting:
                         self._finish(*waiting.popleft())
-                while waiting:
+                    self._zero(section.pos, section.length)
+                    if not self.target_zero:
+                        self.on_progress(section.length)
+                while len(waiting) >= self.threads:
                     self._finish(*waiting.popleft())
-            except BaseException:
-                for _, future in waiting:
-                    future.cancel()
-                raise
+            while waiting:
+                self._finish(*waiting.popleft())
 
     def _pieces(self, unit: int) -> Iterator[Section]:
         """Sections cut at multiples of `unit`; for a compressed target, whole clusters that may mix data and zeroes."""
@@ -292,8 +287,8 @@ class Copy:
 
     # The main thread
 
-    def _finish(self, section: Section, future: Future[Any]) -> None:
-        result = future.result()
+    def _finish(self, section: Section, job: Job) -> None:
+        result = job.result()
         if result is not None:
             if self.compressed:
                 self._write_compressed(section, *result)
@@ -366,9 +361,9 @@ def zero_runs(buffer: bytearray, length: int, step: int, first: int) -> list[tup
     while at < length:
         found = buffer.find(nil, at, length)
         block = -1 if found < 0 else found - (found - first) % step + (step if (found - first) % step else 0)
-        if found >= 0 and block + step <= length and nil == view[block : block + step]:
+        if found >= 0 and block + step <= length and buffer.startswith(nil, block):
             end = block + step
-            while end + step <= length and nil == view[end : end + step]:
+            while end + step <= length and buffer.startswith(nil, end):
                 end += step
             if block > start:
                 runs.append((start, block, False))

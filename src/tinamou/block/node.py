@@ -521,7 +521,7 @@ class Format(Node):
         """The ciphertext of `data` (a new buffer)."""
         raise NotImplementedError
 
-    def unpack(self, kind: str, data: bytes, length: int) -> bytes:
+    def unpack(self, kind: str, data: Buffer, length: int) -> bytes:
         """Decompress one cluster of `length` bytes; raises `CorruptImage`."""
         from .compress import unpack
 
@@ -630,7 +630,9 @@ class Format(Node):
         last = self._unpacked
         if last is not None and last[0] == key:
             return last[1]
-        cluster = self.unpack(extent.kind, file.read(extent.offset, extent.size), length)
+        data = bytearray(extent.size)
+        self._read_file(file, extent.offset, memoryview(data))
+        cluster = self.unpack(extent.kind, data, length)
         self._unpacked = (key, cluster)
         return cluster
 
@@ -817,6 +819,14 @@ class Format(Node):
         return True
 
 
+def extend_zeroed(file: Node, size: int, preallocation: str = "off") -> None:
+    """Make a new file `size` bytes long, all zero; a device, which is as long as it is, is written."""
+    if file.zeroes_when_new():
+        file.resize(size, preallocation)
+    else:
+        file.write_zeroes(0, size, preallocation == "off")
+
+
 def fill_zero(view: memoryview) -> None:
     """Set every byte of `view` to zero."""
     n = len(view)
@@ -904,6 +914,7 @@ __all__ = [
     "Snapshot",
     "Status",
     "Unsupported",
+    "extend_zeroed",
     "fill_zero",
     "is_zero",
     "status",

@@ -1,8 +1,8 @@
 """tinamou run FIRMWARE --board BOARD: a microcontroller board with its serial port on this terminal.
 
-    tinamou run sketch.hex --board uno
-    tinamou run sketch.elf --board uno --live
-    tinamou run sketch.elf --seconds 2 --vcd out.vcd --page out.html --set A0=2.5 --attach lm75,address=0x48
+tinamou run sketch.hex --board uno
+tinamou run sketch.elf --board uno --live
+tinamou run sketch.elf --seconds 2 --vcd out.vcd --page out.html --set A0=2.5 --attach lm75,address=0x48
 """
 
 from __future__ import annotations
@@ -17,7 +17,7 @@ from typing import Any, TextIO
 
 from tinamou.machine.props import PropertyError, nearest
 
-SLICE = 0.01                    # seconds of the board between looks at the terminal
+SLICE = 0.01  # seconds of the board between looks at the terminal
 BARS = "▁▂▃▄▅▆▇█"
 
 

@@ -25,8 +25,9 @@ def engine_of(arch: str) -> Any:
         from tinamou.isa.riscv.system import RV32_SYSTEM, RV64_SYSTEM
         from tinamou.isa.riscv.vcpu import RiscvCpu
 
-        engine = SystemEngine(RV32_SYSTEM if arch == "riscv32" else RV64_SYSTEM, RiscvCpu,
-                              Icount(**request.icount) if request.icount is not None else None)
+        engine = SystemEngine(
+            RV32_SYSTEM if arch == "riscv32" else RV64_SYSTEM, RiscvCpu, Icount(**request.icount) if request.icount is not None else None
+        )
         return engine.factory, engine
 
     return make

@@ -165,7 +165,7 @@ class CommandLine:
                 print("Log items (comma separated):")
                 print("\n".join(f"{name:<15} {text}" for name, text in LOG_ITEMS.items()))
                 print("tid             open a separate log file per thread; filename must contain '%d'")
-                print("trace:PATTERN   enable trace events\n\nUse \"-d trace:help\" to get a list of trace events.\n")
+                print('trace:PATTERN   enable trace events\n\nUse "-d trace:help" to get a list of trace events.\n')
                 sys.exit(1)
         self.options.log_items |= found
         self.options.strace |= "strace" in found
@@ -299,14 +299,17 @@ def usage(abi: Abi, name: str) -> str:
     """The text of -help."""
     rows = [f"{'-' + o.name + (' ' + o.argument if o.argument else ''):<20} {('QEMU_' + o.variable) if o.variable else '':<17} {o.text}"
             for o in OPTIONS]  # fmt: skip
-    return f"""\
+    return (
+        f"""\
 usage: {name} [options] program [arguments...]
 Linux CPU emulator (compiled for {abi.name} emulation)
 
 Options and associated environment variables:
 
 {"Argument":<20} {"Env-variable":<17} Description
-""" + "".join(row + "\n" for row in rows) + f"""
+"""
+        + "".join(row + "\n" for row in rows)
+        + f"""
 Defaults:
 QEMU_LD_PREFIX  = /etc/qemu-binfmt/{abi.name}
 QEMU_STACK_SIZE = 8388608 byte
@@ -326,6 +329,7 @@ the last change will stay in effect.
 
 Each QEMU_ variable may also be called TINAMOU_.
 """
+    )
 
 
 def nearest(word: str, known: list[str]) -> str:

@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any
 
 from .. import options as opt
 from ..layout import Bytes16, Struct, u32, u64
-from ..node import BlockError, CheckResult, Extent, Format, Node, Unsupported
+from ..node import BlockError, CheckResult, Extent, Format, Node, Unsupported, extend_zeroed
 from ..table import PagedTable
 
 if TYPE_CHECKING:
@@ -186,7 +186,7 @@ class Vdi(Format, name="vdi"):
         head[PLACES_AT : PLACES_AT + Places.packed_size] = places.pack()
         if options.static:
             preallocation = getattr(options, "preallocation", None) or "off"
-            file.resize(places.data_offset + blocks * BLOCK, preallocation)
+            extend_zeroed(file, places.data_offset + blocks * BLOCK, preallocation)
         write_map(file, blocks, map_size, options.static)
         file.write(0, head)
 

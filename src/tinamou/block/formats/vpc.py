@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Any
 
 from .. import options as opt
 from ..layout import Bytes4, Bytes8, Bytes16, Struct, u8, u16, u32, u64
-from ..node import BlockError, Extent, Format, Node
+from ..node import BlockError, Extent, Format, Node, extend_zeroed
 from ..table import PagedTable
 
 if TYPE_CHECKING:
@@ -207,7 +207,7 @@ class Vpc(Format, name="vpc"):
         footer = new_footer(options.size, bool(options.force_size))
         if (options.subformat or "dynamic") == "fixed":
             footer.kind = FIXED
-            file.resize(footer.current_size, getattr(options, "preallocation", None) or "off")
+            extend_zeroed(file, footer.current_size, getattr(options, "preallocation", None) or "off")
             file.write(footer.current_size, sealed(footer))
             return
         footer.data_offset = SECTOR

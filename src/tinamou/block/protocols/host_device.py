@@ -56,9 +56,14 @@ class HostDevice(File, name="host_device"):
             if error.errno not in (errno.EOPNOTSUPP, errno.EINVAL, errno.ENOTTY):
                 raise
 
-    def _resize(self, size: int, preallocation: str) -> None:
+    def resize(self, size: int, preallocation: str = "off", exact: bool = True) -> None:
+        """A device keeps its size; a format may use less of it."""
+        if self.read_only:
+            raise BlockError("Image is read-only")
         if size > self.size:
             raise BlockError("Cannot grow device files")
+        if preallocation not in ("off", "falloc", "full"):
+            raise BlockError(f"Unsupported preallocation mode '{preallocation}'")
 
     @classmethod
     def create_file(cls, graph, filename, options) -> None:  # type: ignore[no-untyped-def]

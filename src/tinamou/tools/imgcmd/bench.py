@@ -4,11 +4,10 @@ from __future__ import annotations
 
 import time
 from collections import deque
-from concurrent.futures import Future, ThreadPoolExecutor
-from typing import Any
 
 from tinamou.block.node import Node
 from tinamou.block.options import parse_size
+from tinamou.block.pool import Job, Pool
 from tinamou.tools.cli import Args, explain
 from tinamou.tools.imgcmd import BAD_SIZE, CACHE_MODES, Exit, Graph, Settings, cache_settings, exclusive_format, one_file, open_image
 
@@ -117,8 +116,8 @@ def work(node: Node, requests: int, depth: int, offset: int, size: int, step: in
             if every and (i + 1) % every == 0:
                 node.flush()
         return
-    waiting: deque[Future[Any]] = deque()
-    with ThreadPoolExecutor(threads) as pool:
+    waiting: deque[Job] = deque()
+    with Pool(threads) as pool:
         for i in range(requests):
             if position + size > limit:
                 position = 0

@@ -191,7 +191,7 @@ class Vmdk(Format, name="vmdk"):
         size = max(0, min(size, file.size - offset))
         return super().read_packed(extent._replace(offset=offset, size=size), length)
 
-    def unpack(self, kind: str, data: bytes, length: int) -> bytes:
+    def unpack(self, kind: str, data: Buffer, length: int) -> bytes:
         """A grain at the end of the disk may be shorter."""
         try:
             out = zlib.decompressobj(15).decompress(data, length)

@@ -8,7 +8,7 @@ import sys
 from array import array
 from typing import TYPE_CHECKING, Any
 
-from ...node import BlockError, Node, Settings
+from ...node import BlockError, Node, Settings, extend_zeroed
 from .descriptor import NO_PARENT
 from .extents import FLAG_COMPRESSED, FLAG_MARKERS, FLAG_ZERO_GRAIN, SECTOR, SparseHeader
 
@@ -184,7 +184,7 @@ def write_sparse(file: Node, length: int, zeroed_grain: bool, compressed: bool) 
     header.overhead = -(-(header.directory + each) // header.grain) * header.grain
     if header.overhead >= 1 << 32:
         raise BlockError(f"A disk of {length} bytes is too large for one sparse extent")
-    file.resize(header.overhead * SECTOR)
+    extend_zeroed(file, header.overhead * SECTOR)
     for directory in (header.redundant_directory, header.directory):
         first = directory + directory_sectors
         step = 1 << 18

@@ -60,6 +60,13 @@ class EsxHeader(Struct, endian="<"):
     file_sectors: u32 = 0
 
 
+def on_device(file: Node) -> bool:
+    """Whether it lies on a block device, whose end says nothing about what is used."""
+    while file.below is not None:
+        file = file.below
+    return bool(getattr(file, "device", False))
+
+
 class Part:
     """One extent: bytes `start` to `start + length` of the disk in `file`, called `name`; `kind` as the descriptor calls it."""
 
@@ -155,6 +162,7 @@ class Sparse(Part):
             raise BlockError("L1 entry size is invalid")
         if header.grain > MAX_GRAIN:
             raise BlockError("Invalid granularity, image may be corrupt")
+        self.header = SparseHeader(overhead=header.directory)
         self.version = 1
         self.directory_at_end = self.compressed = self.markers = self.zero_grain = False
         self.entries = 4096
@@ -226,12 +234,29 @@ class Sparse(Part):
     def new_space(self, length: int, align: int) -> int:
         """The byte at which `length` bytes can be appended."""
         if self.end < 0:
-            self.end = self.file.size
+            self.end = self._used_end() if on_device(self.file) else self.file.size
         offset = -(-self.end // align) * align
         if (offset + length) // SECTOR >= 1 << 32:
             raise OSError(27, "File too large")
         self.end = offset + length
         return offset
+
+    def _used_end(self) -> int:
+        """The byte after everything that the header and the tables refer to."""
+        size = -(-4 * self.entries // SECTOR) * SECTOR
+        end = self.header.overhead * SECTOR
+        for directory in (self.redundant, self.directory):
+            if directory is None:
+                continue
+            end = max(end, directory.offset + 4 * directory.count)
+            for first, sectors in directory.walk():
+                end = max(end, max(sectors) * SECTOR + size)
+                if directory is self.directory:
+                    for number in range(first, first + len(sectors)):
+                        words = self.table(number)
+                        if words is not None:
+                            end = max(end, max(words) * SECTOR + self.grain)
+        return end
 
     def give_back(self, offset: int, length: int) -> None:
         """What was appended last is not used."""
