@@ -49,7 +49,7 @@ GUIDES = ("add-an-instruction", "add-an-architecture", "use-from-python", "ship-
 def test_guide(name: str, tmp_path: Path) -> None:
     file = tmp_path / "guide.py"
     file.write_text(program(DOCS / name))
-    env = {**os.environ, "TINAMOU_CACHE": str(tmp_path / "cache")}
+    env = {**os.environ, **({} if "Machine(" in file.read_text() else {"TINAMOU_CACHE": str(tmp_path / "cache")})}
     env["PYTHONPATH"] = os.pathsep.join([str(TESTS), str(TESTS / "isa" / "riscv"), env.get("PYTHONPATH", "")])
     done = subprocess.run([sys.executable, str(file)], capture_output=True, text=True, timeout=250, env=env, cwd=tmp_path)
     assert done.returncode == 0, done.stdout + done.stderr
