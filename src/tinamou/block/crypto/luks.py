@@ -475,8 +475,12 @@ def signed(value: int) -> int:
 
 def pbkdf2(hash_name: str, secret: bytes | bytearray, salt: bytes, count: int, length: int) -> bytes:
     """PBKDF2 with HMAC of a hash. Long runs are made in another thread, so that Ctrl-C is heard."""
-    if count < 1 << 20:
-        return hashlib.pbkdf2_hmac(hash_name, secret, salt, count, length)
+    try:
+        if count < 1 << 20:
+            return hashlib.pbkdf2_hmac(hash_name, secret, salt, count, length)
+        hashlib.pbkdf2_hmac(hash_name, secret, salt, 1, 1)
+    except ValueError as error:
+        raise BlockError(f"Hash algorithm '{hash_name}' is not supported by this Python's OpenSSL: {error}") from None
     out: list[bytes] = []
     thread = threading.Thread(target=lambda: out.append(hashlib.pbkdf2_hmac(hash_name, secret, salt, count, length)), daemon=True)
     thread.start()

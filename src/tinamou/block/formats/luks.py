@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any
 
 from .. import options as opt
 from ..crypto import SECTOR, luks, wipe
+from ..crypto.sectors import SectorCipher
 from ..node import BlockError, Extent, Format, Node, Options
 
 if TYPE_CHECKING:
@@ -21,6 +22,7 @@ if TYPE_CHECKING:
 class LuksDisk(Format, name="luks"):
     child_names = ("file", "header")
     can_create = True
+    sectors: SectorCipher | None = None
     name_keys = ("driver", "file", "key-secret")
 
     class Open(Options):
@@ -64,10 +66,15 @@ class LuksDisk(Format, name="luks"):
         return Extent("crypt", self.size - pos, self.start + pos)
 
     def decrypt(self, pos: int, offset: int, view: memoryview) -> None:
-        self.sectors.decrypt(pos // SECTOR, view)
+        self._unlocked().decrypt(pos // SECTOR, view)
 
     def encrypt(self, pos: int, offset: int, data: Buffer) -> Buffer:
-        return self.sectors.encrypt(pos // SECTOR, data)
+        return self._unlocked().encrypt(pos // SECTOR, data)
+
+    def _unlocked(self) -> SectorCipher:
+        if self.sectors is None:
+            raise BlockError("The disk was opened without a passphrase, to look at its header only")
+        return self.sectors
 
     def zeroes_when_new(self) -> bool:
         return False
