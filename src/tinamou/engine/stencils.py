@@ -26,6 +26,7 @@ from tinamou.native.link import Image, Piece
 from tinamou.native.lower import Broken, CompileError, Lower, V, Value, llvm, source_of
 from tinamou.native.types import u64
 
+from .cpu import Cpu
 from .decoder import Form
 from .handlers import CONVENTION, SIGNATURE, HandlerHooks, record
 from .patterns import Fixed, Reg
@@ -46,11 +47,17 @@ class Unfit(Exception):
     """This row's function cannot be a stencil."""
 
 
+def refuse(*_: object) -> Value:
+    """What follows in the trace would be what was there before."""
+    raise Unfit
+
+
 class StencilHooks(HandlerHooks):
     """In stencils: operands are holes; every way out leaves the four arguments as they came."""
 
     def __init__(self, builder: Builder, form: Form | None = None, near: bool = False) -> None:
         super().__init__(builder, form, near)
+        self.intrinsics = self.intrinsics | {Cpu.fence_code: refuse}
         self.cold = 0  # ways to `cold` in the text
         self.guards = 0
 

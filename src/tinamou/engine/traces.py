@@ -50,7 +50,7 @@ class Stencil(Struct):
     count: u16  # of patches
     stubs: u8  # 1 cold, 2 taken, 4 trap, 8 goes on with `taken`
     relative: u8  # offset in the entry of the jump's distance
-    spare: u16
+    unused: u16
 
 
 class Patch(Struct):
