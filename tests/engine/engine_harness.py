@@ -323,6 +323,16 @@ class RegionsGuest(InterpreterGuest):
         return super().go(at_most)
 
 
+class TracesGuest(InterpreterGuest):
+    """The interpreter, with a trace at the first visit of whatever can begin one."""
+
+    name = "traces"
+
+    def __init__(self, xlen: int) -> None:
+        super().__init__(xlen)
+        self.engine.shared.patience = u64(1)
+
+
 _attached: list[tuple[InterpreterGuest, host.ThreadRecord]] = []
 
 
@@ -336,7 +346,7 @@ def attach(guest: InterpreterGuest | None) -> None:
         _attached.append((guest, guest.flat.thread(guest.vcpu)))
 
 
-KINDS: dict[str, Callable[[int], Any]] = {"golden": GoldenGuest, "interpreter": InterpreterGuest, "regions": RegionsGuest}
+KINDS: dict[str, Callable[[int], Any]] = {"golden": GoldenGuest, "interpreter": InterpreterGuest, "regions": RegionsGuest, "traces": TracesGuest}
 
 
 @functools.cache

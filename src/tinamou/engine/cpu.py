@@ -47,6 +47,7 @@ class Shared(Struct):
     trace_steps: u64  # what the maker of a trace needs
     trace_faults: u64  # the fault map of traces (native.host)
     heat: u64  # visits of entries
+    patience: u64  # visits of an entry before it gets a trace
     traces: u64  # made so far
     traced: u64  # instructions in them
 

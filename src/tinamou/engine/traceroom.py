@@ -1,6 +1,6 @@
 """Memory for traces (engine.traces): executable room within reach of the interpreter's image, and what their maker needs.
 
-TINAMOU_TRACES=off does without.
+TINAMOU_TRACES=off does without, TINAMOU_TRACES=eager makes a trace at the first visit.
 """
 
 from __future__ import annotations
@@ -18,6 +18,7 @@ if TYPE_CHECKING:
 SIZE = 128 << 20  # bytes of address space
 STEPS = 1 << 14
 HEAT = 1 << 16
+PATIENCE = 12  # visits of an entry before it gets a trace: that many cost about as much as the trace
 REACH = (1 << 31) - (1 << 20)  # of a jump, from one end to the other
 
 
@@ -36,7 +37,8 @@ class TraceRoom:
     def make(self) -> None:
         """Fresh room: nothing of the old one is in use."""
         s = self.shared
-        if "stencils" not in self.image.offsets or os.environ.get("TINAMOU_TRACES") == "off":
+        wanted = os.environ.get("TINAMOU_TRACES", "")
+        if "stencils" not in self.image.offsets or wanted == "off":
             return
         try:
             self.arena = Arena(SIZE, near=self.image.base, reach=REACH)
@@ -46,6 +48,7 @@ class TraceRoom:
         s.trace_steps, s.heat = u64(self.steps), u64(self.steps + STEPS)
         s.trace_at, s.trace_end = u64(self.arena.base), u64(self.arena.base + SIZE)
         s.trace_write, s.trace_lock = u64(self.arena.writable - self.arena.base), u64(0)
+        s.patience = u64(1 if wanted == "eager" else PATIENCE)
         s.stencils = u64(self.image["stencils"])
 
     def after_fork(self) -> None:

@@ -12,8 +12,8 @@ first instruction's entry.  While it runs, `%e` stays that entry; every way out 
 An instruction that cannot do its work in the stencil has changed nothing, and its handler does it again.  So a trace never needs to be
 correct about rare cases, and undoing it is storing another handler into one entry, as with any predecoded instruction.
 
-Entries that begin a straight line, and targets of jumps in the page, get the handler h_warm when they are decoded; it counts, and at the
-PATIENCE-th time makes the trace: some 100 ns an instruction, on the CPU's own thread, without the interpreter lock.
+Entries that begin a straight line, and targets of jumps in the page, get the handler h_warm when they are decoded; it counts, and after
+Shared.patience visits makes the trace: some 100 ns an instruction, on the CPU's own thread, without the interpreter lock.
 """
 
 from __future__ import annotations
@@ -27,7 +27,6 @@ from .cpu import PAGE, Cpu, Shared
 from .predecode import BUSY, WARM, publish
 
 LONGEST = 64  # instructions of a trace
-PATIENCE = 12  # visits before a trace is made
 HEAT = 1 << 16  # counters, one byte each
 ROOM = 1 << 16  # bytes that one trace may need
 FAULTS = 1 << 22  # pairs of the fault map
@@ -203,7 +202,7 @@ def make(cpu: Cpu, host: u64, pc: u64) -> u64:
     if s.trace_at + ROOM > s.trace_end or peek(u64, s.trace_faults) + LONGEST > FAULTS:
         return u64(0)
     n, behind = plan(cpu, s, host, pc)
-    if n < 2:
+    if n < min(s.patience, u64(2)):
         return u64(0)
     making = s.trace_steps + LONGEST * Step.size
     m = Making.at(making)
@@ -256,10 +255,11 @@ def make(cpu: Cpu, host: u64, pc: u64) -> u64:
 
 def due(cpu: Cpu, entry: u64) -> bool:
     """Another visit: the entry is due for a trace."""
-    at = Shared.at(cpu.shared).heat + (entry >> 4 & (HEAT - 1))
+    s = Shared.at(cpu.shared)
+    at = s.heat + (entry >> 4 & (HEAT - 1))
     visits = peek(u8, at) + 1
-    poke(u8, at, visits if visits < PATIENCE else u8(0))
-    return visits >= PATIENCE
+    poke(u8, at, visits if u64(visits) < s.patience else u8(0))
+    return u64(visits) >= s.patience
 
 
 @outlined

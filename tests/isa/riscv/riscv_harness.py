@@ -217,6 +217,29 @@ class RegionsEngine:
         return Outcome(get(hart, self.guest.read(DATA, PAGE)), end.cause)
 
 
+class TracesEngine(InterpreterEngine):
+    """Traces: one at the first visit of whatever can begin one."""
+
+    name = "traces"
+
+    def __init__(self, xlen: int) -> None:
+        super().__init__(xlen)
+        self.guest.engine.shared.patience = u64(1)
+
+    def run(self, state: State, code: bytes, count: int = 0) -> Outcome:
+        """Run up to an exception."""
+        hart = self.vcpu.cpu
+        put(hart, state)
+        self.guest.write(CODE, code)
+        self.guest.write(DATA, state.data)
+        self.guest.thread(self.vcpu)
+        before = int(self.guest.engine.shared.traces)
+        end = self.vcpu.run()
+        assert end.trap
+        assert int(self.guest.engine.shared.traces) > before
+        return Outcome(get(hart, self.guest.read(DATA, PAGE)), end.cause)
+
+
 CAUSES = {
     unicorn.UC_ERR_READ_UNMAPPED: traps.LOAD_PAGE_FAULT,
     unicorn.UC_ERR_WRITE_UNMAPPED: traps.STORE_PAGE_FAULT,
