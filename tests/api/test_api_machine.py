@@ -171,13 +171,53 @@ def test_disks_and_snapshots(tmp_path):
     with Machine("virt", bios=path, drives=[disk]) as m:
         m.run(until="> ")
         assert m.qmp("query-block")[0]["inserted"]["file"].endswith("disk,1.img")
-    disk.chmod(0o444)
+        with pytest.raises(MachineError, match=r"would not hold the disk 'virtio0', .* discard_writes=True"):
+            m.snapshot()
     with Machine("virt", bios=path, drives=[{"file": disk, "if": "virtio", "format": "raw", "read-only": True}]) as m:
         m.run(until="> ")
         with m.snapshot() as now, m.fork() as other:
             m.restore(now)
             other.serial.write("x\n")
             assert other.run(until="> ") == "x\n> "
+
+
+def test_disks_go_back_with_a_snapshot(tmp_path):
+    path, _ = build(tmp_path, SHELL)
+    disk = tmp_path / "disk.img"
+    disk.write_bytes(b"original" + bytes((1 << 20) - 8))
+    drives = [{"file": disk, "if": "virtio", "format": "raw"}]
+    with Machine("virt", bios=path, drives=drives, discard_writes=True) as m:
+        drive = m.vm.drives["virtio0"]
+
+        def change(machine, text):
+            machine.vm.drives["virtio0"].write_from(0, [memoryview(text)])
+
+        def content(machine):
+            data = bytearray(8)
+            machine.vm.drives["virtio0"].read_into(0, [memoryview(data)])
+            return bytes(data)
+
+        change(m, b"then    ")
+        then = m.snapshot()
+        change(m, b"later   ")
+        later = m.snapshot()
+        with m.fork() as other:
+            assert content(other) == b"later   " and len(other.vm.drives["virtio0"].node_.snapshots()) == 2
+            change(other, b"other   ")
+            change(m, b"now     ")
+            assert (content(other), content(m)) == (b"other   ", b"now     ")
+            temporary = other.vm.drives["virtio0"].temporary
+            assert os.path.exists(temporary)
+        assert not os.path.exists(temporary)
+        for _ in range(2):
+            m.restore(then)
+            assert content(m) == b"then    "
+            m.restore(later)
+            assert content(m) == b"later   "
+        then.close()
+        later.close()
+        assert drive.node_.snapshots() == []
+    assert disk.read_bytes()[:8] == b"original" and not os.path.exists(drive.temporary)
 
 
 def test_monitors(shell):

@@ -18,6 +18,7 @@ from tinamou.machine import snapshot as snapshots
 from tinamou.machine.props import PropertyError, nearest
 from tinamou.tools.system import GUESTS, engine_of
 
+from . import disks
 from .errors import MachineEnded, MachineError, RunTimeout
 from .hooks import Hooks, InstructionHook, MemoryHook
 from .views import CpuView, MemoryView, Pattern, PythonChardev, Serial
@@ -64,11 +65,16 @@ class _Builder(Builder):
 class Snapshot:
     """The state of a machine at one moment, in memory. It costs what the guest's memory holds, once; `close` gives that back."""
 
-    def __init__(self, state: snapshots.Snapshot, status: str, outputs: list[tuple[bytes, int]]) -> None:
-        self._state, self._status, self._outputs = state, status, outputs
+    def __init__(self, machine: Machine, state: snapshots.Snapshot, kept: str, outputs: list[tuple[bytes, int]]) -> None:
+        self._machine, self._state, self._disks, self._outputs = machine, state, kept, outputs
+        self._status = machine.vm.status
 
     def close(self) -> None:
+        """It is not used any more."""
         self._state.close()
+        if self._disks and not self._machine.closed:
+            disks.forget(self._machine.vm, self._disks)
+        self._disks = ""
 
     def __enter__(self) -> Snapshot:
         return self
@@ -381,9 +387,9 @@ class Machine:
         with self.machine.lock:
             if self.vm.running:
                 raise MachineError("a running machine has no snapshot: pause it first")
-            self._disks_stay("snapshot")
-            outputs = [(s.data, s._seen) for s in self.serials]
-            return Snapshot(snapshots.take(self.machine), self.vm.status, outputs)
+            disks.writable(self.vm)
+            state = snapshots.take(self.machine)
+            return Snapshot(self, state, disks.keep(self.vm), [(s.data, s._seen) for s in self.serials])
 
     def restore(self, snapshot: Snapshot) -> None:
         """Go back to a snapshot of this machine or of one made the same way; it can be used again."""
@@ -392,6 +398,7 @@ class Machine:
             if self.vm.running:
                 raise MachineError("a running machine is not restored: pause it first")
             snapshots.restore(self.machine, snapshot._state)
+            disks.go_back(self.vm, snapshot._disks)
             self.exit_code = None
             self._hooks.resting.clear()
             self.vm.status = "paused" if snapshot._status != "prelaunch" else "prelaunch"
@@ -404,16 +411,13 @@ class Machine:
             other = Machine.__new__(Machine)
             other._make(self.arch, self._words)
             try:
+                disks.copy(self.vm, other.vm)
                 other.restore(now)
+                disks.forget(other.vm, now._disks)
             except BaseException:
                 other.close()
                 raise
             return other
-
-    def _disks_stay(self, what: str) -> None:
-        for d in [*self.vm.drives.values(), *self.vm.nodes.values()]:
-            if d.node_ is not None and not d.readonly:
-                raise MachineError(f"a {what} in memory does not hold disks, and '{d.id or d.node}' can be written: open it read-only")
 
     # --- monitors
 
