@@ -15,6 +15,7 @@ from tinamou.control.commandline import Builder, Finished, OptionError
 from tinamou.control.vm import CommandError, Vm
 from tinamou.machine import board as boards
 from tinamou.machine import snapshot as snapshots
+from tinamou.machine.pins import Pins
 from tinamou.machine.props import PropertyError, nearest
 from tinamou.tools.system import GUESTS, engine_of
 
@@ -154,7 +155,10 @@ class Machine:
         except Finished as e:
             raise MachineError(f"{' '.join(words)}: only prints something:\n{e.text}") from None
         self.machine = self.vm.machine
-        self.machine.time.follow_host()
+        self._own_time = getattr(self._engine, "keeps_time", False)  # time is the CPU's, not the host's
+        self._found: Callable[[], bool] = lambda: False
+        if not self._own_time:
+            self.machine.time.follow_host()
         self.machine.on_request(self._requested)
         self.exit_code: int | None = None
         self.timeout: float | None = 60.0  # of `run`, seconds
@@ -217,12 +221,19 @@ class Machine:
         """Seconds of the machine's own time."""
         return self.machine.time.now / 1e9
 
+    @property
+    def pins(self) -> Pins:
+        """The pins of a microcontroller board by name: `m.pins["D13"].on_change(...)`, `m.pins["A0"].voltage = 2.5`."""
+        return self.machine.pins
+
     def _requested(self, what: str, details: dict[str, Any]) -> None:
         if what == "shutdown":
             self.exit_code = int(details.get("code", 0))
 
     def _arrived(self) -> None:
         if self._waiting:
+            if self._own_time and self._found():
+                self._engine.stop()  # at the byte: the same moment in every run
             self.vm.loop.wake()
 
     def _open(self) -> None:
@@ -263,6 +274,8 @@ class Machine:
         reached = [False]
 
         def found() -> bool:
+            if result:
+                return True
             self._hooks.serve()
             if port is not None:
                 text = port.expect(until)  # type: ignore[arg-type]
@@ -273,6 +286,8 @@ class Machine:
 
         def arrive(*_: object) -> None:
             reached[0] = True
+            if self._own_time:
+                self._engine.stop()
             self.pause()
 
         if self.vm.running:
@@ -287,13 +302,15 @@ class Machine:
                 event = machine.time.at(machine.time.now + round(seconds * 1e9), arrive)
             self._start()
         self._waiting = True
+        if port is not None:
+            self._found = found
         if callable(until):
             self._poll()
         try:
             limit = FOREVER if timeout is None else timeout
             in_time = self.vm.loop.run_until(lambda: found() or not self.vm.running or self.vm.ended or self._paused, limit)
         finally:
-            self._waiting = False
+            self._waiting, self._found = False, lambda: False
             with machine.lock:
                 self.vm.stop()
                 self._ended()

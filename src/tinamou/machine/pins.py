@@ -147,6 +147,8 @@ class Net:
         """A driver changed."""
         before, volts = self._level, self._volts
         self._resolve()
+        if self.owner is not None and self.owner.quiet:
+            return
         if self._level != before:
             for f in list(self._listeners):
                 f(self._level)
@@ -351,6 +353,7 @@ class Pins:
         self._order: list[BoardPin] = []
         self.shorts: list[Short] = []
         self.on_short: list[Callable[[Short], object]] = []
+        self.quiet = False      # a snapshot is being restored: nothing happened on the pins
 
     @property
     def now(self) -> int:
@@ -396,6 +399,8 @@ class Pins:
 
     def short(self, what: Short) -> None:
         """Report a short circuit once, until it ends."""
+        if self.quiet:
+            return
         self.shorts.append(what)
         self.machine.log.sink(str(what))
         for f in self.on_short:

@@ -102,12 +102,14 @@ def _check(machine: Machine, saved: dict[str, Any]) -> None:
 
 def _load(machine: Machine, saved: dict[str, Any]) -> None:
     machine.time.set(saved["time"])
+    machine.pins.quiet = True
     try:
         for path, d in paths(machine):
             d.load(saved["devices"][path])
         for cpu, s in zip(machine.cpus, saved["cpus"], strict=True):
             cpu.load(s)
     except (KeyError, ValueError, TypeError) as e:
+        machine.pins.quiet = False
         raise SnapshotError(str(e)) from None
     high: dict[Any, int] = {}
     for d in machine.devices:
@@ -115,6 +117,7 @@ def _load(machine: Machine, saved: dict[str, Any]) -> None:
             high[pin] = high.get(pin, 0) + n
     for pin, n in high.items():
         pin.recount(n)
+    machine.pins.quiet = False
     for ram in machine.rams.values():
         for listener in ram.listeners:
             listener.ram_written(ram, 0, ram.size)

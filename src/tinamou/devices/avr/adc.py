@@ -232,8 +232,9 @@ class Adc(AvrDevice, type="avr-adc", size=8):
         self.adif = 0
         self.settle()
 
-    def load_more(self, saved: dict[str, Any]) -> None:
+    def restored(self) -> None:
         self._choose_trigger()
+        self.settle()
 
 
 class Comparator(AvrDevice, type="avr-comparator", size=1):
@@ -316,5 +317,6 @@ class Comparator(AvrDevice, type="avr-comparator", size=1):
         self.aci = 0
         self.settle()
 
-    def load_more(self, saved: dict[str, Any]) -> None:
+    def restored(self) -> None:
         self.follow()
+        self.settle()

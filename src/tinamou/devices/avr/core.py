@@ -11,6 +11,7 @@ from typing import Any, ClassVar, Protocol
 
 from tinamou.machine.clock import Clock
 from tinamou.machine.device import Device
+from tinamou.machine.lines import Pin
 from tinamou.machine.props import OBJECT, STR, U16, prop
 from tinamou.machine.registers import Reg
 
@@ -64,6 +65,16 @@ class AvrDevice(Device, width=8, access=(1, 1), size=0x20, category="Misc"):
         if self.polled and self._ready and self.hints is not None:
             for name in self.polled:
                 self.show(name, self.visible(name))
+
+    def relevel(self) -> dict[Pin, int]:
+        """After a restore, when the CPU has its state too: tell it again what loads give."""
+        self._shown.clear()
+        self.restored()
+        return super().relevel()
+
+    def restored(self) -> None:
+        """Everything has been loaded: derive what is derived."""
+        self.settle()
 
     def visible(self, name: str) -> int | None:
         """What loads of a polled register give until the device acts again; None when a load must come here."""

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from functools import partial
-from typing import Any
 
 from tinamou.devices.avr.core import AvrDevice
 from tinamou.machine.lines import lines, state
@@ -118,5 +117,6 @@ class ExternalInterrupts(AvrDevice, type="avr-extint"):
             self.group_flags &= ~(1 << int(n))
         self.settle()
 
-    def load_more(self, saved: dict[str, Any]) -> None:
+    def restored(self) -> None:
         self.follow()
+        self.settle()

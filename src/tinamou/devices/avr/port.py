@@ -136,6 +136,8 @@ class Port(AvrDevice, type="avr-port", size=3):
         self._levels = now
 
     def _note(self, before: int) -> None:
+        if self.machine is not None and self.machine.pins.quiet:
+            return
         cycle = self.cycles
         if self.fresh <= cycle:
             self.before = before
@@ -166,7 +168,8 @@ class Port(AvrDevice, type="avr-port", size=3):
             self.show("PIN", value)
         return value
 
-    def load_more(self, saved: dict[str, Any]) -> None:
+    def restored(self) -> None:
         for n in self.drivers:
             self.drive(n)
         self._levels = self._sample()
+        self.settle()

@@ -231,5 +231,6 @@ class Spi(AvrDevice, type="avr-spi", size=3):
         self.spif = 0
         self.settle()
 
-    def load_more(self, saved: dict[str, Any]) -> None:
+    def restored(self) -> None:
         self._take_pins()
+        self.settle()

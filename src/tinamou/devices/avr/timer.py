@@ -780,12 +780,23 @@ class TimerCounter(AvrDevice):
         self.clear(self.ACKS[output])
         self.settle()
 
+    def save(self) -> dict[str, Any]:
+        self.listen_up()
+        return super().save()
+
     def load_more(self, saved: dict[str, Any]) -> None:
         self.mode = self.modes[self.wgm()]
-        count, falls = self.ramp_state
-        self._due = None
+        self.rung, self._told, self._due = {}, None, None
         self._count_from()
+        count, falls = self.ramp_state
         self.ramp = Ramp(self.mode.slope == 2, self.top, self.maximum, count, bool(falls) and self.mode.slope == 2)
+
+    def restored(self) -> None:
+        hints, address = self.hints, self.address.get("TIFR")
+        if hints is not None and address is not None:
+            for k in self.used:
+                hints.silence(address, 1 << self.BITS[k])
+        self._count_from()
         self._listen()
         self._connect()
         self.rearm()

@@ -351,8 +351,9 @@ class Usart(SerialDevice, AvrDevice, type="avr-usart", width=8, access=(1, 1), s
             self.txc = 0
             self.settle()
 
-    def load_more(self, saved: dict[str, Any]) -> None:
+    def restored(self) -> None:
         self._take_pins()
+        self.settle()
 
 
 def _reverse(byte: int) -> int:
