@@ -110,8 +110,8 @@ def test_power_down_and_wake_by_watchdog_and_pin():
                 TCNT1 = 0;
                 sleep_mode();
                 say(TCNT1 < 20000 ? "asleep " : "awake ");
-                put(why);
-                put(' ');
+                char text[] = {why, ' ', 0};
+                say(text);
             }
             for (;;);
         }"""))

@@ -38,7 +38,7 @@ def test_resolution(m):
     assert not pin.level and pin.describe().endswith("floating")
     chip = Driver("chip", pin.net)
     chip.set(5.0, PULL_UP)
-    assert pin.level and pin.voltage == 5.0 and pin.describe().endswith("pulled high")
+    assert pin.level and pin.voltage == pytest.approx(5) and pin.describe().endswith("pulled high")
     pin.pull(False, PULL_UP)
     assert pin.voltage == pytest.approx(2.5) and pin.level              # between the thresholds nothing changes
     pin.pull(False, PULL_UP / 10)

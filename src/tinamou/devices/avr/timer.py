@@ -90,7 +90,7 @@ class Ramp:
         return self.dual and (n < self.lead or (n + self.offset) % self.period >= max(self.top, 1))
 
     def _at(self, position: int, after: int) -> int:
-        m = max(after, self.lead if self.lead and not self.dual else self.lead - 1)
+        m = max(after, self.lead)
         return m + 1 + (position - self.offset - m - 1) % self.period
 
     def leaves(self, value: int, after: int) -> int:
