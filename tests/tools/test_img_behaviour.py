@@ -106,25 +106,41 @@ def test_full_disk_under_a_guest(tmp_path: Path) -> None:
     assert code_check in (0, 3)
 
 
-def test_interrupt_removes_the_target(tmp_path: Path) -> None:
-    with open(tmp_path / "a.raw", "wb") as file:
+def interrupted(cwd: Path, target: str, *args: str) -> tuple[int, str]:
+    """Convert 64 MiB slowly, Ctrl-C when the file `target` has 3 MiB."""
+    with open(cwd / "a.raw", "wb") as file:
         for _ in range(64):
             file.write(os.urandom(1 << 20))
     child = subprocess.Popen(
-        [sys.executable, "-c", CODE, "convert", "-f", "raw", "-O", "qcow2", "-r", "4M", "a.raw", "b.qcow2"],
-        cwd=tmp_path,
-        stderr=subprocess.PIPE,
-        text=True,
+        [sys.executable, "-c", CODE, "convert", "-f", "raw", "-r", "4M", *args], cwd=cwd, stderr=subprocess.PIPE, text=True
     )
-    for _ in range(400):
-        if (tmp_path / "b.qcow2").exists() and (tmp_path / "b.qcow2").stat().st_size > 3 << 20:
+    for _ in range(1000):
+        if (cwd / target).exists() and (cwd / target).stat().st_blocks * 512 > 3 << 20:
             break
         time.sleep(0.02)
     child.send_signal(signal.SIGINT)
-    _, errors = child.communicate(timeout=30)
-    assert child.returncode == 130
-    assert errors == "qemu-img: interrupted; 'b.qcow2' is incomplete and was removed\n"
-    assert not (tmp_path / "b.qcow2").exists()
+    _, errors = child.communicate(timeout=60)
+    return child.returncode, errors
+
+
+@pytest.mark.parametrize("fmt", ["qcow2", "vdi", "vpc", "vmdk", "raw"])
+def test_interrupt_removes_the_target(fmt: str, tmp_path: Path) -> None:
+    code, errors = interrupted(tmp_path, "b.img", "-O", fmt, "a.raw", "b.img")
+    assert (code, errors) == (130, "qemu-img: interrupted; 'b.img' is incomplete and was removed\n")
+    assert not (tmp_path / "b.img").exists()
+
+
+def test_interrupt_removes_all_files_of_the_target(tmp_path: Path) -> None:
+    code, errors = interrupted(tmp_path, "b-s001.vmdk", "-O", "vmdk", "-o", "subformat=twoGbMaxExtentSparse", "a.raw", "b.vmdk")
+    assert (code, errors) == (130, "qemu-img: interrupted; 'b.vmdk' is incomplete and was removed\n")
+    assert os.listdir(tmp_path) == ["a.raw"]
+
+
+def test_interrupt_leaves_an_existing_target_consistent(tmp_path: Path) -> None:
+    originals.run("qemu-img", "create", "-q", "-f", "qcow2", "b.qcow2", "64M", cwd=tmp_path)
+    code, errors = interrupted(tmp_path, "b.qcow2", "-n", "-O", "qcow2", "a.raw", "b.qcow2")
+    assert (code, errors) == (130, "qemu-img: interrupted; 'b.qcow2' is incomplete\n")
+    assert "No errors" in originals.run("qemu-img", "check", "b.qcow2", cwd=tmp_path)
 
 
 def test_a_failed_create_leaves_nothing(tmp_path: Path) -> None:

@@ -66,6 +66,7 @@ def run(args: Args, graph: Graph) -> int:
     progress = Progress(progress_wanted)
     ok = False
     created = False
+    target: Node | None = None
     try:
         backing: str | None = None
         if "n" not in args:
@@ -116,21 +117,32 @@ def run(args: Args, graph: Graph) -> int:
         ok = True
     except KeyboardInterrupt:
         complain(f"interrupted; '{target_name}' is incomplete" + (" and was removed" if created else ""))
+        files = files_of(target)
         graph.close()
         if created:
-            remove(target_name)
+            remove(target_name, *files)
         raise Exit(130) from None
     finally:
         progress.end(ok)
     return 0
 
 
-def remove(name: str) -> None:
-    try:
-        if os.path.isfile(name):
-            os.unlink(name)
-    except OSError:
-        pass
+def files_of(target: Node | None) -> list[str]:
+    """The files an image consists of, without its backing file."""
+    if target is None:
+        return []
+    if not target.children:
+        return [target.filename]
+    return [name for key, child in target.children.items() if key != "backing" for name in files_of(child)]
+
+
+def remove(*names: str) -> None:
+    for name in names:
+        try:
+            if os.path.isfile(name):
+                os.unlink(name)
+        except OSError:
+            pass
 
 
 def sparse_size(text: str | None) -> int:
