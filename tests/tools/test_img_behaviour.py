@@ -193,3 +193,37 @@ def test_repair_beside_the_original(kind: str, repair: str | None, tmp_path: Pat
         after = subprocess.run([*originals.tool("qemu-img"), "check", name], cwd=tmp_path, capture_output=True).returncode
         verdicts.append((code, after))
     assert verdicts[0] == verdicts[1]
+
+
+@pytest.mark.parametrize("fmt", ["qcow2", "vmdk"])
+@pytest.mark.parametrize("command", ["info --backing-chain", "map", "convert -O raw", "compare", "bench -c 1", "dd"])
+def test_chains_without_an_end(fmt: str, command: str, tmp_path: Path) -> None:
+    """Loops: exit code 1 (2 for compare), the file is named, no traceback."""
+
+    def make(name: str, backing: str) -> None:
+        done = img("create", "-q", "-u", "-f", fmt, "-b", backing, "-F", fmt, name, "1M", cwd=tmp_path)
+        assert done.returncode == 0, done.stderr
+
+    if fmt == "vmdk":  # needs a parent to be created
+        for name in ("a", "b", "self"):
+            assert img("create", "-q", "-f", "vmdk", name, "1M", cwd=tmp_path).returncode == 0
+        for name, backing in (("a", "b"), ("b", "a"), ("self", "self")):
+            data = (tmp_path / name).read_bytes()
+            hint = b'"monolithicSparse"\nparentFileNameHint="' + backing.encode() + b'"\n'
+            (tmp_path / name).write_bytes(data.replace(b'"monolithicSparse"\n', hint, 1)[: len(data)])
+    else:
+        make("a", "b")
+        make("b", "a")
+        make("other", "self")
+        (tmp_path / "other").rename(tmp_path / "self")
+    for name in ("a", "self"):
+        words = command.split()
+        if command == "dd":
+            args = ["dd", f"if={name}", "of=out.raw"]
+        else:
+            args = [*words, name, *(["out.raw"] if words[0] in ("convert", "compare") else [])]
+        (tmp_path / "out.raw").write_bytes(bytes(512))
+        done = img(*args, cwd=tmp_path)
+        assert done.returncode == (2 if command == "compare" else 1), done.stderr
+        assert "infinite loop" in done.stderr and name in done.stderr
+        assert "Traceback" not in done.stderr and len(done.stderr.splitlines()) <= 2
