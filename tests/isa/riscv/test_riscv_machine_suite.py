@@ -76,6 +76,7 @@ def golden(program: Path, xlen: int) -> int | None:
             hart.target = hart.pc
             hart.interrupt()
             hart.pc = hart.target
+            hart.instructions = u64(hart.instructions + 1)
             try:
                 model.step()
             except Trap as trap:
