@@ -156,6 +156,9 @@ def test_vectors() -> None:
     plain = Vectors("plain", 16, "aes", b"", None).make(0x1_0000_0002, 1)
     assert plain == (2).to_bytes(16, "little")
     assert Vectors("plain64", 16, "aes", b"", None).make(0x1_0000_0002, 1) == (0x1_0000_0002).to_bytes(16, "little")
+    wrapped = b"".join(n.to_bytes(8, "little") for n in (0xFFFF_FFFE, 0xFFFF_FFFF, 0, 1))
+    assert Vectors("plain", 8, "cast5", b"", None).make(0xFFFF_FFFE, 4) == wrapped
+    assert Vectors("plain64", 16, "aes", b"", None).make(5, 0) == b""
     key = bytes(range(16))
     essiv = Vectors("essiv", 16, "aes", key, "sha256").make(7, 2)
     assert essiv[16:] == LibraryCipher("aes", hashlib.sha256(key).digest()).encrypt((8).to_bytes(16, "little"))

@@ -8,6 +8,7 @@ import re
 import subprocess
 import time
 import tracemalloc
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
 
@@ -217,6 +218,28 @@ def test_against_a_flat_disk(fmt: str, options: dict[str, Any], tmp_path: Path) 
                 assert node.read(pos, length) == model[pos : pos + length]
         assert node.read(0, size) == model
     assert bytes(64) not in (tmp_path / "a").read_bytes()[-4096:] or fmt == "qcow2"
+
+
+@pytest.mark.parametrize("algorithms", [{}, {"cipher_alg": "serpent-128"}, {"cipher_mode": "cbc", "ivgen_alg": "essiv"}])
+def test_several_threads(algorithms: dict[str, str], tmp_path: Path) -> None:
+    """Each writes and reads a part of its own, pieces of sectors included."""
+    with new_graph() as graph:
+        make(graph, tmp_path / "a", "luks", size=1 << 20, **algorithms)
+        node = open_image(graph, tmp_path / "a", "luks")
+
+        def work(number: int) -> bool:
+            rng = random.Random(number)
+            start, model = number * 128 << 10, bytearray(128 << 10)
+            node.write(start, model)
+            for _ in range(30):
+                pos = rng.randrange(len(model))
+                data = rng.randbytes(min(rng.choice((3, 512, 9000)), len(model) - pos))
+                node.write(start + pos, data)
+                model[pos : pos + len(data)] = data
+            return bool(node.read(start, len(model)) == model)
+
+        with ThreadPoolExecutor(8) as pool:
+            assert all(pool.map(work, range(8)))
 
 
 CRYPTSETUP = [

@@ -53,8 +53,10 @@ def algorithm(name: str, key: Data) -> Any:
     ciphers = library()
     if name == "aes":
         return ciphers.algorithms.AES(bytes(key))
-    from cryptography.hazmat.decrepit.ciphers.algorithms import CAST5
-
+    try:
+        from cryptography.hazmat.decrepit.ciphers.algorithms import CAST5
+    except ImportError:  # before version 43
+        from cryptography.hazmat.primitives.ciphers.algorithms import CAST5
     return CAST5(bytes(key))
 
 

@@ -13,6 +13,7 @@ import ctypes
 import errno
 import os
 import re
+import sys
 from typing import Any
 
 from .. import options as opt
@@ -137,9 +138,9 @@ class SecretKeyring(SecretBase, name="secret_keyring"):
 
 def read_key(serial: int) -> bytearray:
     """The payload of a key by the system call keyctl(2) with KEYCTL_READ; raises `BlockError`."""
-    number = KEYCTL_NUMBERS.get(os.uname().machine)
+    number = KEYCTL_NUMBERS.get(os.uname().machine) if sys.platform == "linux" else None
     if number is None:
-        raise BlockError(f"Unable to read serial key {serial & 0xFFFF_FFFF:08x}: no kernel keyring on {os.uname().machine}")
+        raise BlockError(f"Unable to read serial key {serial & 0xFFFF_FFFF:08x}: no kernel keyring on {sys.platform} {os.uname().machine}")
     call = ctypes.CDLL(None, use_errno=True).syscall
     call.restype = ctypes.c_long
     buffer = bytearray()

@@ -10,6 +10,7 @@ work on big integers and arrays.
 from __future__ import annotations
 
 import hashlib
+import sys
 from array import array
 from typing import Protocol
 
@@ -52,9 +53,16 @@ class Vectors:
 
     def make(self, sector: int, count: int) -> bytes:
         """The vectors of `count` sectors, one after the other."""
-        size = self.size
-        mask = 0xFFFF_FFFF if self.kind == "plain" else 0xFFFF_FFFF_FFFF_FFFF
-        out = b"".join([(n & mask).to_bytes(size, "little") for n in range(sector, sector + count)])
+        limit = 1 << (32 if self.kind == "plain" else 64)
+        words = self.size // 8
+        numbers = array("Q", bytes(self.size * count))
+        first = sector % limit
+        before = min(count, limit - first)
+        numbers[0 : before * words : words] = array("Q", range(first, first + before))
+        numbers[before * words :: words] = array("Q", range(count - before))
+        if sys.byteorder == "big":
+            numbers.byteswap()
+        out = numbers.tobytes()
         return self.essiv.encrypt(out) if self.essiv is not None else out
 
 
