@@ -18,7 +18,7 @@ import tempfile
 import time
 from pathlib import Path
 
-PROGRAMS = {"busy": 5000, "float": 250, "blink": 200}  # rounds
+PROGRAMS = {"busy": 20000, "float": 4000, "blink": 800}  # rounds
 HERE = Path(__file__).resolve().parent
 HZ = 16_000_000
 LIMIT = 300.0
@@ -26,15 +26,15 @@ LIMIT = 300.0
 
 def build(name: str, rounds: int, folder: Path) -> Path:
     out = folder / f"{name}.elf"
-    subprocess.run(["avr-gcc", "-mmcu=atmega328p", "-O2", "-std=gnu11", f"-DROUNDS={rounds}", str(HERE / "avr" / f"{name}.c"), "-o", str(out)],
-                   check=True)  # fmt: skip
+    subprocess.run(["avr-gcc", "-mmcu=atmega328p", "-O2", "-std=gnu11", f"-DROUNDS={rounds}",
+                    str(HERE / "avr" / f"{name}.c"), "-o", str(out)], check=True)  # fmt: skip
     return out
 
 
 def emulators(elf: Path) -> dict[str, list[str]]:
     """Commands that write what the program sends to standard output."""
-    out = {"tinamou": [sys.executable, "-m", "tinamou.tools.main", "system", "avr", "-machine", "uno", "-bios", str(elf), "-display", "none",
-                       "-monitor", "none", "-serial", "stdio"]}  # fmt: skip
+    out = {"tinamou": [sys.executable, "-m", "tinamou.tools.main", "system", "avr", "-machine", "uno", "-bios", str(elf),
+                       "-display", "none", "-monitor", "none", "-serial", "stdio"]}  # fmt: skip
     if shutil.which("simavr"):
         out["simavr"] = ["simavr", "-m", "atmega328p", "-f", str(HZ), str(elf)]
     if shutil.which("qemu-system-avr"):

@@ -43,7 +43,7 @@ PROGRAMS = {
         ISR(TIMER0_OVF_vect) { PORTD = n; }
         int main(void) {
             TCCR2B = 1; TIMSK2 = 1; TCCR0B = 3; TIMSK0 = 1; sei();
-            for (;;) { set_sleep_mode(n & 16 ? SLEEP_MODE_PWR_SAVE : SLEEP_MODE_IDLE); sleep_mode(); PORTC = TCNT2; }
+            for (;;) { set_sleep_mode(SLEEP_MODE_IDLE); sleep_mode(); PORTC = TCNT2; }
         }
     """,
     "masks": """

@@ -184,6 +184,15 @@ class Clock:
             for f in self._listeners:
                 f()
 
+    def save(self) -> list[int]:
+        """Frequency and count as plain numbers, for devices that change the frequency."""
+        return [self._hz, self._base_ns, self._base_ticks, self._skew]
+
+    def load(self, saved: list[int]) -> None:
+        """Take over what `save` gave. Pending events are those that devices ask for again."""
+        self._hz, self._base_ns, self._base_ticks, self._skew = saved
+        self._pending.clear()
+
     def on_change(self, f: Callable[[], object]) -> None:
         """Call `f` whenever the frequency or the skew changes."""
         self._listeners.append(f)

@@ -103,6 +103,13 @@ class System(AvrDevice, type="avr-system", size=0x20):
 
     # --- clocks
 
+    def save_more(self) -> dict[str, Any]:
+        return {"clocks": [c.save() for c in (self.cpu.clock, self.clock, self.adc_clock, self.crystal)]}
+
+    def load_more(self, saved: dict[str, Any]) -> None:
+        for c, values in zip((self.cpu.clock, self.clock, self.adc_clock, self.crystal), saved["clocks"], strict=True):
+            c.load(values)
+
     def _set_clocks(self) -> None:
         hz = self.hz >> min(8, self.clkps)
         if self.cpu.clock.hz != hz:

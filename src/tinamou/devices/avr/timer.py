@@ -782,11 +782,11 @@ class TimerCounter(AvrDevice):
 
     def save(self) -> dict[str, Any]:
         self.listen_up()
-        return super().save()
+        return super().save() | {"hot": self.hot}
 
     def load_more(self, saved: dict[str, Any]) -> None:
         self.mode = self.modes[self.wgm()]
-        self.rung, self._told, self._due = {}, None, None
+        self.rung, self._told, self._due, self.hot = {}, None, None, saved["hot"]
         self._count_from()
         count, falls = self.ramp_state
         self.ramp = Ramp(self.mode.slope == 2, self.top, self.maximum, count, bool(falls) and self.mode.slope == 2)

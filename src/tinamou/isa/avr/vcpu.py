@@ -25,9 +25,9 @@ from tinamou.machine.machine import Machine
 from tinamou.machine.memory import FlatRange, Io, Memory, MemoryListener, Ram
 from tinamou.machine.props import PropertyError, nearest
 from tinamou.native.image import allocate, release
-from tinamou.native.types import i64, u8, u64
+from tinamou.native.types import i64, u8, u32, u64
 
-from .architecture import architecture
+from .architecture import architecture, length
 from .models import MODELS, Model, find
 from .state import DATA, FLAGS, SREG, Avr
 
@@ -524,8 +524,29 @@ class AvrVcpu:
             case _:
                 cpu.r[R_NAMES[name]] = u8(value)
 
+    def disassemble(self, address: int, count: int, read: Callable[[int, int], bytes]) -> str:
+        """The text of the monitor's `x/i`: one instruction a line."""
+        rows, out = self.arch.isa, []
+        for _ in range(count):
+            word = int.from_bytes(read(address, 2), "little")
+            size = int(length(u32(word)))
+            if size == 4:
+                word |= int.from_bytes(read(address + 2, 2), "little") << 16
+            out.append(f"0x{address:08x}:  {rows.disassemble(word, address)}\n")
+            address += size
+        return "".join(out)
+
     def describe(self) -> str:
-        """The text of `info registers`."""
+        """The text of `info registers`; a CPU that runs stands still meanwhile."""
+        running = self.engine.running and threading.current_thread() is not self.engine.thread
+        if running:
+            self.engine.stop()
+        text = self._describe()
+        if running:
+            self.engine.start()
+        return text
+
+    def _describe(self) -> str:
         cpu = self.cpu
         status = int(cpu.status())
         flags = "".join(FLAGS[n] if status >> n & 1 else "-" for n in reversed(range(8)))
@@ -546,11 +567,15 @@ class AvrVcpu:
         cpu = self.cpu
         out: dict[str, Any] = {name: int(getattr(cpu, name)) for name in self.SAVED}
         out |= {"r": [int(v) for v in cpu.r], "ramp": [int(v) for v in cpu.ramp], "sreg": int(cpu.status())}
-        out |= {"io_kind": bytes(self.io.kinds), "io_value": bytes(self.io.values), "io_counters": dict(self.io.counters)}
+        out |= {
+            "io_kind": bytes(self.io.kinds),
+            "io_value": bytes(self.io.values),
+            "io_counters": [[a, n] for a, n in self.io.counters.items()],
+        }
         out |= {
             "counters": [list(w) for w in self.io.words],
             "alarms": [list(w) for w in self.io.bells],
-            "io_alarms": dict(self.io.alarms),
+            "io_alarms": [[*key, n] for key, n in self.io.alarms.items()],
             "base": [self._base_cycle, self._base_ns, self._hz],
         }
         return out
@@ -570,7 +595,7 @@ class AvrVcpu:
             words[:] = values
         for words, values in zip(self.io.bells, saved["alarms"], strict=True):
             words[:] = values
-        self.io.alarms = dict(saved["io_alarms"])
+        self.io.alarms = {(address, mask): n for address, mask, n in saved["io_alarms"]}
         self.io.count.value, self.io.next_alarm.value = len(self.io.alarms), 0
         self.io._ask()
         self._base_cycle, self._base_ns, self._hz = saved["base"]
