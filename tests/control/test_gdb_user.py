@@ -63,9 +63,9 @@ def listening(port: int) -> bool:
 
 @pytest.mark.timeout(1500)
 def test_registers_of_aarch64() -> None:
-    commands = ("break twice", "continue", "info registers x0 sp pc cpsr fpsr fpcr", "set var $x5 = 77")
-    said, status, _ = session(*commands, "print $x5", "set var $v7.d.u[1] = 258", "print $v7.b.u[8] + $v7.b.u[9]", "stepi", "print $pc > 0", "delete", "continue",
-                              arch="aarch64")  # fmt: skip
+    commands = ["break twice", "continue", "info registers x0 sp pc cpsr fpsr fpcr", "set var $x5 = 77", "print $x5"]
+    commands += ["set var $v7.d.u[1] = 258", "print $v7.b.u[8] + $v7.b.u[9]", "stepi", "print $pc > 0", "delete", "continue"]
+    said, status, _ = session(*commands, arch="aarch64")
     assert re.search(r"x0 +0x15 +21\n", said) and re.search(r"\nsp +0x", said) and re.search(r"\ncpsr +0x", said) and "fpcr " in said
     assert "$1 = 77" in said and "$2 = 3" in said and "$3 = 1" in said and status == 5
 
