@@ -1,4 +1,4 @@
-"""A process that opens mutated vdi, vpc and vmdk images: `python -m block.fuzz_formats KIND ROUNDS`.
+"""A process that opens mutated images of every format: `python -m block.fuzz_formats KIND ROUNDS`.
 
 It may use 64 MiB more memory than it has after the first rounds (RLIMIT_AS), and 1 s of processor time for each image. Exit code 0,
 or a traceback that names the mutation.
@@ -34,6 +34,8 @@ KINDS: dict[str, tuple[str, dict[str, Any], list[tuple[int, int]]]] = {
     "vmdk": ("vmdk", {}, [(0, 80), (0x200, 0x360), (21 * 512, 22 * 512), (26 * 512, 27 * 512), (27 * 512, 27 * 512 + 64)]),
     "vmdk-zeroed": ("vmdk", {"zeroed_grain": "on"}, [(0, 80), (26 * 512, 27 * 512 + 128)]),
     "vmdk-stream": ("vmdk", {"subformat": "streamOptimized"}, [(0, 80), (26 * 512, 27 * 512 + 128), (65536, 65560), (66048, 66100)]),
+    "qcow2": ("qcow2", {"cluster_size": 4096}, [(0, 112), (112, 600), (4096, 4128), (8192, 8256), (12288, 12320), (16384, 24576)]),
+    "qcow2-sub": ("qcow2", {"cluster_size": 16384, "extended_l2": "on"}, [(0, 112), (16384, 16400), (49152, 49168), (65536, 66560)]),
     "vmdk-text": ("vmdk", {"subformat": "monolithicFlat"}, [(0, 330)]),
 }
 

@@ -37,6 +37,21 @@ def test_copy_on_read_copies_once(graph: Graph, tmp_path: Path) -> None:
     assert status(node.file, 0, 1).depth == 1
 
 
+def test_copy_on_read_down_to_a_node(graph: Graph, tmp_path: Path) -> None:
+    """With `bottom`, what lies below that node is read but not copied."""
+    base = image(graph, tmp_path / "base.raw", "raw")
+    Path(base).write_bytes(bytes([7]) * (4 << 20))
+    middle = image(graph, tmp_path / "middle.qcow2", backing_file=base, backing_fmt="raw")
+    with Graph() as other:
+        other.open(middle, settings=Settings(write=True)).write(1 << 20, b"m" * 65536)
+    top = image(graph, tmp_path / "top.qcow2", backing_file=middle, backing_fmt="qcow2")
+    below = {"driver": "qcow2", "file.filename": top, "backing": {"driver": "qcow2", "node-name": "m", "file.filename": middle}}
+    node = graph.open_options({"driver": "copy-on-read", "bottom": "m", "file": below}, Settings(write=True))
+    assert node.read(0, 10) == b"\7" * 10 and node.read((1 << 20) + 5, 10) == b"m" * 10
+    assert status(node.file, 0, 1).depth == 2
+    assert status(node.file, 1 << 20, 1).depth == 0
+
+
 def test_compress_stores_packed_clusters(graph: Graph, tmp_path: Path) -> None:
     name = image(graph, tmp_path / "a.qcow2")
     node = graph.open_options({"driver": "compress", "file": {"driver": "qcow2", "file.filename": name}}, Settings(write=True))

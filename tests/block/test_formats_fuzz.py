@@ -1,4 +1,4 @@
-"""Mutated vdi, vpc and vmdk images: no crash, no second lost, no memory that a header asks for."""
+"""Mutated images of every format: no crash, no second lost, no memory that a header asks for."""
 
 from __future__ import annotations
 

@@ -22,7 +22,7 @@ if TYPE_CHECKING:
 
 SECTOR = 512
 UNUSED = 0xFFFF_FFFF
-FIXED, DYNAMIC = 2, 3
+FIXED, DYNAMIC, DIFFERENCING = 2, 3, 4
 NO_OFFSET = (1 << 64) - 1
 EPOCH = 946684800
 """2000-01-01, from which time stamps count."""
@@ -108,6 +108,8 @@ class Vpc(Format, name="vpc"):
             raise BlockError("invalid VPC image")
         if checksum(self.raw_footer, Footer.offsets["checksum"]) != footer.checksum:
             raise BlockError("Incorrect header checksum")
+        if footer.kind == DIFFERENCING:
+            raise BlockError("Differencing VHD images, which have a parent, are not supported")
         self.size = self._disk_size()
         if self.dynamic:
             self._open_dynamic()
