@@ -35,10 +35,13 @@ def new_graph(*more: dict[str, str]) -> Graph:
     return graph
 
 
+PLAIN = ("size", "compat", "cluster_size", "extended_l2", "data_file")
+
+
 def make(graph: Graph, name: Path, fmt: str, **options: Any) -> None:
     """A new image; options with `_` for `-` and `__` for `.`."""
     prefix = "encrypt." if fmt == "qcow2" else ""
-    values = {(key if key in ("size", "compat", "cluster_size", "extended_l2") else prefix + key.replace("_", "-")): v
+    values = {(key if key in PLAIN else prefix + key.replace("_", "-")): v
               for key, v in {"key_secret": "s0", "iter_time": "0", **options}.items() if v is not None}  # fmt: skip
     create(graph, str(name), fmt, create_class(fmt, str(name))(values))
 
@@ -179,6 +182,19 @@ def test_qcow2_both_ways(options: dict[str, Any], tmp_path: Path) -> None:
         assert not node.check(False, False).corruptions
     key = "driver=qcow2,encrypt.key-secret=s0,file.filename="
     originals.run("qemu-img", "check", *OBJECT, "--image-opts", f"{key}{tmp_path / 'a'}")
+
+
+@pytest.mark.parametrize("kind", ["luks", "aes"])
+def test_encrypted_data_file(kind: str, tmp_path: Path) -> None:
+    """LUKS numbers sectors by their place in the data file, and has its header in the other."""
+    with new_graph() as graph:
+        iter_time = "0" if kind == "luks" else None
+        make(graph, tmp_path / "a", "qcow2", size=1 << 20, format=kind, iter_time=iter_time, data_file=str(tmp_path / "data"))
+        open_image(graph, tmp_path / "a", "qcow2").write(12345, b"\5" * 200000)
+    assert b"\5" * 16 not in (tmp_path / "data").read_bytes()
+    original_io(tmp_path / "a", "qcow2", "read -P 5 12345 200000", "write -P 7 600k 100k")
+    with new_graph() as graph:
+        assert open_image(graph, tmp_path / "a", "qcow2").read(600 << 10, 100 << 10) == b"\7" * (100 << 10)
 
 
 @pytest.mark.parametrize(("fmt", "options"), [("luks", {}), ("qcow2", {"format": "luks"}), ("qcow2", {"format": "aes", "iter_time": None})])
