@@ -2,6 +2,7 @@
 
 import json
 import re
+import shutil
 import subprocess
 import sys
 from pathlib import Path
@@ -72,3 +73,12 @@ def test_speeds_and_means():
 def test_cold_code_has_the_instructions_it_says():
     lines = cold.body(1400).splitlines()
     assert len(lines) == 1400 and sum("1f" in line for line in lines) == 200
+
+
+def test_whole_machines():
+    if not shutil.which("qemu-system-riscv64"):
+        pytest.skip("compared with the original where it is installed")
+    done = subprocess.run([sys.executable, BENCH / "machines.py", "--runs", "1", "uart"], capture_output=True, text=True, timeout=280)
+    assert re.search(r"^UART register access +[\d.]+ +[\d.]+ us  CPU +[\d.]+x", done.stdout, re.MULTILINE), done.stdout + done.stderr
+    done = subprocess.run([sys.executable, BENCH / "machines.py", "uarts"], capture_output=True, text=True, timeout=60)
+    assert done.returncode == 2 and "no benchmark 'uarts'; one of boot, uart, disk, snapshot" in done.stderr
