@@ -1,6 +1,7 @@
 import pytest
 
 from tinamou.backends.drive import open_drive
+from tinamou.block.graph import Graph, create, create_class
 from tinamou.machine.props import PropertyError
 
 
@@ -63,3 +64,27 @@ def test_snapshot_leaves_the_image_alone(tmp_path):
     d.read_into(98, [memoryview(out)])
     d.close()
     assert out[2:9] == b"changed" and out[:2] == before[98:100] and open(path, "rb").read() == before
+
+
+@pytest.mark.parametrize(("fmt", "prefix"), [("luks", ""), ("qcow2", "encrypt.")])
+@pytest.mark.parametrize("snapshot", [False, True])
+def test_encrypted(tmp_path, fmt, prefix, snapshot):
+    """The secret is named by the format's option; with -snapshot the base stays as it is."""
+    path = str(tmp_path / "disk")
+    graph = Graph()
+    graph.add_object({"qom-type": "secret", "id": "s0", "data": "hunter2"})
+    values = {"size": 65536, f"{prefix}key-secret": "s0", f"{prefix}iter-time": "0"} | ({"encrypt.format": "luks"} if prefix else {})
+    create(graph, path, fmt, create_class(fmt, path)(values))
+    before = open(path, "rb").read()
+    options = {"file": path, "format": fmt, f"{prefix}key-secret": "s0"}
+    d = open_drive(options, [], snapshot=snapshot, graph=graph)
+    assert d.size == 65536
+    d.write_from(100, [memoryview(b"words")])
+    out = bytearray(5)
+    d.read_into(100, [memoryview(out)])
+    assert out == b"words"
+    d.close()
+    after = open(path, "rb").read()
+    assert (after == before) == snapshot and b"words" not in after
+    with pytest.raises(PropertyError, match="key-secret' is required"):
+        open_drive({"file": path, "format": fmt}, [])

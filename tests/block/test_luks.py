@@ -264,6 +264,7 @@ CRYPTSETUP = [
     ("aes-cbc-plain64", "256", "sha512"),
     ("aes-cbc-essiv:sha256", "128", "sha1"),
     ("aes-cbc-plain", "256", "ripemd160"),
+    ("aes-cbc-plain64", "192", "sha256"),
 ]
 
 

@@ -143,7 +143,8 @@ def open_drive(options: dict[str, str], taken: list[Drive], *, snapshot: bool = 
     try:
         if temporary and file:
             drive.temporary = _overlay(file, fmt)
-            drive.node_ = drive.graph.open(drive.temporary, "qcow2", NodeSettings(write=True))
+            below = {f"backing.{key}": value for key, value in nested.items() if key in _driver_options(fmt)}
+            drive.node_ = drive.graph.open(drive.temporary, "qcow2", NodeSettings(write=True), below or None)
         else:
             drive.node_ = drive.graph.open(file or "", fmt, settings, nested or None)
     except BlockError as e:
@@ -217,7 +218,7 @@ def _flag(given: dict[str, str], name: str, default: bool) -> bool:
 def _overlay(file: str, fmt: str | None) -> str:
     """An empty temporary image over `file`, for -snapshot."""
     with Graph() as g:
-        node = g.open(file, fmt, NodeSettings())
+        node = g.open(file, fmt, NodeSettings(no_io=True))
         size, driver = node.size, node.driver
         handle, path = tempfile.mkstemp(prefix="tinamou-", suffix=".qcow2", dir=os.environ.get("TMPDIR", "/var/tmp"))
         os.close(handle)
