@@ -244,7 +244,7 @@ class Hooks:
 
     def stopped(self, cpu: int, kind: str, address: int) -> None:
         """The engine's CPUs stop because of this; called by the CPU's thread."""
-        if kind in KINDS.values() and self.owner.machine.cpus[cpu].watch_before:  # type: ignore[attr-defined]
+        if kind in KINDS.values() and getattr(self.owner.machine.cpus[cpu], "watch_before", False):
             kind = "watch"  # the access is still to come
         self.hits.append((cpu, kind, address))
         self.owner.vm.loop.wake()
@@ -289,7 +289,15 @@ class Hooks:
 
     def over(self, index: int, flags: int = 2) -> None:
         """One instruction of a CPU; without interrupts, else their handler would come first and the hook be called again."""
-        hit = self.owner._engine.step(index, flags)
+        engine = self.owner._engine
+        hit = engine.step(index, flags)
+        if hit is not None and hit[1] not in KINDS.values():  # the steps of some engines stop at breakpoints too
+            _, kind, address = hit
+            engine.clear_break(kind, address, 1)
+            try:
+                hit = engine.step(index, flags)
+            finally:
+                engine.set_break(kind, address, 1)
         if hit is not None:
             self.hits.append(tuple(hit))
 
@@ -306,7 +314,7 @@ class Hooks:
         """Each CPU in turn, with hooks for every instruction."""
         loop, machine = self.owner.vm.loop, self.owner
         for n in range(1000):
-            active = [c.index for c in machine.cpu if not c.halted or machine.machine.cpus[c.index].awake()]  # type: ignore[attr-defined]
+            active = [c.index for c in machine.cpu if not c.halted or getattr(machine.machine.cpus[c.index], "awake", bool)()]
             if not active:
                 return
             for index in active:
