@@ -106,8 +106,14 @@ class Secret(SecretBase, name="secret"):
         if data is not None:
             raise BlockError("'file' and 'data' are mutually exclusive")
         try:
-            with open(name, "rb") as file:
-                return bytearray(file.read(MAX_BYTES + 1))
+            with open(name, "rb", buffering=0) as file:
+                buffer = bytearray(MAX_BYTES + 1)
+                length = 0
+                while length < len(buffer) and (n := file.readinto(memoryview(buffer)[length:])):
+                    length += n
+                found = buffer[:length]
+                wipe(buffer)
+                return found
         except OSError as error:
             text = os.strerror(error.errno or 0)
             what = "Error reading file" if error.errno == errno.EISDIR else "Failed to open file"
@@ -163,8 +169,11 @@ def decode_base64(text: bytearray) -> bytearray:
     """Base64 (RFC 4648) with line ends; of a last group of less than four characters nothing is taken."""
     if re.search(rb"[^A-Za-z0-9+/=\r\n]", text):
         raise BlockError("Base64 data contains invalid characters")
-    clean = re.sub(rb"[\r\n]", b"", text)
+    clean = text.translate(None, b"\r\n")
     try:
-        return bytearray(base64.b64decode(clean[: len(clean) // 4 * 4]))
+        plain = base64.b64decode(clean[: len(clean) // 4 * 4])
     except binascii.Error:
         raise BlockError("Base64 data contains invalid characters") from None
+    out = bytearray(plain)
+    wipe(clean, plain)
+    return out
