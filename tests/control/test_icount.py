@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import shutil
 import subprocess
 import sys
+import time
 
 import pytest
 
@@ -121,3 +123,32 @@ def test_mistakes(given, message):
     command = [sys.executable, "-m", "tinamou.tools.main", "system", "riscv64", "-M", "virt", "-bios", "none", "-icount", given]
     done = subprocess.run(command, capture_output=True, text=True, timeout=60)
     assert done.returncode == 1 and message in done.stderr and "Traceback" not in done.stderr
+
+
+@pytest.mark.skipif(shutil.which("avr-gcc") is None, reason="avr-gcc is not installed")
+def test_avr_machines_count_cycles_anyway(tmp_path):
+    from avr_guests import program
+
+    source = """
+        #include <avr/io.h>
+        int main(void)
+        {
+            UCSR0B = 1 << TXEN0;
+            for (const char *p = "counted\\n"; *p; p++) { while (!(UCSR0A & 1 << UDRE0)); UDR0 = *p; }
+            for (;;);
+        }
+    """
+    for more in (["-icount", "shift=2"], ["-icount", "shift=auto,align=on"], ["-rtc", "clock=rt"], ["-cpu", "avr5-avr-cpu"]):
+        place = tmp_path / "serial"
+        place.unlink(missing_ok=True)
+        command = [sys.executable, "-m", "tinamou.tools.main", "system", "avr", "-machine", "uno", "-bios", program(source),
+                   "-display", "none", "-monitor", "none", "-serial", f"file:{place}", *more]  # fmt: skip
+        with subprocess.Popen(command) as machine:
+            end = time.monotonic() + 60
+            while time.monotonic() < end and machine.poll() is None and (not place.exists() or place.read_bytes() != b"counted\n"):
+                time.sleep(0.02)
+            machine.kill()
+        assert place.read_bytes() == b"counted\n", more
+    command = [sys.executable, "-m", "tinamou.tools.main", "system", "avr", "-machine", "uno", "-bios", program(source), "-cpu", "avr6"]
+    done = subprocess.run(command, capture_output=True, text=True, timeout=60)
+    assert done.returncode == 1 and "machine 'arduino-uno' has an ATmega328P (avr5), not an avr6" in done.stderr

@@ -708,9 +708,10 @@ class Builder:
             port = self.port(r.qtest, "qtest", "qtest")
             port.attach(QtestSession(vm, port.write))
         self.at = ""
-        machine.io_threads = r.icount is None and vm.runner.name == "tcg"
+        keeps_time = getattr(vm.runner, "keeps_time", False)  # cycles are the machine's time in any case
+        machine.io_threads = r.icount is None and vm.runner.name == "tcg" and not keeps_time
         turns = getattr(vm.runner, "turns", None)
-        if r.icount is not None:
+        if r.icount is not None and not keeps_time:
             if turns is None:
                 raise OptionError(f"the accelerator {vm.runner.name} does not count instructions", "-icount")
             self.loop.virtual = None  # the CPUs' thread fires events

@@ -18,7 +18,8 @@ def engine_of(arch: str) -> Any:
         if arch == "avr":
             from tinamou.isa.avr.vcpu import AvrEngine
 
-            avr = AvrEngine()
+            # its time is that of its cycles, with -icount and without
+            avr = AvrEngine(realtime=request.settings.rtc_clock == "rt" or bool(request.icount and request.icount["align"]))
             return avr.factory, avr
         from tinamou.engine.counted import Icount
         from tinamou.engine.system import SystemEngine

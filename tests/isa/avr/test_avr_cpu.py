@@ -490,17 +490,12 @@ def test_real_time() -> None:
     cpu = machine.add_cpu("atmega328p")
     machine.memory.store_rom(0, Assembler(isa()).assemble("loop: rjmp loop").data)
     machine.reset("cold")
-
-    def tick() -> None:
-        cpu.clock.at(cpu.cycles + 16_000, tick)
-
-    cpu.clock.at(16_000, tick)
     begun = time.monotonic()
     engine.start()
     while time.monotonic() - begun < 0.2:
         time.sleep(0.01)
     engine.close()
-    assert cpu.cycles <= (time.monotonic() - begun + 0.05) * 16_000_000
+    assert 0 < cpu.cycles <= (time.monotonic() - begun + 0.05) * 16_000_000
 
 
 def test_save_and_load() -> None:

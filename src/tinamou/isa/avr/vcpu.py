@@ -340,6 +340,8 @@ class AvrVcpu:
         self._moved = False
         due = self.machine.time.deadline
         cycle = NEVER if due is None else self.cycle(due)
+        if self.engine.realtime and not self._halted.value:
+            cycle = min(cycle, self.cycles + self._hz // 500)
         self._deadline.value = min(cycle, self._until, NEVER)
 
     # -- calls from compiled code
@@ -629,6 +631,11 @@ class AvrEngine(MemoryListener):
             part = find(model)
         except KeyError:
             raise PropertyError(f"unable to find CPU model '{model}'", nearest(model, MODELS, "nearest: ")) from None
+        soldered = MODELS.get(machine.board.cpu) if machine.board is not None else None
+        if soldered is not None:
+            if part.name not in (soldered.name, soldered.family):
+                raise PropertyError(f"machine '{machine.name}' has an {soldered.name} ({soldered.family}), not an {part.name}")
+            part = soldered
         if self.cpu is not None:
             raise PropertyError("an AVR machine has one CPU")
         self.machine, self.changed = machine, threading.Condition(machine.lock)
@@ -653,7 +660,9 @@ class AvrEngine(MemoryListener):
         if self.realtime and self.running:
             host, virtual = self._began
             ahead = (now - virtual) - (time.monotonic_ns() - host)
-            if ahead > 1_000_000:
+            if ahead < -50_000_000:  # nothing happened for a while
+                self._began = time.monotonic_ns(), now
+            elif ahead > 1_000_000:
                 lock = self.machine.lock if self.machine is not None else self.changed
                 lock.release()
                 time.sleep(min(ahead / 1e9, 0.1))
