@@ -80,3 +80,19 @@ def test_features_of_a_cpu(cpu: str, expected: list[int], tmp_path: Path) -> Non
     source.write_text(FEATURES)
     done = run(program(source, "aarch64"), arch="aarch64", options=["-cpu", cpu])
     assert [int(w, 16) for w in done.stdout.split()] == expected
+
+
+GUARDED = r"""
+/* A static program whose ELF properties say that its code is guarded: the second jump leads to no landing place. */
+__asm__(".section .note.gnu.property,\"a\"\n .p2align 3\n .word 4, 16, 5\n .asciz \"GNU\"\n .word 0xc0000000, 4, 1, 0\n"
+        ".text\n.globl _start\n_start: adr x9, 1f\n br x9\n 1: hint #36\n adr x9, 2f\n br x9\n 2: mov x0, #7\n mov x8, #94\n svc #0\n");
+"""
+
+
+@pytest.mark.parametrize(("cpu", "status"), [("max", -4), ("cortex-a72", 7)])
+@pytest.mark.parametrize("engine", ["golden", "compiled"])
+def test_guarded_by_its_properties(cpu: str, status: int, engine: str, tmp_path: Path) -> None:
+    source = tmp_path / "guarded.c"
+    source.write_text(GUARDED)
+    options = ["-cpu", cpu, "-engine", engine]
+    assert run(program(source, "aarch64", "-nostdlib"), arch="aarch64", options=options).returncode == status

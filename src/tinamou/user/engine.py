@@ -114,8 +114,10 @@ class GoldenVcpu:
         self, engine: GoldenEngine, arch: Architecture, cpu: Cpu, extensions: frozenset[str], space: AddressSpace, bits: int
     ) -> None:
         from tinamou.engine.golden import Golden
+        from tinamou.native.types import u64
 
         self.engine, self.cpu = engine, cpu
+        cpu.limit, cpu.page_flags = u64(space.limit), u64(space.flags)  # instructions may look at what pages are
         self._golden = Golden(arch.isa, cpu, _Memory(space), enabled=extensions, address_bits=bits)
         self._kick = ctypes.c_uint64(0)
         self.kick_address = ctypes.addressof(self._kick)
