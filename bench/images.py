@@ -1,6 +1,8 @@
 """Disk images beside the original's tools: each line prints both medians and the ratio original / ours (above 1: faster).
 
-    python bench/images.py [--size 1024] [--runs 5] [--folder DIR]
+    python bench/images.py [--size 1024] [--runs 5] [--folder DIR] [--only vdi]
+
+The tools take turns, run by run. On a machine with other work look at the processor times.
 
 Needs `qemu-img` (Debian package qemu-utils) in PATH. Sizes are in MiB.
 """
@@ -73,7 +75,12 @@ def run(command: list[str], remove: str | None) -> tuple[float, float]:
     return wall, after.ru_utime + after.ru_stime - before.ru_utime - before.ru_stime
 
 
+only = ""
+
+
 def compare(what: str, args: list[str], runs: int, remove: str | None = None) -> None:
+    if only not in what.replace("  ", " "):
+        return
     results: dict[str, list[tuple[float, float]]] = {"theirs": [], "ours": []}
     for _ in range(runs):
         for name, program in (("theirs", THEIRS), ("ours", OURS)):
@@ -93,7 +100,10 @@ def main() -> None:
     parser.add_argument("--runs", type=int, default=5)
     parser.add_argument("--fragmented", type=int, default=64, help="GiB of the fragmented image")
     parser.add_argument("--folder")
+    parser.add_argument("--only", default="", help="measure what has this in its name")
     options = parser.parse_args()
+    global only
+    only = options.only
     os.environ.pop("PYTHONDONTWRITEBYTECODE", None)  # an installed package has its bytecode
     with tempfile.TemporaryDirectory(dir=options.folder) as folder:
         os.chdir(folder)
@@ -101,16 +111,23 @@ def main() -> None:
         runs = options.runs
         compare("convert raw to qcow2", ["convert", "-f", "raw", "-O", "qcow2", "a.raw", "a.qcow2"], runs, "a.qcow2")
         compare("convert qcow2 to raw", ["convert", "-f", "qcow2", "-O", "raw", "a.qcow2", "b.raw"], runs, "b.raw")
-        os.unlink("b.raw")
+        Path("b.raw").unlink(missing_ok=True)
         make_source(Path("small.raw"), max(64, options.size // 4))
         for kind in ("zlib", "zstd"):
             target = f"{kind}.qcow2"
             args = ["convert", "-c", "-f", "raw", "-O", "qcow2", "-o", f"compression_type={kind}", "small.raw", target]
             compare(f"convert -c {kind}", args, max(1, runs // 2), target)
             compare(f"convert {kind} to raw", ["convert", "-O", "raw", target, "b.raw"], runs, "b.raw")
+        for fmt, kind in (("vdi", ""), ("vpc", ""), ("vmdk", ""), ("vmdk", "streamOptimized")):
+            target = f"small.{fmt}"
+            more = ["-o", f"subformat={kind}"] if kind else []
+            compare(f"convert raw to {fmt} {kind}", ["convert", "-f", "raw", "-O", fmt, *more, "small.raw", target], runs, target)
+            compare(f"convert {fmt} {kind} to raw", ["convert", "-f", fmt, "-O", "raw", target, "b.raw"], runs, "b.raw")
         compare("create", ["create", "-q", "-f", "qcow2", "c.qcow2", "1G"], 2 * runs, "c.qcow2")
         compare("info", ["info", "a.qcow2"], 2 * runs)
         compare("bench, 75000 reads of 4k", ["bench", "-f", "qcow2", "-S", "1314816", "a.qcow2"], runs)
+        if only not in f"check, map, {options.fragmented} GiB fragmented":
+            return
         make_fragmented(Path("f.qcow2"), options.fragmented)
         compare(f"check, {options.fragmented} GiB fragmented", ["check", "f.qcow2"], max(1, runs // 2))
         compare(f"map, {options.fragmented} GiB fragmented", ["map", "f.qcow2"], runs)
