@@ -9,17 +9,16 @@ import os
 from typing import TYPE_CHECKING
 
 from tinamou.native.arena import Arena
-from tinamou.native.image import Loaded, allocate, release
+from tinamou.native.image import ROOM, Loaded, allocate, release
 from tinamou.native.types import u64
 
 if TYPE_CHECKING:
     from .cpu import Shared
 
-SIZE = 128 << 20  # bytes of address space
+SIZE = 128 << 20  # bytes of address space: a part of the room behind the image
 STEPS = 1 << 14
 HEAT = 1 << 16
 PATIENCE = 12  # visits of an entry before it gets a trace: that many cost about as much as the trace
-REACH = (1 << 31) - (1 << 20)  # of a jump, from one end to the other
 
 
 class TraceRoom:
@@ -27,7 +26,7 @@ class TraceRoom:
 
     def __init__(self, image: Loaded, shared: Shared, faults: int = 0) -> None:
         self.image, self.shared = image, shared
-        self.arena: Arena | None = None
+        self.arenas: list[Arena] = []
         self.steps = 0
         self.own_faults = 0 if faults else allocate(1 << 12)
         shared.image, shared.image_size = u64(image.base), u64(image.size)
@@ -40,30 +39,42 @@ class TraceRoom:
         wanted = os.environ.get("TINAMOU_TRACES", "")
         if "stencils" not in self.image.offsets or wanted == "off":
             return
-        try:
-            self.arena = Arena(SIZE, near=self.image.base, reach=REACH)
-        except OSError:
+        if not self.more():
             return  # the interpreter alone is slower, but works
         self.steps = allocate(STEPS + HEAT)
         s.trace_steps, s.heat = u64(self.steps), u64(self.steps + STEPS)
-        s.trace_at, s.trace_end = u64(self.arena.base), u64(self.arena.base + SIZE)
-        s.trace_write, s.trace_lock = u64(self.arena.writable - self.arena.base), u64(0)
         s.patience = u64(1 if wanted == "eager" else PATIENCE)
         s.stencils = u64(self.image["stencils"])
 
+    def more(self) -> bool:
+        """Let traces be made in the next part of the room; False when there is none."""
+        s = self.shared
+        s.trace_lock = s.trace_at = s.trace_end = u64(0)
+        at = self.image.beyond + len(self.arenas) * SIZE
+        try:
+            if at + SIZE > self.image.beyond + ROOM:
+                return False
+            arena = Arena(SIZE, at)
+        except OSError:
+            return False
+        self.arenas.append(arena)
+        s.trace_write = u64(arena.writable - arena.base & (1 << 64) - 1)
+        s.trace_at, s.trace_end = u64(arena.base), u64(arena.base + SIZE)
+        return True
+
     def after_fork(self) -> None:
         """In the child of a fork, which shares the old room with its parent: what is there stays, new traces go elsewhere."""
-        s = self.shared
-        s.trace_lock = u64(0)
-        s.trace_at = s.trace_end = u64(0)
+        if self.arenas:
+            self.more()
 
     def close(self) -> None:
         s = self.shared
         s.stencils = s.trace_at = s.trace_end = u64(0)
-        if self.arena is not None:
-            self.arena.close()
+        while self.arenas:
+            self.arenas.pop().close()
+        if self.steps:
             release(self.steps, STEPS + HEAT)
-            self.arena = None
+            self.steps = 0
         if self.own_faults:
             release(self.own_faults, 1 << 12)
             self.own_faults = 0

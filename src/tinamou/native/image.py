@@ -30,6 +30,7 @@ libc.munmap.argtypes = [ctypes.c_void_p, ctypes.c_size_t]
 libc.mprotect.argtypes = [ctypes.c_void_p, ctypes.c_size_t, ctypes.c_int]
 
 NEVER_COMPILED = ("linux.py",)
+ROOM = 512 << 20  # bytes behind an image from which code is copied
 KEEP = 4  # images of one name that stay in the cache
 
 
@@ -51,7 +52,10 @@ class Loaded:
 
     def __init__(self, image: Image) -> None:
         self.size = len(image.content)
-        self.base = allocate(self.size)
+        room = ROOM if "stencils" in image.symbols else 0
+        self.base = allocate(self.size + room, PROT_NONE)
+        self.beyond = self.base + self.size if room else 0  # ROOM bytes of address space within reach of its code, for code to come
+        libc.mprotect(self.base, self.size, PROT_READ | PROT_WRITE)
         self.code_size = image.code_size
         content = bytearray(image.content)
         for slot, offset in image.bases:
