@@ -492,8 +492,8 @@ def probe_bytes(head: bytes, file_size: int, filename: str) -> str:
     for name in sorted(modules, key=lambda name: name != likely):
         if name not in Node.drivers:
             importlib.import_module(modules[name])
-        cls = Node.drivers[name]
-        if issubclass(cls, Format):
+        cls = Node.drivers.get(name)
+        if cls is not None and issubclass(cls, Format):
             s = cls.probe(head, file_size, filename)
             if s >= 100:
                 return name
