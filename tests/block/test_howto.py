@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 
 from tinamou.block.errors import BlockError
-from tinamou.block.graph import Graph
+from tinamou.block.graph import Graph, all_drivers
 from tinamou.block.node import Node, Settings, status
 from tinamou.tools.img import main
 
@@ -23,7 +23,7 @@ def slab(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     assert found is not None
     module = types.ModuleType("slab_of_the_guide")
     monkeypatch.setitem(sys.modules, module.__name__, module)
-    monkeypatch.setattr(Node, "drivers", dict(Node.drivers))
+    monkeypatch.setattr(Node, "drivers", dict(all_drivers()))
     exec(compile(found.group(1), str(GUIDE), "exec"), module.__dict__)
     monkeypatch.chdir(tmp_path)
 
