@@ -65,6 +65,15 @@ class Header(Struct, endian=">"):
     digest_iterations: u32 = 0
     uuid: Bytes40 = bytes(40)
 
+    def texts(self) -> list[str]:
+        """Names of cipher, mode and hash; raises `BlockError` when one has no end."""
+        found = []
+        for name, field in (("cipher name", self.cipher), ("cipher mode", self.mode), ("hash spec", self.hash)):
+            if b"\0" not in field:
+                raise BlockError(f"LUKS header {name} is not NUL terminated")
+            found.append(field.split(b"\0")[0].decode("ascii", "replace"))
+        return found
+
 
 HEADER_BYTES = Header.packed_size + SLOTS * Slot.packed_size
 
@@ -144,12 +153,7 @@ class Algorithms:
     @classmethod
     def stored(cls, header: Header) -> Algorithms:
         """What a header names; raises `BlockError`."""
-        texts = []
-        for name, field in (("cipher name", header.cipher), ("cipher mode", header.mode), ("hash spec", header.hash)):
-            if b"\0" not in field:
-                raise BlockError(f"LUKS header {name} is not NUL terminated")
-            texts.append(field.split(b"\0")[0].decode("ascii", "replace"))
-        cipher, spec, hash_name = texts
+        cipher, spec, hash_name = header.texts()
         mode, dash, ivgen = spec.partition("-")
         if not dash:
             raise BlockError(f"Unexpected cipher mode string format '{spec}'")
@@ -231,9 +235,7 @@ class Luks:
             raise BlockError("Volume is not in LUKS format")
         if header.version != 1:
             raise BlockError(f"LUKS version {header.version} is not supported")
-        for name, field in (("cipher name", header.cipher), ("cipher mode", header.mode), ("hash spec", header.hash)):
-            if b"\0" not in field:
-                raise BlockError(f"LUKS header {name} is not NUL terminated")
+        header.texts()
         check_places(header, slots, detached)
         return cls(place, header, slots, Algorithms.stored(header))
 
