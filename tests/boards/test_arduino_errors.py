@@ -4,7 +4,10 @@ import struct
 
 import pytest
 
-from avr_guests import Running, hex_of, needs_gcc, program
+import tinamou
+from avr_guests import Running, bin_of, hex_of, needs_gcc, program
+from tinamou.api.errors import MachineError
+from tinamou.control.commandline import machine_help
 from tinamou.machine.props import PropertyError
 
 NOTHING = "int main(void) { for (;;); }"
@@ -106,3 +109,24 @@ def test_hex_and_elf_give_the_same_flash():
     assert bytes(a.m.rams["atmega328p.flash"].buffer) == bytes(b.m.rams["atmega328p.flash"].buffer)
     a.close()
     b.close()
+
+
+@needs_gcc
+def test_programs_from_a_drive(tmp_path):
+    elf = program("#include <avr/io.h>\nint main(void) { DDRB = 32; PORTB = 32; for (;;); }")
+    for n, path in enumerate((elf, hex_of(elf), bin_of(elf))):
+        with tinamou.Machine("uno", drives=[{"file": path, "if": "mtd", "format": "raw", "readonly": "on"}]) as m:
+            m.run(seconds=0.001)
+            assert m.pins["D13"].level, n
+
+
+def test_another_cpu_than_the_board_has():
+    with pytest.raises(MachineError, match="Invalid CPU model 'avr6-avr-cpu': this board has an ATmega328P"):
+        tinamou.Machine("uno", cpu="avr6-avr-cpu")
+    with tinamou.Machine("uno", cpu="avr5-avr-cpu", memory="128M") as m:
+        assert m.machine.cpus[0].model == "ATmega328P"
+
+
+def test_names_in_help():
+    text = machine_help("avr")
+    assert "uno                  Arduino UNO (ATmega328P) (alias of arduino-uno)\n" in text

@@ -616,8 +616,11 @@ def help_text(program: str) -> str:
 def machine_help(arch: str) -> str:
     """What -machine help prints."""
     rows = ["Supported machines are:"]
-    boards = {"none": "empty machine", **{n: b.desc + (" (default)" if b.default else "")
-                                          for n, b in board.discover(arch).items()}}
+    boards = {"none": "empty machine"}
+    for n, b in board.discover(arch).items():
+        boards[n] = b.desc + (" (default)" if b.default else "")
+        if b.alias:
+            boards[b.alias] = f"{b.desc} (alias of {n})"
     rows += [f"{n:<20} {d}" for n, d in sorted(boards.items())]
     return "\n".join(rows) + "\n"
 

@@ -14,7 +14,7 @@ DIGITAL = [*(f"PD{n}" for n in range(8)), *(f"PB{n}" for n in range(6))]
 ANALOG = [f"PC{n}" for n in range(6)]
 
 
-@board("arduino-duemilanove", TITLE, arch="avr", cpu="ATmega168", alias="2009", ram=1 * KiB, fixed_ram=True)
+@board("arduino-duemilanove", TITLE, arch="avr", cpu="ATmega168", alias="2009", ram=1 * KiB)
 def arduino_duemilanove(m: Machine, *, eeprom: Annotated[str, "File that keeps the content of the EEPROM"] = "",
                         vcd: Annotated[str, "File for a Value Change Dump of pins and buses"] = "",
                         trace: Annotated[str, "What to dump: D13:D9:usart0"] = "all") -> None:

@@ -15,7 +15,7 @@ PA6 PA7 PC7 PC6 PC5 PC4 PC3 PC2 PC1 PC0 PD7 PG2 PG1 PG0 PL7 PL6 PL5 PL4 PL3 PL2 
 ANALOG = [*(f"PF{n}" for n in range(8)), *(f"PK{n}" for n in range(8))]
 
 
-@board("arduino-mega", TITLE, arch="avr", cpu="ATmega1280", alias="mega", ram=8 * KiB, fixed_ram=True)
+@board("arduino-mega", TITLE, arch="avr", cpu="ATmega1280", alias="mega", ram=8 * KiB)
 def arduino_mega(m: Machine, *, eeprom: Annotated[str, "File that keeps the content of the EEPROM"] = "",
                  vcd: Annotated[str, "File for a Value Change Dump of pins and buses"] = "",
                  trace: Annotated[str, "What to dump: D13:D9:usart0"] = "all") -> None:

@@ -60,6 +60,11 @@ class Mcu:
 
     def __init__(self, m: Machine, part: Part, pin_names: dict[str, str], *, eeprom: str = "") -> None:
         self.machine, self.part, self.family = m, part, part.family
+        chosen = m.settings.cpu.lower().removesuffix("-avr-cpu")
+        if chosen not in ("", part.name.lower(), part.mach):
+            raise PropertyError(f"Invalid CPU model '{m.settings.cpu}': this board has an {part.name}",
+                                f"valid: {part.name}, {part.mach}-avr-cpu")
+        m.settings.cpu = ""
         self.cpu: Any = m.add_cpu(part.name)
         self.clock, self.adc_clock = m.clock(CRYSTAL), m.clock(CRYSTAL)
         self.rc, self.crystal = m.clock(1_000_000_000), m.clock(32_768)

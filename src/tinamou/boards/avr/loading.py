@@ -36,7 +36,7 @@ def load_firmware(m: Machine, mcu: Mcu, title: str) -> None:
         buffer = bytearray(drive.size)
         drive.read_into(0, [memoryview(buffer)])
         data = bytes(buffer)
-        if data[:1] == b":" or not any(data[mcu.part.flash :]):
+        if data[:1] == b":" or (data[:4] != b"\x7fELF" and not any(data[mcu.part.flash :])):
             data = data.rstrip(b"\0")           # images are padded to whole sectors
     else:
         return
