@@ -93,7 +93,7 @@ def test_a_client_comes_back(console, tmp_path):
     for _ in range(2):
         found = []
 
-        def arrives():
+        def arrives(found=found):
             try:
                 found.append(listener.accept()[0])
             except BlockingIOError:

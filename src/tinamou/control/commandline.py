@@ -483,6 +483,15 @@ def vga(r: Request, value: str) -> None:
         raise PropertyError(f"unknown vga type: {value}")
 
 
+def _no_network(r: Request, value: str) -> None:
+    if value != "none":
+        raise PropertyError("there are no network backends yet", "What can be given: none")
+
+
+option("nic", "none", "no network card")(_no_network)
+option("net", "none", "no network card")(_no_network)
+
+
 @option("nodefaults", "", "don't create default devices")
 def nodefaults(r: Request) -> None:
     r.nodefaults = True

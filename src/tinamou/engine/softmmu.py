@@ -95,6 +95,7 @@ class SystemCpu(Cpu):
     report: u64  # not 0: watched accesses happen, and are only noted; 0: they end the run before they happen
     watched: u64  # number of the watchpoint that was hit, plus 1
     watched_at: u64  # the address of the access
+    log_code: u64  # host function (address, 0, 0, CPU's address) that hears of code that was decoded, or 0
     cut: u64  # not 0: end the slice, what a device did must be seen
 
     def translate(self, access: int, address: u64) -> u64:
@@ -513,6 +514,8 @@ def code_address(cpu: Cpu, pc: u64) -> u64:
 @outlined
 def decoded(cpu: Cpu, pc: u64) -> None:
     """If another CPU has retired the page meanwhile, what was decoded does not count."""
+    if system(cpu).log_code != 0:
+        call_host(system(cpu).log_code, pc, u64(0), u64(0), u64(cpu.address))
     fence()
     physical = system(cpu).translate(EXECUTE, pc)
     at = region_of(cpu, physical)

@@ -138,6 +138,9 @@ class SystemVcpu:
     def set_time(self) -> None:
         """The machine's time begins to run."""
 
+    def logging(self) -> None:
+        """Look again at which items are logged (`machine.log`)."""
+
     def save(self) -> dict[str, Any]:
         """The whole state but what belongs to the engine."""
         own = SystemCpu.fields
@@ -434,6 +437,7 @@ class SystemEngine(MemoryListener):
             for v in self.vcpus:
                 v.held = only is not None and v.index not in only
                 v.set_time()
+                v.logging()
                 if v.thread is None and self.turns is None:
                     v.thread = threading.Thread(target=v.work, name=f"CPU {v.index}", daemon=True)
                     v.thread.start()

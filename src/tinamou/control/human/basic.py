@@ -58,6 +58,8 @@ def log(h: Human, items: str) -> str:
     names = set() if items == "none" else set(items.split(","))
     h.vm.machine.log.items.clear()
     h.vm.machine.log.items.update(names)
+    for c in h.vm.machine.cpus:
+        getattr(c, "logging", lambda: None)()
     return ""
 
 

@@ -8,6 +8,7 @@ from __future__ import annotations
 from typing import Annotated, ClassVar
 
 from tinamou.engine.cpu import Trap
+from tinamou.native.memory import call_host
 from tinamou.native.types import Array, u8, u64
 
 from .state import Hart
@@ -77,6 +78,7 @@ class PrivilegedHart(Hart):
     clock_hz: u64  # of the time counter
     clock_ticks: u64  # to add to the ticks
     counted: u64  # not 0: time is counted in instructions
+    log_trap: u64  # host function (cause | interrupt << 63, pc, value, CPU's address) that hears of traps, or 0
     timespec: Annotated[Array[u64], 2]
 
     def supervisor(self) -> bool:
@@ -168,6 +170,8 @@ class PrivilegedHart(Hart):
 
     def enter(self, cause: u64, value: u64, pc: u64, delegated: u64, interrupt: u64) -> None:
         """Begin a trap handler (3.1.6.1, 3.1.7)."""
+        if self.log_trap != 0:
+            call_host(self.log_trap, cause | interrupt << 63, pc, value, u64(self.address))
         s = self.mstatus
         told = cause | interrupt << (self.xlen - 1)
         if self.privilege != MACHINE and delegated >> (cause & 63) & 1 != 0:

@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+import ctypes
+from collections.abc import Callable, Iterator
 from functools import cache
 from typing import TYPE_CHECKING, Any
 
 from tinamou.engine.cpu import Trap
-from tinamou.engine.softmmu import SystemCpu
+from tinamou.engine.softmmu import FETCHES, READS, SLOTS, UNUSED, WRITES, SystemCpu
 from tinamou.engine.system import SystemVcpu
+from tinamou.machine.memory import BusError
 from tinamou.machine.props import BOOL, SIZE, STR, U64, Prop, Properties, PropertyError, nearest
 from tinamou.native.types import Array, u32, u64
 
@@ -21,7 +24,8 @@ if TYPE_CHECKING:
     from tinamou.engine.system import SystemEngine
 
 LINES = {"ssip": 1, "msip": 3, "stip": 5, "mtip": 7, "seip": 9, "meip": 11}
-PRIVATE = ("clock", "clock_offset", "clock_hz", "clock_ticks", "timespec", "counted", "lines", "hartid", "modes", "pmp_entries", "misa",
+PRIVATE = ("clock", "clock_offset", "clock_hz", "clock_ticks", "timespec", "counted", "log_trap", "lines",
+           "hartid", "modes", "pmp_entries", "misa",
            "vendor", "architecture", "implementation")  # fmt: skip
 OTHER_WIDTH = {"rv32": "rv64", "sifive-e31": "sifive-e51", "sifive-u34": "sifive-u54"}
 OTHER_WIDTH |= {v: k for k, v in OTHER_WIDTH.items()}
@@ -46,6 +50,14 @@ def _properties() -> Properties:
 
 
 PROPERTIES = _properties()
+HeardFunction = ctypes.CFUNCTYPE(*[ctypes.c_uint64] * 5)
+EXCEPTIONS = {  # the names that the original's log gives them
+    0: "misaligned_fetch", 1: "fault_fetch", 2: "illegal_instruction", 3: "breakpoint", 4: "misaligned_load", 5: "fault_load",
+    6: "misaligned_store", 7: "fault_store", 8: "user_ecall", 9: "supervisor_ecall", 11: "machine_ecall", 12: "exec_page_fault",
+    13: "load_page_fault", 15: "store_page_fault",
+}  # fmt: skip
+INTERRUPTS = {1: "s_software", 3: "m_software", 5: "s_timer", 7: "m_timer", 9: "s_external", 11: "m_external"}
+ENDS = {"j", "jr", "jal", "jalr", "ret", "mret", "sret", "ecall", "ebreak", "wfi", "c.j", "c.jr", "c.jal", "c.jalr", "c.ebreak", "call"}
 COUNTERS = (0xC00, 0xC01, 0xC02, 0xC80, 0xC81, 0xC82)  # the user's cycle, time, instret, and RV32's upper halves
 FLOAT = {"fflags": (0, 31), "frm": (5, 7), "fcsr": (0, 255)}  # where they are in fcsr
 
@@ -92,6 +104,7 @@ class RiscvCpu(SystemVcpu):
             raise PropertyError(str(e)) from None
         hart = (SystemHart if xlen == 64 else SystemHart32)()
         super().__init__(engine, hart, chosen.name, index)
+        self._heard_trap, self._heard_code = HeardFunction(self._trap), HeardFunction(self._code)
         self.xlen = xlen
         self.isa = f"rv{xlen}" + "".join(c for c in LETTERS if c in self.extensions)
         self.resetvec = values["resetvec"] if values.get("resetvec") is not None else 0x1000
@@ -136,6 +149,60 @@ class RiscvCpu(SystemVcpu):
         hart.counted = u64(self.engine.turns is not None)
         hart.clock_hz = u64(self.clock.hz if self.clock is not None else 10_000_000)
         hart.clock_ticks = u64((self.clock.skew if self.clock is not None else 0) & (1 << 64) - 1)
+
+    def logging(self) -> None:
+        assert self.engine.machine is not None
+        items = self.engine.machine.log.items
+        self.cpu.log_trap = u64((ctypes.cast(self._heard_trap, ctypes.c_void_p).value or 0) if "int" in items else 0)
+        self.cpu.log_code = u64((ctypes.cast(self._heard_code, ctypes.c_void_p).value or 0) if "in_asm" in items else 0)
+
+    def _trap(self, cause: int, pc: int, value: int, _: int) -> int:
+        """`-d int`."""
+        interrupt, number = cause >> 63, cause & (1 << 63) - 1
+        name = (INTERRUPTS if interrupt else EXCEPTIONS).get(number, "(unknown)")
+        self._log("int", f"riscv_cpu_do_interrupt: hart:{int(self.cpu.hartid)}, async:{interrupt}, cause:{number:0{self.xlen // 4}x}, "
+                  f"epc:0x{pc:0{self.xlen // 4}x}, tval:0x{value:0{self.xlen // 4}x}, desc={name}")  # fmt: skip
+        return 0
+
+    def _code(self, pc: int, _: int, __: int, ___: int) -> int:
+        """`-d in_asm`."""
+        def read(address: int, size: int) -> bytes:
+            physical = self.translate(address)
+            if physical is None:
+                raise BusError(address, size, False)
+            assert self.engine.memory is not None
+            return self.engine.memory.load(physical, size)
+
+        lines = self.disassemble(pc, 32, read, one_line=True)
+        self._log("in_asm", f"----------------\nIN: \nPriv: {int(self.cpu.privilege)}\n{lines}")
+        return 0
+
+    def _log(self, item: str, text: str) -> None:
+        machine = self.engine.machine
+        assert machine is not None
+        with machine.lock:
+            machine.log.trace(item, text)
+
+    def disassemble(self, address: int, count: int, read: Callable[[int, int], bytes], one_line: bool = False) -> str:
+        """Lines of `count` instructions, or with `one_line` up to the first that never goes on to the next."""
+        from . import isa
+
+        rows, out = isa(self.xlen), ""
+        for _ in range(count):
+            try:
+                word = int.from_bytes(read(address, 2), "little")
+                size = 4 if word & 3 == 3 else 2
+                if size == 4:
+                    word |= int.from_bytes(read(address + 2, 2), "little") << 16
+            except BusError:
+                return out + f"0x{address:016x}:  Address 0x{address:x} is out of bounds.\n"
+            name, _, operands = rows.disassemble(word, address).partition(" ")
+            text = f"{word:0{size * 2}x}".ljust(18)
+            out += f"0x{address:016x}:  {text}{name:<24}{operands.strip()}".rstrip() + "\n"
+            address += size
+            if one_line and (name in ENDS or name.startswith(("b", "c.b"))):
+                break
+        return out
 
     def awake(self) -> bool:
         hart = self.cpu
@@ -262,6 +329,71 @@ class RiscvCpu(SystemVcpu):
                 return (entry >> 10 & (1 << 44) - 1) << 12 & ~mask | address & mask
             table = (entry >> 10 & (1 << 44) - 1) << 12
         return None
+
+    def describe_memory(self) -> str:
+        """The text of `info mem`: what satp's tables map, neighbours of the same kind together."""
+        hart = self.cpu
+        satp = int(hart.satp)
+        mode = satp >> 31 if self.xlen == 32 else satp >> 60
+        if not mode:
+            return "No translation or protection\n"
+        width = self.xlen // 4
+        out = f"{'vaddr':<{width}} {'paddr':<16} {'size':<{width}} attr\n{'-' * width} {'-' * 16} {'-' * width} -------\n"
+        last: tuple[int, int, int, int] | None = None  # virtual, physical, size, flags
+        for virtual, physical, size, flags in self._leaves(mode):
+            if last and (last[0] + last[2], last[1] + last[2], last[3]) == (virtual, physical, flags):
+                last = (last[0], last[1], last[2] + size, flags)
+                continue
+            out += self._mapping(last, width) if last else ""
+            last = (virtual, physical, size, flags)
+        return out + (self._mapping(last, width) if last else "")
+
+    def _mapping(self, m: tuple[int, int, int, int], width: int) -> str:
+        flags = "".join(c if m[3] >> k & 1 else "-" for k, c in enumerate("rwxugad", 1))
+        return f"{m[0]:0{width}x} {m[1]:016x} {m[2]:0{width}x} {flags}\n"
+
+    def _leaves(self, mode: int) -> Iterator[tuple[int, int, int, int]]:
+        """(virtual, physical, size, flags) of every page that is mapped, by address."""
+        size, bits, levels = (4, 10, 2) if self.xlen == 32 else (8, 9, mode - 5)
+        memory = self.engine.memory
+        assert memory is not None
+        top = 12 + levels * bits
+
+        def walk(table: int, level: int, virtual: int) -> Iterator[tuple[int, int, int, int]]:
+            found = memory.find(table)
+            if found is None or found.region.kind != "ram":
+                return
+            entries = memory.load(table, size << bits)
+            for k in range(1 << bits):
+                entry = int.from_bytes(entries[k * size : k * size + size], "little")
+                if not entry & 1:
+                    continue
+                at, physical = virtual | k << 12 + level * bits, (entry >> 10 & (1 << 44) - 1) << 12
+                if entry & 0xA:
+                    if self.xlen == 64 and at >> top - 1:
+                        at |= (1 << 64) - (1 << top)
+                    yield at, physical, 1 << 12 + level * bits, entry & 0xFE
+                elif level:
+                    yield from walk(physical, level - 1, at)
+
+        root = (int(self.cpu.satp) & (0x3F_FFFF if self.xlen == 32 else 0xFFF_FFFF_FFFF)) << 12
+        return walk(root, levels - 1, 0)
+
+    def describe_tlb(self) -> str:
+        """The text of `info tlb`: the translations that are remembered for the present mode."""
+        tables: dict[int, set[str]] = {}
+        for kind, letter in zip((READS, WRITES, FETCHES), "rwx", strict=True):
+            words = (ctypes.c_uint64 * (SLOTS * 2)).from_address(int(self.cpu.memory) + kind)
+            for tag in words[::2]:
+                if tag != UNUSED:
+                    tables.setdefault(tag, set()).add(letter)
+        width = self.xlen // 4
+        out = f"{'vaddr':<{width}} {'paddr':<16} attr\n{'-' * width} {'-' * 16} ----\n" if tables else ""
+        for tag, letters in sorted(tables.items()):
+            physical = self.translate(tag)
+            shown = "-" * 16 if physical is None else f"{physical:016x}"
+            out += f"{tag:0{width}x} {shown} {''.join(c if c in letters else '-' for c in 'rwx')}\n"
+        return out
 
     def describe(self) -> str:
         """The text of `info registers`."""
