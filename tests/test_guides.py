@@ -42,7 +42,7 @@ def program(guide: Path) -> str:
     return "\n\n".join([BEFORE.get(name, ""), *blocks, AFTER.get(name, "")])
 
 
-GUIDES = ("add-an-instruction", "add-an-architecture", "use-from-python", "ship-a-plug-in")
+GUIDES = ("add-an-instruction", "add-an-architecture", "use-from-python", "ship-a-plug-in", "use-microcontroller-boards")
 
 
 @pytest.mark.parametrize("name", [*(f"how-to/{g}.md" for g in GUIDES), "native.md", "engine.md"])

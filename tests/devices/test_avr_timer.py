@@ -98,6 +98,30 @@ def test_timer1_counts_as_the_reference(mode, a, b, icr, waits):
         assert (bench["TCNT1"], bench["TIFR1"]) == (model.count, model.flags)
 
 
+@settings(max_examples=60, deadline=None)
+@given(st.sampled_from([1, 3, 5, 7]), st.one_of(st.sampled_from([2, 255]), st.integers(2, 60)), st.integers(0, 61), st.sampled_from([2, 3]), steps)
+def test_pwm_outputs_as_the_reference(mode, a, b, com, waits):
+    """Channel B of timer 0: data sheet 15.7.3 and 15.7.4; OCR = TOP is constantly high, OCR = BOTTOM low in phase correct mode."""
+    slopes, top = TABLE8[mode][0], a if TABLE8[mode][1] == "ocr" else 255
+    bench, model = Bench(), Counting(TABLE8[mode], a, b, 0, 8, 0, 0)
+    bench["OCR0A"], bench["OCR0B"] = a, b
+    bench["TCCR0A"], bench["TCCR0B"] = com << 4 | mode & 3, (mode & 4) << 1 | 1
+    timer, out = bench.device("timer0"), 1 if slopes == 1 or b > 0 else 0
+    for n in waits:
+        bench.pass_(n)
+        for _ in range(n):
+            before = model.count
+            model.clock()
+            if slopes == 1:
+                out = 1 if model.count == 0 else 0 if before == b else out
+            elif before == b and 0 < b < top:
+                out = 0 if model.count > before else 1
+        expected = out if slopes == 1 or 0 < b < top else int(b > 0)
+        if b > top:
+            expected = 1
+        assert int(timer.output(1)) == expected ^ (com == 3)
+
+
 @settings(max_examples=300, deadline=None)
 @given(st.booleans(), st.integers(0, 20), st.integers(0, 31), st.booleans(), st.integers(0, 31), st.integers(0, 80))
 def test_ramp(dual, top, start, down, value, after):
