@@ -10,7 +10,7 @@ import pytest
 from block.memory_nodes import new_image, open_memory
 from block.test_qcow2_model import workload
 from tinamou.block.errors import BlockError
-from tinamou.block.formats import qcow2
+from tinamou.block.formats.qcow2 import clustermap
 from tinamou.block.graph import Graph
 from tinamou.block.node import Settings
 
@@ -53,7 +53,7 @@ def test_cache_size_bounds_what_is_kept() -> None:
         for _ in range(2):
             for pos in range(0, 16 << 20, 1 << 20):
                 node.read(pos, 4096)
-        tables = [read for read in reads if read[0] in {entry & qcow2.OFFSET_MASK for entry in node.l1}]
+        tables = [read for read in reads if read[0] in {entry & clustermap.OFFSET_MASK for entry in node.l1}]
         assert len(tables) == 8  # each read once: the default holds all of them
 
 
@@ -83,7 +83,7 @@ def test_large_clusters_are_mapped_in_slices() -> None:
 
 def test_unused_entries_are_dropped(monkeypatch: pytest.MonkeyPatch) -> None:
     now = 1000.0
-    monkeypatch.setattr(qcow2, "monotonic", lambda: now)
+    monkeypatch.setattr(clustermap, "monotonic", lambda: now)
     with Graph() as graph:
         node = open_memory(graph, filled(), Settings(), **{"cache-clean-interval": 10})
         for table in range(6):
@@ -94,7 +94,7 @@ def test_unused_entries_are_dropped(monkeypatch: pytest.MonkeyPatch) -> None:
         node.read(0, 1)
         now += 11
         node.read(7 * (2 << 20), 1)
-        assert set(node.slices) == {node.l1[i] & qcow2.OFFSET_MASK for i in (0, 6, 7)}
+        assert set(node.slices) == {node.l1[i] & clustermap.OFFSET_MASK for i in (0, 6, 7)}
 
 
 def test_refcount_cache_size() -> None:

@@ -1,7 +1,8 @@
 """qcow2, versions 2 and 3 (specification: qcow2.txt of the QEMU documentation, chapters Header to Bitmaps).
 
-This module opens images and maps the disk; `layout` has the on-disk structures, `refcounts` counts clusters, `check` repairs,
-`snapshots` and `bitmaps` are what their names say, `creation` makes new images and changes options of existing ones.
+This module opens images and changes the map; `header` reads the header, `clustermap` the tables, `layout` has the on-disk
+structures, `refcounts` counts clusters, `check` repairs, `snapshots` and `bitmaps` are what their names say, `creation` makes new
+images and changes options of existing ones.
 
 Order of metadata writes, which keeps an image consistent whenever the writing stops: data, then refcounts of new clusters,
 then L2 tables, then L1 entries, and only then the refcounts of clusters given up. Barriers (fdatasync) lie between them.
@@ -9,26 +10,23 @@ then L2 tables, then L1 entries, and only then the refcounts of clusters given u
 
 from __future__ import annotations
 
-import sys
 from array import array
-from collections.abc import Iterable, Iterator, Sequence
-from time import monotonic
+from collections.abc import Iterable, Sequence
 from typing import TYPE_CHECKING, Any
 
 from ... import options as opt
 from ...node import (
     BlockError,
     CheckResult,
-    CorruptImage,
     Extent,
-    Format,
     Node,
     Options,
     Snapshot,
     zeroes,
 )
 from . import layout as q
-from .layout import COMPRESSED, COPIED, OFFSET_MASK, ZERO, Header, words_from, words_to
+from .clustermap import ALL32, ClusterMap, L2Table
+from .layout import COMPRESSED, COPIED, OFFSET_MASK, ZERO, words_from, words_to
 from .refcounts import Refcounts
 
 if TYPE_CHECKING:
@@ -37,49 +35,8 @@ if TYPE_CHECKING:
     from .bitmaps import Bitmap
     from .snapshots import StoredSnapshot
 
-ALL32 = 0xFFFF_FFFF
-_HOLES = array("Q", bytes(8 * 512))
 
-
-class L2Table:
-    """One L2 table in memory; entries `low` to `high` (64-bit words) are newer than on disk."""
-
-    __slots__ = ("high", "low", "offset", "used", "words")
-
-    def __init__(self, offset: int, words: array[int]) -> None:
-        self.offset = offset
-        self.words = words
-        self.low = self.high = 0
-        self.used = True
-
-    def touch(self, low: int, high: int) -> None:
-        if self.low == self.high:
-            self.low, self.high = low, high
-        else:
-            self.low, self.high = min(self.low, low), max(self.high, high)
-
-
-def drop_unused(tables: dict[int, L2Table], count: int = 0) -> int:
-    """Drop tables that nobody used since the last time, oldest first, and never changed ones; with `count`, at least so many of the
-    unchanged ones. How many were dropped."""
-    dropped = 0
-    for place in [place for place, table in tables.items() if table.low == table.high]:
-        if count and dropped >= count:
-            return dropped
-        if tables[place].used:
-            tables[place].used = False
-            tables[place] = tables.pop(place)
-        else:
-            del tables[place]
-            dropped += 1
-    if dropped < count:
-        for place in [place for place, table in tables.items() if table.low == table.high][: count - dropped]:
-            del tables[place]
-            dropped += 1
-    return dropped
-
-
-class Qcow2(Format, name="qcow2"):
+class Qcow2(ClusterMap, name="qcow2"):
     child_names = ("file", "backing", "data-file")
     supports_backing = True
     supports_check = True
@@ -154,7 +111,6 @@ class Qcow2(Format, name="qcow2"):
         return 100 if head[:4] == b"QFI\xfb" and int.from_bytes(head[4:8], "big") >= 2 else 0
 
     def open(self) -> None:
-        self.corrupt_reported = False
         self._read_header()
         self._check_tables()
         header = self.header
@@ -162,11 +118,11 @@ class Qcow2(Format, name="qcow2"):
         self.alignment = 512
         self.l1 = words_from(self.file.read(header.l1_table_offset, header.l1_size * 8))
         self.l1_dirty: set[int] = set()
-        self.l2_cache: dict[int, L2Table] = {}
+        self.l2_cache = {}
         self._size_caches()
         self.refs = Refcounts(self)
         self.packed_at = 0
-        self.cipher: Any = None
+        self.cipher = None
         self._data_file()
         self._load_encryption()
         self._snapshots: list[StoredSnapshot] | None = None
@@ -182,205 +138,6 @@ class Qcow2(Format, name="qcow2"):
             self._repair_dirty()
         if not self.read_only and not self.settings.for_check:
             self._open_for_writing()
-
-    def _read_header(self) -> None:
-        file = self.file
-        head = file.read(0, Header.packed_size)
-        header = self.header = Header.unpack(head)
-        if file.size < 8 or header.magic != q.MAGIC:
-            raise BlockError("Image is not in qcow2 format")
-        if header.version not in (2, 3):
-            raise BlockError(f"Unsupported qcow2 version {header.version}")
-        if header.version == 2:
-            header.incompatible_features = header.compatible_features = header.autoclear_features = 0
-            header.refcount_order, header.header_length = 4, q.V2_LENGTH
-            header.compression_type = 0
-        elif header.header_length < q.V3_LENGTH:
-            raise BlockError("qcow2 header too short")
-        elif header.header_length < 105:
-            header.compression_type = 0
-        if not 9 <= header.cluster_bits <= 21:
-            raise BlockError(f"Unsupported cluster size: 2^{header.cluster_bits}")
-        self.cluster_bits = header.cluster_bits
-        self.cluster_size = 1 << header.cluster_bits
-        if header.header_length > self.cluster_size:
-            raise BlockError("qcow2 header exceeds cluster size")
-        if header.backing_file_offset > self.cluster_size:
-            raise BlockError("Invalid backing file offset")
-        self.features: list[tuple[int, int, str]] = []
-        self.unknown_extensions: list[tuple[int, bytes]] = []
-        self.data_file_name: str | None = None
-        self.bitmaps_extension: q.BitmapsExtension | None = None
-        self.encryption_header: tuple[int, int] | None = None
-        self.feature_table = False
-        end = header.backing_file_offset or self.cluster_size
-        self.unknown_header = file.read(Header.packed_size, max(0, header.header_length - Header.packed_size))
-        self._read_extensions(header.header_length, end)
-        unknown = header.incompatible_features & ~0x1F
-        if unknown:
-            names = [
-                next((n for t, b, n in self.features if (t, b) == (0, bit)), f"Unknown incompatible feature: {1 << bit:x}")
-                for bit in range(64)
-                if unknown >> bit & 1
-            ]
-            raise BlockError(f"Unsupported qcow2 feature(s): {', '.join(names)}")
-        if header.incompatible_features & q.CORRUPT and not self.read_only and not self.settings.for_check:
-            raise BlockError("qcow2: Image is corrupt; cannot be opened read/write")
-        if header.refcount_order > 6:
-            raise BlockError("Reference count entry width too large; may not exceed 64 bits")
-        self._check_compression()
-        if header.crypt_method > 2:
-            raise BlockError(f"Unsupported encryption method {header.crypt_method}")
-        if header.backing_file_offset:
-            n = header.backing_file_size
-            if n > min(1023, self.cluster_size - header.backing_file_offset):
-                raise BlockError("Backing file name too long")
-            self.backing_file = file.read(header.backing_file_offset, n).decode("utf-8", "surrogateescape") or None
-        self.extended = bool(header.incompatible_features & q.EXTENDED_L2)
-        self.sub_size = self.cluster_size // 32 if self.extended else self.cluster_size
-        if self.extended and self.sub_size < 512:
-            raise BlockError(f"Extended L2 entries are only supported with cluster sizes of at least {512 * 32} bytes")
-        self.entry_words = 2 if self.extended else 1
-        self.l2_bits = header.cluster_bits - (4 if self.extended else 3)
-        self.l2_entries = 1 << self.l2_bits
-        self.l2_reach = self.l2_entries << self.cluster_bits
-        self.packed_shift = 62 - (header.cluster_bits - 8)
-        self.packed_mask = (1 << self.packed_shift) - 1
-
-    def _check_compression(self) -> None:
-        header = self.header
-        flagged = bool(header.incompatible_features & q.COMPRESSION)
-        if header.compression_type >= len(q.COMPRESSION_NAMES):
-            raise BlockError(f"qcow2: unknown compression type: {header.compression_type}")
-        if flagged and not header.compression_type:
-            raise BlockError("qcow2: Compression type incompatible feature bit must not be set")
-        if not flagged and header.compression_type:
-            raise BlockError("qcow2: Compression type incompatible feature bit must be set")
-        self.packed_kind = q.COMPRESSION_NAMES[header.compression_type]
-
-    def _read_extensions(self, at: int, end: int) -> None:
-        data = self.file.read(0, self.cluster_size)
-        while at + 8 <= end:
-            kind = int.from_bytes(data[at : at + 4], "big")
-            length = int.from_bytes(data[at + 4 : at + 8], "big")
-            at += 8
-            if kind == q.EXT_END:
-                return
-            if length > end - at:
-                raise BlockError("Header extension too large")
-            body = data[at : at + length]
-            if kind == q.EXT_BACKING_FORMAT:
-                if length >= 64:
-                    raise BlockError(f"ERROR: ext_backing_format: len={length} too large (>=64)")
-                self.backing_format = body.decode("utf-8", "replace")
-            elif kind == q.EXT_FEATURES:
-                self.feature_table = True
-                for i in range(0, length - 47, 48):
-                    name = body[i + 2 : i + 48].split(b"\0")[0].decode("ascii", "replace")
-                    self.features.append((body[i], body[i + 1], name))
-            elif kind == q.EXT_DATA_FILE:
-                self.data_file_name = body.decode("utf-8", "surrogateescape")
-            elif kind == q.EXT_BITMAPS:
-                if length != q.BitmapsExtension.packed_size:
-                    raise BlockError("bitmaps_ext: Invalid extension length")
-                if self.header.autoclear_features & q.BITMAPS:
-                    self.bitmaps_extension = q.BitmapsExtension.unpack(body)
-                    self._check_bitmaps_extension()
-            elif kind == q.EXT_ENCRYPTION:
-                if length != 16:
-                    raise BlockError(f"CRYPTO header extension size {length}, but expected size 16")
-                self.encryption_header = (int.from_bytes(body[:8], "big"), int.from_bytes(body[8:], "big"))
-                self.unknown_extensions.append((kind, body))
-            else:
-                self.unknown_extensions.append((kind, body))
-            at += -(-length // 8) * 8
-
-    def _check_bitmaps_extension(self) -> None:
-        ext = self.bitmaps_extension
-        assert ext is not None
-        if ext.reserved:
-            raise BlockError("bitmaps_ext: Reserved field is not zero")
-        if ext.nb_bitmaps > q.MAX_BITMAPS:
-            raise BlockError(f"bitmaps_ext: image has {ext.nb_bitmaps} bitmaps, exceeding the QEMU supported maximum of {q.MAX_BITMAPS}")
-        if ext.nb_bitmaps == 0:
-            raise BlockError("found bitmaps extension with zero bitmaps")
-        if ext.directory_offset % self.cluster_size:
-            raise BlockError("bitmaps_ext: invalid bitmap directory offset")
-        if ext.directory_size > q.MAX_BITMAP_DIRECTORY:
-            raise BlockError(
-                f"bitmaps_ext: bitmap directory size ({ext.directory_size}) exceeds the maximum supported size ({q.MAX_BITMAP_DIRECTORY})"
-            )
-
-    def _check_tables(self) -> None:
-        header = self.header
-        size = self.cluster_size
-        if header.size >= 1 << 63:
-            raise BlockError("Image is too big")
-        if header.refcount_table_clusters == 0 and not self.settings.for_check:
-            raise BlockError("Image does not contain a reference count table")
-        self._table_fits("Reference count table", header.refcount_table_offset, header.refcount_table_clusters * size, q.MAX_REFTABLE_BYTES)
-        if header.nb_snapshots > q.MAX_SNAPSHOTS:
-            raise BlockError("Snapshot table too large")
-        self._table_fits(
-            "Snapshot table", header.snapshots_offset, header.nb_snapshots * q.SnapshotHeader.packed_size, q.MAX_SNAPSHOT_BYTES
-        )
-        self._table_fits("Active L1 table", header.l1_table_offset, header.l1_size * 8, q.MAX_L1_BYTES)
-        needed = -(-header.size // self.l2_reach)
-        if needed > q.MAX_L1_BYTES // 8:
-            raise BlockError("Image is too big")
-        if header.l1_size < needed:
-            raise BlockError("L1 table is too small")
-        for name, offset, length in (
-            ("Active L1 table", header.l1_table_offset, header.l1_size * 8),
-            ("Reference count table", header.refcount_table_offset, header.refcount_table_clusters * size),
-        ):
-            if length and offset >= self.file.size and not (self.settings.for_check and name.startswith("Ref")):
-                raise BlockError(f"{name} offset invalid: {offset} lies after the end of the file ({self.file.size})")
-            if length > 1 << 20 and offset + length > self.file.size + (1 << 20):
-                raise BlockError(f"{name} ends at byte {offset + length}, after the end of the file ({self.file.size})")
-
-    def _table_fits(self, name: str, offset: int, length: int, limit: int) -> None:
-        if length > limit:
-            raise BlockError(f"{name} too large")
-        if offset + length >= 1 << 63 or offset % self.cluster_size:
-            raise BlockError(f"{name} offset invalid")
-
-    def _size_caches(self) -> None:
-        """Defaults: L2 tables 32 MiB or what the disk needs, read in pieces of at most 64 KiB; refcount blocks 8 MiB and at least 4
-        clusters; what was not used for 600 s is dropped.
-
-        Readers keep pieces ("slices") of L2 tables, which share `l2-cache-size` with the whole tables that writers keep."""
-        options = self.opts
-        need = max(self.header.l1_size, 1) * self.cluster_size
-        combined, l2, refs = options.cache_size, options.l2_cache_size, options.refcount_cache_size
-        smallest = 4 * self.cluster_size
-        if combined is not None:
-            if l2 is not None and refs is not None:
-                raise BlockError("cache-size, l2-cache-size and refcount-cache-size may not be set at the same time")
-            if l2 is not None and l2 > combined:
-                raise BlockError("l2-cache-size may not exceed cache-size")
-            if refs is not None and refs > combined:
-                raise BlockError("refcount-cache-size may not exceed cache-size")
-            if l2 is None:
-                l2 = max(0, combined - (refs if refs is not None else smallest))
-            if refs is None:
-                refs = max(0, combined - l2)
-        entry = options.l2_cache_entry_size
-        if entry is not None and (entry < 512 or entry > self.cluster_size or entry & (entry - 1)):
-            raise BlockError(f"L2 cache entry size must be a power of two between 512 and the cluster size ({self.cluster_size})")
-        if (l2 or 0) >= 1 << 40 or (refs or 0) >= 1 << 40:
-            raise BlockError("L2 cache size too big" if (l2 or 0) >= 1 << 40 else "Refcount cache size too big")
-        l2 = min(need, 32 << 20) if l2 is None else l2
-        self.l2_cache_tables = max(2, l2 // self.cluster_size)
-        self.slice_size = min(entry or 65536, self.cluster_size)
-        self.slice_limit = max(2, l2 // self.slice_size)
-        self.slices: dict[int, L2Table] = {}
-        self.refcount_cache_blocks = max(4, (max(smallest, 8 << 20) if refs is None else refs) // self.cluster_size)
-        interval = options.cache_clean_interval
-        if interval is not None and interval >= 1 << 32:
-            raise BlockError("Cache clean interval too big")
-        self.clean_interval = 600 if interval is None else interval
-        self.next_clean = monotonic() + self.clean_interval
 
     def _data_file(self) -> None:
         header = self.header
@@ -402,7 +159,7 @@ class Qcow2(Format, name="qcow2"):
             self.children["data-file"].lock(True, True)  # type: ignore[attr-defined]
         self.external = external
         self.data_raw = external and bool(header.autoclear_features & q.DATA_FILE_RAW)
-        self.data: Node = self.children["data-file"] if external else self.file
+        self.data = self.children["data-file"] if external else self.file
 
     def _load_encryption(self) -> None:
         method = self.header.crypt_method
@@ -448,220 +205,6 @@ class Qcow2(Format, name="qcow2"):
             from .bitmaps import start_tracking
 
             start_tracking(self)
-
-    # Reading the map
-
-    def l2_table(self, offset: int) -> L2Table:
-        table = self.l2_cache.get(offset)
-        if table is not None:
-            table.used = True
-            return table
-        if offset % self.cluster_size:
-            self.mark_corrupt(f"L2 table offset {offset:#x} unaligned (L1 index: {self._l1_index_of(offset):#x})")
-        self._make_room()
-        self.file.debug_event("l2_load")
-        table = L2Table(offset, words_from(self.file.read(offset, self.cluster_size)))
-        self._forget_slices(offset)
-        self.l2_cache[offset] = table
-        return table
-
-    def _l2_slice(self, offset: int, at: int) -> array[int]:
-        """The entries of the table at `offset` in which entry `at` lies, for reading; not for tables in `l2_cache`."""
-        place = offset + at * 8 * self.entry_words // self.slice_size * self.slice_size
-        found = self.slices.get(place)
-        if found is None:
-            if offset % self.cluster_size:
-                self.mark_corrupt(f"L2 table offset {offset:#x} unaligned (L1 index: {self._l1_index_of(offset):#x})")
-            self._clean_caches()
-            if len(self.slices) >= self.slice_limit:
-                drop_unused(self.slices, len(self.slices) // 8 + 1)
-            self.file.debug_event("l2_load")
-            found = self.slices[place] = L2Table(place, words_from(self.file.read(place, self.slice_size)))
-        found.used = True
-        return found.words
-
-    def _forget_slices(self, offset: int) -> None:
-        if self.slices:
-            for place in range(offset, offset + self.cluster_size, self.slice_size):
-                self.slices.pop(place, None)
-
-    def forget_table(self, offset: int) -> None:
-        """The cluster at `offset` is no L2 table any more, or was changed in the file."""
-        self.l2_cache.pop(offset, None)
-        self._forget_slices(offset)
-
-    def forget_tables(self) -> None:
-        self.l2_cache.clear()
-        self.slices.clear()
-
-    def _clean_caches(self) -> None:
-        """Drop what was not used since the last time, `cache-clean-interval` seconds ago (0: never)."""
-        if not self.clean_interval:
-            return
-        now = monotonic()
-        if now < self.next_clean:
-            return
-        self.next_clean = now + self.clean_interval
-        drop_unused(self.slices)
-        drop_unused(self.l2_cache)
-        self.refs.drop_clean()
-
-    def _l1_index_of(self, offset: int) -> int:
-        return next((i for i, e in enumerate(self.l1) if e & OFFSET_MASK == offset), 0)
-
-    def _make_room(self) -> None:
-        """For one more table in `l2_cache`."""
-        self._clean_caches()
-        if len(self.l2_cache) < self.l2_cache_tables:
-            return
-        count = len(self.l2_cache) // 8 + 1
-        if not drop_unused(self.l2_cache, count):
-            self.flush_metadata()
-            drop_unused(self.l2_cache, count)
-
-    def extent(self, pos: int, want: int) -> Extent:
-        bits = self.cluster_bits
-        index = pos >> bits
-        skip = pos & (self.cluster_size - 1)
-        l1_index = index >> self.l2_bits
-        offset = self.l1[l1_index] & OFFSET_MASK
-        at = index & (self.l2_entries - 1)
-        if not offset:
-            left = ((l1_index + 1) << (bits + self.l2_bits)) - pos
-            limit = pos + want
-            i = l1_index + 1
-            while pos + left < limit and i < len(self.l1) and not self.l1[i] & OFFSET_MASK:
-                left += self.l2_reach
-                i += 1
-            return Extent("hole", left)
-        table = self.l2_cache.get(offset)
-        if table is not None:
-            table.used = True
-            words = table.words
-        else:
-            words = self._l2_slice(offset, at)
-            at &= len(words) // self.entry_words - 1
-        if self.extended:
-            return self._extended_extent(words, at, skip, pos, want)
-        entry = words[at]
-        end = min(len(words), at + (skip + want + self.cluster_size - 1 >> bits))
-        if not entry:
-            n = at + 1
-            while n < end and not words[n]:
-                if words[n : n + 512] == _HOLES:
-                    n += 512
-                else:
-                    n += 1
-            return Extent("hole", (min(n, len(words)) - at << bits) - skip)
-        if entry & COMPRESSED:
-            return self._packed_extent(entry, skip)
-        host = entry & OFFSET_MASK
-        if entry & ZERO and self.header.version >= 3:
-            n = at + 1
-            if host:
-                step = self.cluster_size
-                while n < end and words[n] & ~COPIED == (host + (n - at) * step) | ZERO:
-                    n += 1
-                return Extent("zero", (n - at << bits) - skip, host + skip, writable=bool(entry & COPIED), file=self.data)
-            while n < end and words[n] == entry:
-                n += 1
-            return Extent("zero", (n - at << bits) - skip)
-        if not host and not self.external:
-            return Extent("hole", self.cluster_size - skip)
-        if host & (self.cluster_size - 1):
-            self.mark_corrupt(f"Cluster allocation offset {host:#x} unaligned (L2 offset: {offset:#x}, L2 index: {at:#x})")
-        step = self.cluster_size
-        n = at + 1
-        expect = entry + step
-        while n < end and words[n] == expect:
-            n += 1
-            expect += step
-        return Extent(
-            "crypt" if self.cipher else "data",
-            (n - at << bits) - skip,
-            host + skip,
-            writable=bool(entry & COPIED),
-            file=self.data,
-        )
-
-    def plain_runs(self, pos: int, end: int) -> Iterator[tuple[int, int, int]]:
-        size = self.cluster_size
-        if self.extended or self.cipher or self.external or pos % size:
-            return
-        odd = q.L2_RESERVED | COMPRESSED | ZERO | (size - 1)
-        reach = self.l2_reach
-        while pos < end:
-            offset = self.l1[pos // reach] & OFFSET_MASK
-            if not offset:
-                return
-            words = self.l2_table(offset).words
-            start = host = expect = -1
-            low = pos // size % self.l2_entries
-            base = pos - low * size
-            high = min(self.l2_entries, low + -(-(end - pos) // size))
-            pos = base + low * size
-            for word in words[low:high]:
-                if word & odd or not word:
-                    if start >= 0:
-                        yield start, pos - start, host
-                    return
-                at = word & OFFSET_MASK
-                if at != expect:
-                    if start >= 0:
-                        yield start, pos - start, host
-                    start, host = pos, at
-                expect = at + size
-                pos += size
-            yield start, min(pos, self.size) - start, host
-
-    def _packed_extent(self, entry: int, skip: int) -> Extent:
-        offset = entry & self.packed_mask
-        sectors = ((entry & ~(COPIED | COMPRESSED)) >> self.packed_shift) + 1
-        size = sectors * 512 - (offset & 511)
-        return Extent(self.packed_kind, self.cluster_size - skip, offset, size, skip, False)
-
-    def _extended_extent(self, words: array[int], at: int, skip: int, pos: int, want: int) -> Extent:
-        """As `extent`, subclusters of 1/32 cluster: bits 0-31 of the second word "allocated", 32-63 "reads as zero"."""
-        sub_size = self.sub_size
-        kind, length, offset, writable = "", 0, -1, True
-        while True:
-            entry, bitmap = words[2 * at], words[2 * at + 1]
-            if entry & COMPRESSED:
-                if kind:
-                    break
-                return self._packed_extent(entry, skip)
-            host = entry & OFFSET_MASK
-            if host & (self.cluster_size - 1):
-                self.mark_corrupt(f"Cluster allocation offset {host:#x} unaligned (L2 index: {at:#x})")
-            allocated, nil = bitmap & ALL32, bitmap >> 32
-            if allocated & nil:
-                self.mark_corrupt(f"Invalid subcluster bitmap {bitmap:#x} (L2 index: {at:#x})")
-            if allocated and not host and not self.external:
-                self.mark_corrupt(f"Subclusters allocated without a host cluster (L2 index: {at:#x})")
-            sub = skip // sub_size
-            first = "data" if allocated >> sub & 1 else "zero" if nil >> sub & 1 else "hole"
-            place = host + skip if host or (self.external and first == "data") else -1
-            if kind and (
-                first != kind
-                or (kind == "data" and (place != offset + length or writable != bool(entry & COPIED)))
-                or (kind != "data" and (place < 0) != (offset < 0))
-                or (kind != "data" and place >= 0 and place != offset + length)
-            ):
-                break
-            if not kind:
-                kind, offset, writable = first, place, bool(entry & COPIED)
-            mask = allocated if first == "data" else nil if first == "zero" else ~(allocated | nil) & ALL32
-            n = sub
-            while n < 32 and mask >> n & 1:
-                n += 1
-            length += n * sub_size - skip
-            skip = 0
-            at += 1
-            if n < 32 or 2 * at >= len(words) or length >= want:
-                break
-        if kind == "data" and self.cipher:
-            kind = "crypt"
-        return Extent(kind, length, offset, writable=writable, file=self.data)
 
     def unpacked_length(self, pos: int) -> int:
         return self.cluster_size
@@ -987,14 +530,6 @@ class Qcow2(Format, name="qcow2"):
         self.file.debug_event("flush_to_disk")
         self.file.flush()
 
-    def write_header_fields(self, *names: str) -> None:
-        """Write single header fields in place."""
-        for name in names:
-            at = Header.offsets[name]
-            data = self.header.pack()
-            length = next((o for o in sorted(Header.offsets.values()) if o > at), Header.packed_size) - at
-            self.file.write(at, data[at : at + length])
-
     def flush_metadata(self) -> None:
         if self.read_only:
             return
@@ -1053,26 +588,6 @@ class Qcow2(Format, name="qcow2"):
             for cluster in range(first, first + number):
                 if self.refs.get(cluster) == 0:
                     self.file.discard(cluster << self.cluster_bits, self.cluster_size)
-
-    def mark_corrupt(self, message: str) -> None:
-        """Remember in the image that it is corrupt, say so once, and fail with EIO."""
-        if not self.corrupt_reported:
-            self.corrupt_reported = True
-            if self.read_only or self.settings.for_check:
-                print(
-                    f"qcow2: Image is corrupt: {message}; further non-fatal corruption events will be suppressed",
-                    file=sys.stderr,
-                )
-            else:
-                print(
-                    f"qcow2: Marking image as corrupt: {message}; further corruption events will be suppressed",
-                    file=sys.stderr,
-                )
-        if not self.read_only and self.header.version >= 3 and not self.header.incompatible_features & q.CORRUPT:
-            self.header.incompatible_features |= q.CORRUPT
-            self.write_header_fields("incompatible_features")
-            self.file.flush()
-        raise CorruptImage(message)
 
     def flush(self) -> None:
         with self.lock:
