@@ -136,6 +136,10 @@ class HarvardCpu(Cpu):
     def is_own(self, address: u64) -> bool:
         return False
 
+    def is_deaf(self) -> bool:
+        """No interrupt is accepted: only a reset ends sleep."""
+        return False
+
     def interrupt(self) -> bool:
         """Enter the handler of a requested interrupt before the instruction at `target`, if one is enabled; whether it did."""
         return False
@@ -373,7 +377,7 @@ def boundary(cpu: Cpu) -> bool:
                 continue
         if c.halted == 0:
             break
-        after = min(c.deadline, c.next_alarm)
+        after = c.deadline if c.is_deaf() else min(c.deadline, c.next_alarm)
         if after >= NEVER or c.kick != 0 or c.single != 0:
             return True
         c.instructions = after

@@ -301,6 +301,22 @@ def test_alarms_wake_a_sleeping_cpu() -> None:
     assert (b.r(17), b.r(18)) == (62, 62)
 
 
+def test_sleep_without_interrupts_is_told() -> None:
+    b = Board("sleep; inc r17; end: rjmp end")
+    lines: list[str] = []
+    b.machine.log.items, b.machine.log.sink = {"guest_errors"}, lines.append
+    b.cpu.io.shadow(0x35, 0)
+    b.cpu.io.alarm(0x35, 1, at=16_000, period=16_000, vector=2)
+    b.engine.start()
+    end = time.monotonic() + 30
+    while not lines and time.monotonic() < end:
+        time.sleep(0.01)
+    time.sleep(0.05)
+    assert b.cpu.cycles < 16_000
+    b.engine.close()
+    assert lines == ["the CPU sleeps with interrupts disabled: only a reset wakes it"] and b.r(17) == 0
+
+
 def test_sleep_may_be_refused() -> None:
     b = Board("sleep; inc r18; end: rjmp end")
     b.cpu.on_sleep = lambda: False

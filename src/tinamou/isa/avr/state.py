@@ -100,6 +100,9 @@ class Avr(HarvardCpu):
             self.ramp[number - RAMPD & 3] = value
         return False
 
+    def is_deaf(self) -> bool:
+        return self.f[I] == 0
+
     def interrupt(self) -> bool:
         if self.f[I] == 0:
             return False

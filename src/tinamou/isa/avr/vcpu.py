@@ -718,6 +718,8 @@ class AvrEngine(MemoryListener):
                 self.failed(str(e))
                 return
             if v._deadline.value >= NEVER and v.halted and not v._attention.value and self.running:
+                if v.cpu.is_deaf():
+                    v.machine.log.guest_error("the CPU sleeps with interrupts disabled: only a reset wakes it")
                 self.wake.wait()
 
     def stop(self) -> None:
