@@ -94,6 +94,26 @@ def compare(what: str, args: list[str], runs: int, remove: str | None = None) ->
     )
 
 
+def compare_encrypted(runs: int) -> None:
+    """Into and out of encrypted images that are there already: making a key slot takes the time it is told to take."""
+    key = ["--object", "secret,id=s,data=x"]
+    for what, fmt, prefix, more in (
+        ("luks", "luks", "", ""),
+        ("luks, serpent", "luks", "", ",cipher-alg=serpent-256"),
+        ("luks, twofish", "luks", "", ",cipher-alg=twofish-256"),
+        ("qcow2 with luks", "qcow2", "encrypt.", ",encrypt.format=luks"),
+    ):
+        if only not in f"convert raw to {what}" and only not in f"convert {what} to raw":
+            continue
+        target, secret = f"{fmt}{len(more)}.img", f"{prefix}key-secret=s"
+        options = f"{secret},{prefix}iter-time=0{more}"
+        subprocess.run([*OURS, "create", "-q", "-f", fmt, *key, "-o", options, target, str(os.path.getsize("small.raw"))], check=True)
+        image = f"driver={fmt},file.filename={target},{secret}"
+        args = ["convert", "-n", *key, "--image-opts", "--target-image-opts", "driver=raw,file.filename=small.raw", image]
+        compare(f"convert raw to {what}", args, runs)
+        compare(f"convert {what} to raw", ["convert", *key, "--image-opts", image, "-O", "raw", "b.raw"], runs, "b.raw")
+
+
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--size", type=int, default=1024)
@@ -123,6 +143,7 @@ def main() -> None:
             more = ["-o", f"subformat={kind}"] if kind else []
             compare(f"convert raw to {fmt} {kind}", ["convert", "-f", "raw", "-O", fmt, *more, "small.raw", target], runs, target)
             compare(f"convert {fmt} {kind} to raw", ["convert", "-f", fmt, "-O", "raw", target, "b.raw"], runs, "b.raw")
+        compare_encrypted(runs)
         compare("create", ["create", "-q", "-f", "qcow2", "c.qcow2", "1G"], 2 * runs, "c.qcow2")
         compare("info", ["info", "a.qcow2"], 2 * runs)
         compare("bench, 75000 reads of 4k", ["bench", "-f", "qcow2", "-S", "1314816", "a.qcow2"], runs)

@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import re
+import signal
 import subprocess
+import time
 from pathlib import Path
 
 import pytest
@@ -137,6 +139,21 @@ def test_io_same_as_the_original(case: str, images: Path, shims: Path, tmp_path:
         contents = sorted((p.name, p.read_bytes()) for p in (tmp_path / name).iterdir())
         answers.append((answer.code, out, answer.err, contents if "qcow2" not in case and "$Q" not in case else None))
     assert answers[0] == answers[1]
+
+
+def test_interrupted_while_deriving_a_key(tmp_path: Path, shims: Path) -> None:
+    """Ctrl-C is heard within PBKDF2, and the file goes."""
+    command = [shims / "qemu-img", "create", "-q", "-f", "luks", "--object", "secret,id=s0,data=x", "-o", "key-secret=s0,iter-time=60000"]
+    child = subprocess.Popen([*command, "a.luks", "1M"], cwd=tmp_path, stderr=subprocess.PIPE, text=True)
+    for _ in range(500):
+        if (tmp_path / "a.luks").exists():
+            break
+        time.sleep(0.02)
+    time.sleep(0.5)
+    child.send_signal(signal.SIGINT)
+    _, errors = child.communicate(timeout=60)
+    assert (child.returncode, errors) == (130, "qemu-img: interrupted\n")
+    assert not (tmp_path / "a.luks").exists()
 
 
 def test_the_guide(tmp_path: Path) -> None:
