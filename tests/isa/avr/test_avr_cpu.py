@@ -7,8 +7,8 @@ import time
 from typing import Any
 
 import pytest
+from avr_engines import bare_machine
 
-from avr_harness import bare_machine
 from tinamou.engine.assemble import Assembler
 from tinamou.isa.avr import isa
 from tinamou.isa.avr import vcpu as vcpu_module

@@ -7,7 +7,7 @@ import functools
 import random
 
 import pytest
-from avr_harness import CompiledAvr, GoldenAvr, State, random_state, random_word
+from avr_engines import CompiledAvr, GoldenAvr, State, random_state, random_word
 
 from support.simavr import Simavr
 from tinamou.engine.check import check
