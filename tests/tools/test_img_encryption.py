@@ -143,7 +143,7 @@ def test_io_same_as_the_original(case: str, images: Path, shims: Path, tmp_path:
 
 def test_interrupted_while_deriving_a_key(tmp_path: Path, shims: Path) -> None:
     """Ctrl-C is heard within PBKDF2, and the file goes."""
-    command = [shims / "qemu-img", "create", "-q", "-f", "luks", "--object", "secret,id=s0,data=x", "-o", "key-secret=s0,iter-time=60000"]
+    command = [shims / "qemu-img", "create", "-q", "-f", "luks", "--object", "secret,id=s0,data=x", "-o", "key-secret=s0,iter-time=20000"]
     child = subprocess.Popen([*command, "a.luks", "1M"], cwd=tmp_path, stderr=subprocess.PIPE, text=True)
     for _ in range(500):
         if (tmp_path / "a.luks").exists():
