@@ -91,7 +91,8 @@ def test_machine_and_disks_come_back(vm, tmp_path):
     r.close()
     checked(one)
     checked(two)
-    again = vm(*drive(one), *drive(two, 1), "-loadvm", "first")
+    again = vm(*drive(one), *drive(two, 1), "-loadvm", "first", "-d", "int", "-D", str(tmp_path / "log"))
+    assert not {"log_trap", "counted", "clock"} & set(again.cpu.save())
     assert again.word("count") == back and get(again, 6) == b"before"
     again.vm.start()
     again.until(lambda: again.word("count") > back + 1000)

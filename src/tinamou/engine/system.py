@@ -260,7 +260,7 @@ class SystemVcpu:
                 engine.hit(hit)
 
 
-ENGINE_FIELDS = ("clock", "clock_offset", "timespec")
+ENGINE_FIELDS = ("clock", "clock_offset", "timespec", "counted", "log_trap")  # not of the guest
 
 
 class SystemEngine(MemoryListener):
