@@ -10,6 +10,7 @@ from pathlib import Path
 
 import pytest
 
+from support.debian import sysroot
 from support.guests import program
 from tinamou.isa.riscv.pseudo import assembler
 
@@ -54,6 +55,22 @@ def test_program_on_regions_and_interpreter() -> None:
         r"tinamou lockstep: (\d+) instructions in (\d+) slices, (\d+) regions: regions and interpreter agree\n", done.stderr
     )
     assert match and int(match[1]) > 1_000_000 and int(match[3]) > 0
+
+
+def test_program_with_processes() -> None:
+    """The ends of the copies are none of the guest's business."""
+    busybox = sysroot("riscv64", "busybox-static") / "usr/bin/busybox"
+    done = lockstep("--engines", "interpreter,regions", busybox, "sh", "-c", "(exit 3); echo $?; echo hi | wc -c")
+    assert (done.stdout, done.returncode) == ("3\n3\n", 0)
+    assert done.stderr.endswith("regions and interpreter agree\n")
+
+
+@pytest.mark.slow
+def test_program_with_threads() -> None:
+    """Several threads run uncompared."""
+    done = lockstep("--engines", "interpreter,regions", program("threads"))
+    assert (done.stdout, done.returncode) == ("0 failures\n", 0)
+    assert done.stderr.endswith(", not compared while there were several threads: regions and interpreter agree\n")
 
 
 FLAT = """

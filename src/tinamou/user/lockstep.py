@@ -3,9 +3,10 @@
 The program runs on one of them, slice by slice.  At the beginning of a slice the process forks; its copy runs the same slice on the other
 engine and compares registers, the exception that ended it, and every page of memory that may be written.  When something differs, a copy
 that still stands at the beginning of the slice finds by halving how many instructions it takes, and names the last one.  System calls
-happen once, between slices; guest threads take turns.
+happen once, between slices.
 
 What the clock says differs by nature: a slice that ends up different at an instruction that reads a counter is not compared further.
+While a process has several threads it runs uncompared: the system calls of one change memory during a slice of another.
 """
 
 from __future__ import annotations
@@ -23,6 +24,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 from .engine import Exit, GoldenEngine, GoldenVcpu
 from .host import HOST, native, raw_syscall
 from .memory import MAP_ANONYMOUS, MAP_FIXED, MAP_PRIVATE, MAP_TYPE, PAGE, READ, WRITE
+from .signals import OPEN_ON_HOST
 from .trace import Listing
 
 if TYPE_CHECKING:
@@ -36,9 +38,14 @@ ENGINES = ("golden", "interpreter", "regions")  # by rising speed: the program i
 SLICE = {"golden": 1000, "interpreter": 100_000}  # instructions, by the slower one
 HEAT = 64  # samples that a slice stands for
 COUNTERS = re.compile(r"\b(cycle|time|instret|cntvct|cntpct)|0xc[08][0-2]\b|\brd(time|cycle|instret)")
+PR_SET_PDEATHSIG = 1
 PR_SET_PTRACER, PR_SET_PTRACER_ANY = 0x59616D61, (1 << 64) - 1
 PRESENT = 3 << 62  # /proc/PID/pagemap: the page is in memory or swapped out
-SAME, DIFFERENT = 0, 1
+SAME, DIFFERENT, GONE = 0, 1, 2
+
+
+class Gone(Exception):
+    """The process that was to be compared has ended meanwhile: another thread has ended it."""
 
 
 class State(NamedTuple):
@@ -61,11 +68,14 @@ class Lockstep:
         self.process, self.arch, self.mine, self.other = process, arch, mine, other
         self.every = every or SLICE[other]
         self.lock = threading.RLock()
-        self.instructions = self.slices = self.skipped = 0
+        self.instructions = self.slices = self.clocks = 0
+        self.crowded = False
+        self.told: set[int] = set()  # the guest's children whose end it may have heard of twice
         raw_syscall(HOST.numbers["prctl"], PR_SET_PTRACER, PR_SET_PTRACER_ANY)  # Yama lets copies read our memory then
 
     def summary(self) -> str:
-        skipped = f", {self.skipped} ended at a clock" if self.skipped else ""
+        skipped = f", {self.clocks} ended at a clock" if self.clocks else ""
+        skipped += ", not compared while there were several threads" if self.crowded else ""
         jit = self.process.engine.jit
         regions = f", {jit.statistics.regions} regions" if jit else ""
         text = f"{self.instructions} instructions in {self.slices} slices{regions}{skipped}: {self.mine} and {self.other} agree"
@@ -75,16 +85,17 @@ class Lockstep:
 
     def slice(self, vcpu: LockstepVcpu) -> Exit:
         """Run a slice on the program's own engine, and compare.  Ends the process at a difference."""
-        with self.lock:
+        with self.lock, self.process.memory.lock:  # nobody maps or unmaps meanwhile
             ours, theirs = os.pipe(), os.pipe()
-            with self.process.lock, self.process.memory.lock:
+            with self.process.lock:
                 sys.stdout.flush()
                 before = native.thread_mask()
-                native.set_mask(-1)
+                native.set_mask(~OPEN_ON_HOST)  # the copy gets no signals, and its end is none of the guest's business
                 copy = os.fork()
                 if copy == 0:
+                    os.close(ours[1])
+                    os.close(theirs[0])
                     _Copy(self, vcpu, ours[0], theirs[1]).serve()
-                native.set_mask(before)
             start = vcpu.count()
             exit: Exit = vcpu.vcpu.step(self.every)
             state = State(self.process.abi.state(vcpu.cpu), (exit.cause, exit.value) if exit.trap else None)
@@ -94,14 +105,31 @@ class Lockstep:
             os.close(ours[1])
             with os.fdopen(theirs[0]) as answer:
                 found = answer.read().strip()
-            os.waitpid(copy, 0)
+            self.bury(copy)
+            native.set_mask(before)
             self.slices += 1
             self.instructions += vcpu.count() - start
             if found == "clock":
-                self.skipped += 1
+                self.clocks += 1
             elif found != "same":
                 os._exit(1)
             return exit
+
+    def bury(self, child: int) -> None:
+        """Wait for a child of ours and take away the signal that tells of its end; SIGCHLD is blocked."""
+        try:
+            os.waitpid(child, 0)
+        except ChildProcessError:  # ignored SIGCHLD: the kernel buries them
+            return
+        signals, now = ctypes.c_uint64(1 << signal.SIGCHLD - 1), (ctypes.c_uint64 * 2)()
+        raw_syscall(HOST.numbers["rt_sigtimedwait"], ctypes.addressof(signals), 0, ctypes.addressof(now), 8)
+        try:
+            other = os.waitid(os.P_ALL, 0, os.WEXITED | os.WNOHANG | os.WNOWAIT)
+        except ChildProcessError:
+            return
+        if other is not None and other.si_pid not in self.told:  # a child of the guest's ended too, and two signals have become one
+            self.told.add(other.si_pid)
+            os.kill(os.getpid(), signal.SIGCHLD)
 
 
 class _Copy:
@@ -116,9 +144,14 @@ class _Copy:
         try:
             self.prepare()
             with os.fdopen(self.read) as stream:
-                state = State(*eval(stream.readline()))
+                line = stream.readline()
+            if not line:
+                raise Gone
+            state = State(*eval(line))
             answer = "same" if self.compare(self.parent, state, self.of.every) == SAME else self.find(self.of.every)
             os.write(self.write, answer.encode())
+        except Gone:
+            pass
         except BaseException:
             sys.excepthook(*sys.exc_info())
         finally:
@@ -127,6 +160,7 @@ class _Copy:
     def prepare(self) -> None:
         """Make what is shared with others private: both engines would write to it."""
         process = self.process
+        raw_syscall(HOST.numbers["prctl"], PR_SET_PDEATHSIG, signal.SIGKILL)
         process.memory.lock = threading.RLock()
         if process.engine.jit:
             process.engine.jit.after_fork()
@@ -164,14 +198,19 @@ class _Copy:
         """Do that in a copy of this copy: the exit status."""
         child = os.fork()
         if child == 0:
+            raw_syscall(HOST.numbers["prctl"], PR_SET_PDEATHSIG, signal.SIGKILL)
             status = 99
             try:
                 status = work()
+            except (FileNotFoundError, ProcessLookupError):
+                status = GONE
             except BaseException:
                 sys.excepthook(*sys.exc_info())
             finally:
                 os._exit(status)
         status = os.waitstatus_to_exitcode(os.waitpid(child, 0)[1])
+        if status == GONE:
+            raise Gone
         if status not in (SAME, DIFFERENT):
             raise RuntimeError(f"a copy ended with status {status}")
         return status
@@ -194,6 +233,7 @@ class _Copy:
         child = os.fork()
         if child == 0:
             os.close(done[1])
+            raw_syscall(HOST.numbers["prctl"], PR_SET_PDEATHSIG, signal.SIGKILL)
             raw_syscall(HOST.numbers["prctl"], PR_SET_PTRACER, PR_SET_PTRACER_ANY)
             state = self.state_after(self.vcpu.vcpu, count)
             os.write(ready[1], repr(tuple(state)).encode() + b"\n")
@@ -228,7 +268,8 @@ class _Copy:
                     length = min(1 << 20, start + size - at)
                     ours, theirs = read_of(os.getpid(), memory.base + at, length), read_of(pid, memory.base + at, length)
                     if ours != theirs:
-                        n = next(i for i, (a, b) in enumerate(zip(theirs, ours, strict=False)) if a != b) & -8
+                        pairs = enumerate(zip(theirs, ours, strict=False))
+                        n = next((i for i, (a, b) in pairs if a != b), min(len(ours), len(theirs))) & -8
                         return Difference(f"memory at {at + n:#x}", theirs[n : n + 8].hex(" "), ours[n : n + 8].hex(" "))
         return None
 
@@ -361,6 +402,9 @@ class LockstepVcpu:
         if jit and not self.known:
             jit.add(self.vcpu)
             self.known = True
+        if len(self.lockstep.process.threads) > 1:
+            self.lockstep.crowded = True
+            return self.vcpu.run()
         while not self._kick.value:
             exit = self.lockstep.slice(self)
             if jit:  # steps are no samples: say what is hot
