@@ -1,5 +1,7 @@
 """Arduino boards as Python objects: live pins, snapshots, the same moment in every run; sleep, watchdog and reset in real programs."""
 
+import itertools
+
 import pytest
 
 import tinamou
@@ -178,5 +180,5 @@ def test_clock_prescaler_in_a_program():
     edges = []
     r.pins["D13"].on_change(lambda level: edges.append(r.m.time.now))
     r.run(0.02)
-    assert len(edges) > 2 and all(b - a == pytest.approx(8e6, rel=0.001) for a, b in zip(edges, edges[1:], strict=False))
+    assert len(edges) > 2 and all(b - a == pytest.approx(8e6, rel=0.001) for a, b in itertools.pairwise(edges))
     r.close()

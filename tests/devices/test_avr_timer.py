@@ -99,7 +99,8 @@ def test_timer1_counts_as_the_reference(mode, a, b, icr, waits):
 
 
 @settings(max_examples=60, deadline=None)
-@given(st.sampled_from([1, 3, 5, 7]), st.one_of(st.sampled_from([2, 255]), st.integers(2, 60)), st.integers(0, 61), st.sampled_from([2, 3]), steps)
+@given(st.sampled_from([1, 3, 5, 7]), st.one_of(st.sampled_from([2, 255]), st.integers(2, 60)), st.integers(0, 61),
+       st.sampled_from([2, 3]), steps)
 def test_pwm_outputs_as_the_reference(mode, a, b, com, waits):
     """Channel B of timer 0: data sheet 15.7.3 and 15.7.4; OCR = TOP is constantly high, OCR = BOTTOM low in phase correct mode."""
     slopes, top = TABLE8[mode][0], a if TABLE8[mode][1] == "ocr" else 255

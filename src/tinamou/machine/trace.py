@@ -95,8 +95,9 @@ class Trace:
             else:
                 devices = [d.id for d in self.machine.everything() if hasattr(d, "traces")]
                 if name not in devices:
-                    raise PropertyError(f"no pin or bus '{name}' to trace",
-                                        nearest(name, [*self.machine.pins, *devices, "all"], "nearest: "))
+                    known = ["all", *devices, *self.machine.pins]
+                    raise PropertyError(f"no pin or bus '{name}' to trace", nearest(name, known, "nearest: ")
+                                        or f"there are {', '.join(known[:40])}{' ...' if len(known) > 40 else ''}")
                 self.buses(name)
         return self
 

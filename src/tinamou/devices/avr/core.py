@@ -7,7 +7,7 @@ same timer sits elsewhere in another part and its flag and mask registers lie ap
 from __future__ import annotations
 
 from collections.abc import Callable
-from typing import Any, ClassVar, Protocol
+from typing import ClassVar, Protocol
 
 from tinamou.machine.clock import Clock
 from tinamou.machine.device import Device
@@ -184,8 +184,3 @@ class IoSpace(Device, type="avr-io", width=8, access=(1, 1)):
             if owner:
                 value |= owner[0].peek(owner[1], 1) << 8 * n
         return value
-
-
-def unlock(device: Any, name: str, cycles: int = 4) -> None:
-    """Open a timed sequence: the change is accepted within `cycles` cycles from now."""
-    setattr(device, name, device.cycles + cycles)

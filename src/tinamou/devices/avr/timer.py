@@ -329,11 +329,6 @@ class TimerCounter(AvrDevice):
             self._count_from()
         self.rearm()
 
-    def restart(self) -> None:
-        """Something changed that shapes the ramp."""
-        self.hold()
-        self.go()
-
     def power(self, on: bool) -> None:
         self.hold()
         self._powered = on
