@@ -32,8 +32,8 @@ if TYPE_CHECKING:
     from .regions import Region, Templates
     from .vcpu import Engine, Vcpu
 
-HOT = 32  # samples of an address before it is looked at
-PRICE = 12  # samples in a region for each of its instructions before it is compiled: it would run a quarter of a million times
+HOT = 500  # samples of an address before it is looked at: 10 million instructions
+PRICE = 60  # samples in a region for each of its instructions before it is compiled: it would run a million times
 ARENA = 256 << 20  # bytes of address space for regions
 NEVER = 1 << 62
 POLL = 0.004  # seconds between looks at the samples while there are some
