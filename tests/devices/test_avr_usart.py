@@ -1,5 +1,7 @@
 """USART of AVR microcontrollers."""
 
+import itertools
+
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
@@ -134,6 +136,32 @@ def test_spi_master_mode(b):
         b.pass_(1)
         answers.append(b["UDR0"])
     assert answers[1:] == [0x9D, 0x60, 0x18]
+
+
+def test_clock_pin(b):
+    b["DDRD"], b["UBRR0"], b["UCSR0C"] = 0x10, 3, 0x46          # synchronous master
+    assert (b.pins["D4"].frequency, b.pins["D4"].duty) == (2e6, 0.5)
+    edges, start = [], b.now
+    end = b.pins["D4"].on_change(lambda level: edges.append(b.now - start))
+    b.pass_(40)
+    assert [y - x for x, y in itertools.pairwise(edges)] == [4] * (len(edges) - 1) and len(edges) in (9, 10)
+    end()
+    b["UBRR0"], b["UCSR0C"], b["UCSR0B"] = 0, 0xC0, 0x08         # SPI mode: eight pulses a byte
+    rises = []
+    b.pins["D4"].on_change(lambda level: rises.append(b.now) if level else None)
+    b["UDR0"] = 0x55
+    b.pass_(100)
+    assert len(rises) == 8 and b.pins["D4"].frequency == 0
+
+
+def test_synchronous_frames_over_wires():
+    b = Bench("mega2560")
+    for n in (1, 2):
+        b[f"UBRR{n}"], b[f"UCSR{n}C"], b[f"UCSR{n}B"] = 3, 0x46, 0x18
+    b.pins["D18"].connect(b.pins["D17"])
+    b["UDR1"] = 0xA7
+    b.pass_(8 * 12)
+    assert b["UCSR2A"] & 0x9C == 0x80 and b["UDR2"] == 0xA7
 
 
 def test_writing_too_early_is_told(b):

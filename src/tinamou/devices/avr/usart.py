@@ -44,6 +44,33 @@ class TxPin:
         self.usart.watch_bits()
 
 
+class XckPin:
+    """The clock of the synchronous modes as the pin sees it: always there for frames, only during bytes in SPI mode."""
+
+    def __init__(self, usart: Usart) -> None:
+        self.usart, self.watched = usart, False
+
+    def running(self) -> bool:
+        u = self.usart
+        return u.umsel == SYNCHRONOUS or (u.umsel == SPI_MASTER and u.tx_shift >= 0)
+
+    def level(self) -> bool:
+        u = self.usart
+        if not self.running():
+            return bool(u.ucpol)
+        return bool((u.cycles - u.tx_start) // (u.ubrr + 1) & 1 ^ u.ucpol)
+
+    def duty(self) -> float:
+        return 0.5 if self.running() else float(self.level())
+
+    def frequency(self) -> float:
+        return self.usart.baud if self.running() else 0.0
+
+    def watch(self, on: bool) -> None:
+        self.watched = on
+        self.usart.watch_bits()
+
+
 class Usart(SerialDevice, AvrDevice, type="avr-usart", width=8, access=(1, 1), size=0x8):
     """Universal synchronous and asynchronous receiver and transmitter."""
 
@@ -94,7 +121,7 @@ class Usart(SerialDevice, AvrDevice, type="avr-usart", width=8, access=(1, 1), s
 
     def setup(self) -> None:
         AvrDevice.setup(self)
-        self.pin = TxPin(self)
+        self.pin, self.xck_pin = TxPin(self), XckPin(self)
         self.spi = SsiBus(f"{self.name or 'usart'}.spi", self)
         self.traces: list[Callable[[str, int], object]] = []
         self._end: Callable[[], None] | None = None
@@ -194,19 +221,32 @@ class Usart(SerialDevice, AvrDevice, type="avr-usart", width=8, access=(1, 1), s
         return bool(bits[n]) if n < len(bits) else True
 
     def watch_bits(self) -> None:
-        """While somebody watches TXD, each bit boundary is an event."""
+        """While somebody watches TXD or XCK, their edges are events."""
         if self.pin.watched and self.tx_shift >= 0:
             n = (self.cycles - self.tx_start) // self.bit_cycles + 1
             self.bit.at(self.tx_start + n * self.bit_cycles)
         self._driver_changed()
+        if self.xck_pin.watched:
+            if self.xck_pin.running():
+                half = self.ubrr + 1
+                self.half_bit.at(self.tx_start + ((self.cycles - self.tx_start) // half + 1) * half)
+            self._changed(self.xck, self.xck_pin)
+
+    @timer
+    def half_bit(self) -> None:
+        self.watch_bits()
 
     @timer
     def bit(self) -> None:
         self.watch_bits()
 
     def _driver_changed(self) -> None:
-        driver: Driver | None = self.txd[0].drivers.get(self.txd[1]) if self.txd else None
-        if driver is not None and driver.wave is self.pin and self.pin.watched:
+        if self.pin.watched:
+            self._changed(self.txd, self.pin)
+
+    def _changed(self, place: tuple[Any, int] | None, pin: TxPin | XckPin) -> None:
+        driver: Driver | None = place[0].drivers.get(place[1]) if place else None
+        if driver is not None and driver.wave is pin:
             driver.changed()
 
     # --- pins
@@ -225,6 +265,13 @@ class Usart(SerialDevice, AvrDevice, type="avr-usart", width=8, access=(1, 1), s
             elif not self.rxen and self._end is not None:
                 self._end()
                 self._end = None
+
+        if self.xck is not None:
+            self.xck[0].override(self.xck[1], self.xck_pin, self.umsel in (SYNCHRONOUS, SPI_MASTER) and self._powered)
+
+    @umsel.on_write
+    def choose_mode(self, _: int) -> None:
+        self._take_pins()
 
     @txen.on_write
     def transmitter(self, on: int) -> None:
@@ -310,7 +357,7 @@ class Usart(SerialDevice, AvrDevice, type="avr-usart", width=8, access=(1, 1), s
     # --- bits over the RXD pin
 
     def rx_edge(self, level: bool) -> None:
-        if not level and not self.rx_bits and self.rx_shift < 0 and self.umsel == ASYNCHRONOUS and self._powered:
+        if not level and not self.rx_bits and self.rx_shift < 0 and self.umsel != SPI_MASTER and self._powered:
             self.rx_bits = [-1]
             self.sample.after(self.bit_cycles // 2)
 
