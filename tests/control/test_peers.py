@@ -140,3 +140,28 @@ def test_a_monitor_that_goes_away(tmp_path):
         assert r.vm.running
     finally:
         r.close()
+
+
+GPIO = """
+    csrr t0, mhartid; other: bnez t0, other
+    la s2, sent; ld s3, 0(s2); addi s3, s3, 1
+    li s0, 0x10060000; li t0, 0x400; sw t0, 12(s0); sw t0, 8(s0); sd s3, 0(s2)
+    la t1, keep; ld t2, 0(t1); bnez t2, stay; sw zero, 12(s0)
+stay: j stay
+    .balign 8
+sent: .dword 0
+keep: .dword 0
+"""
+
+
+def test_a_pin_restarts_the_hifive_unleashed(tmp_path):
+    """Pin 10 goes low: as the driver gpio-restart does it."""
+    r = Running(tmp_path, GPIO, machine="sifive_u")
+    try:
+        resets = []
+        r.vm.on_event(lambda e: resets.append(e["data"]) if e["event"] == "RESET" else None)
+        r.vm.start()
+        r.until(lambda: len(resets) >= 3)
+        assert resets[0] == {"guest": True, "reason": "guest-reset"}
+    finally:
+        r.close()
