@@ -167,6 +167,15 @@ def test_addresses_on_the_bus(b):
         wires.plug(Lm75(address=0x7C))
 
 
+def test_parts_come_and_go(b):
+    wires, part = bus(b, "i2c-bus"), Lm75()
+    wires.plug(part)
+    assert wires.start(0x48, True)
+    wires.unplug(part)
+    assert wires.read() == 0xFF and not wires.start(0x48, True)
+    wires.plug(Lm75())
+
+
 @given(st.integers(-60_000, 130_000))
 def test_lm75(millidegrees):
     part = Lm75()

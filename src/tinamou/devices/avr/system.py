@@ -204,7 +204,6 @@ class SelfProgramming(AvrDevice, type="avr-spm", size=1):
     signature: bytes = prop(OBJECT, default=b"\x1e\x95\x0f")
     fuses: bytes = prop(OBJECT, default=b"\xff\xff\xff\xff", help="low fuse, lock bits, extended fuse, high fuse")
     rc: Clock = prop(OBJECT)
-    wide: bool = prop(BOOL, default=False)
 
     SPMCSR = Reg(0)
     spmie = SPMCSR.rw(7)

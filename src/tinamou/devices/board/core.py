@@ -44,6 +44,7 @@ class PinsBus(Bus):
     """The pins of a board as places for parts."""
 
     type = "pins"
+    hotplug = True
 
     def __init__(self, name: str, machine: Machine) -> None:
         super().__init__(name)

@@ -36,6 +36,7 @@ class I2cBus(Bus):
     """What one controller reaches."""
 
     type = "i2c-bus"
+    hotplug = True
 
     def __init__(self, name: str, owner: Device) -> None:
         super().__init__(name, owner)
@@ -52,6 +53,9 @@ class I2cBus(Bus):
                 raise PropertyError(f"address {device.address:#04x} of bus {self.name} is taken by {c.label}")
         if self.owner and self.owner.machine:
             device.attached(self.owner.machine)
+
+    def withdraw(self, device: Device) -> None:
+        self.active = [c for c in self.active if c is not device]
 
     def start(self, address: int, read: bool) -> bool:
         """Start or repeated start and the address byte; True when a part acknowledged it."""
