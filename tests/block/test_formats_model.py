@@ -270,3 +270,13 @@ def test_esx_sparse_extent(tmp_path: Path) -> None:
         assert node.read(0, node.size) == bytes(model)
     (tmp_path / "e.raw").write_bytes(model)
     assert "identical" in originals.run("qemu-img", "compare", "-F", "raw", "e.vmdk", "e.raw", cwd=tmp_path)
+
+
+@pytest.mark.parametrize(("name", "options"), [('a".vmdk', {}), ("a.vmdk", {"hwversion": 'x"'}), ("a.vmdk", {"toolsversion": "1\nRW"})])
+def test_vmdk_texts_that_do_not_fit(name: str, options: dict[str, str], tmp_path: Path) -> None:
+    """What would end the descriptor's quotes is refused before anything is written."""
+    from tinamou.block.errors import BlockError
+
+    with pytest.raises(BlockError, match="may not contain quotation marks"):
+        make(tmp_path / name, "vmdk", 1 << 20, **options)
+    assert not list(tmp_path.iterdir())

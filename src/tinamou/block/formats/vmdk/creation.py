@@ -50,6 +50,8 @@ def create_image(graph: Graph, filename: str, protocol: type[Protocol], options:
     kind = options.subformat or "monolithicSparse"
     adapter = options.adapter_type or "ide"
     check_options(options, kind, adapter)
+    if re.search(r'["\r\n\0]', os.path.basename(filename)):
+        raise BlockError("The file name of a VMDK image may not contain quotation marks or line ends")
     parent_cid = read_parent(graph, filename, options.backing_file) if options.backing_file else NO_PARENT
     size = -(-options.size // SECTOR) * SECTOR
     flat = kind.endswith("Flat")
