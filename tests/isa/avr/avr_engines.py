@@ -34,7 +34,7 @@ class State:
 
 
 class Space:
-    """Flash and data space of the golden model; I/O registers that the CPU does not have are memory."""
+    """Flash and data space of the golden model, without devices: where nothing is, loads give 0."""
 
     def __init__(self, cpu: Avr, flash: bytearray, part: Model) -> None:
         self.cpu, self.flash, self.part = cpu, flash, part
@@ -50,12 +50,15 @@ class Space:
     def _read(self, address: int) -> int:
         return int(self.cpu.own_load(u64(address))) if self.cpu.is_own(u64(address)) else self.data[address]
 
+    def is_ram(self, address: int) -> bool:
+        return self.part.ram <= address < self.part.ram + self.part.sram
+
     def write(self, address: int, data: bytes) -> None:
         for k, value in enumerate(data):
             at = address + k & 0xFFFF
             if self.cpu.is_own(u64(at)):
                 self.cpu.own_store(u64(at), u8(value))
-            else:
+            elif self.is_ram(at):
                 self.data[at] = value
 
     def tell(self, what: int, address: int, value: int) -> int:
@@ -97,17 +100,25 @@ class CompiledAvr:
         self.flash.buffer[:] = flash
 
     def run(self, state: State, count: int = 1) -> State:
+        self.put(state)
+        before = self.cpu.cycles
+        self.cpu.prepare()
+        for _ in range(count):
+            self.cpu.step()
+        return read_state(self.cpu.cpu, bytes(self.sram.buffer), state.cycles + self.cpu.cycles - before)
+
+    def run_cycles(self, state: State, cycles: int) -> State:
+        self.put(state)
+        passed = self.engine.run_cycles(cycles)
+        return read_state(self.cpu.cpu, bytes(self.sram.buffer), state.cycles + passed)
+
+    def put(self, state: State) -> None:
         cpu = self.cpu.cpu
         self.flash.buffer[:] = self.source
         self.cpu.forget()
         cpu.pc = u64(state.pc)
         write_registers(cpu, state)
         self.sram.buffer[:] = state.sram
-        before = self.cpu.cycles
-        self.cpu.prepare()
-        for _ in range(count):
-            self.cpu.step()
-        return read_state(cpu, bytes(self.sram.buffer), state.cycles + self.cpu.cycles - before)
 
 
 def bare_machine(model: str) -> tuple[AvrEngine, Machine, AvrVcpu]:

@@ -129,3 +129,27 @@ def test_cycles_of_the_cores() -> None:
                 assert rows[name].cost == cycles[n], (core, name)
     wide = isa("e", True).by_name
     assert [wide[name].cost for name in ("rcall", "icall", "call", "ret", "reti", "eicall")] == [4, 4, 5, 5, 5, 4]
+
+
+@pytest.mark.parametrize("name", ["ATmega168", "ATmega2560"])
+def test_random_programs(name: str) -> None:
+    """Some hundred instructions in one slice end where the golden model ends, in the same state and cycle."""
+    part = MODELS[name]
+    rows = isa(part.core, part.wide)
+    without = DEVICES | {"in", "out", "reti", "sei", "out.sreg", "out.spl", "out.sph"}
+    insns = [i for i in rows.insns if i.extension in part.extensions and i.name not in without]
+    flash = bytearray(part.flash)
+    golden, compiled = GoldenAvr(part, flash), CompiledAvr(part, flash)
+    r = random.Random(7)
+    at = 0
+    while at < part.flash - 4:
+        insn = r.choice(insns)
+        word = random_word(insn, rows, r)
+        if insn.name in ("lds", "sts"):
+            word = word & 0xFFFF | r.randrange(part.ram, part.ram + part.sram) << 16
+        flash[at : at + insn.size] = word.to_bytes(insn.size, "little")
+        at += insn.size
+    for _ in range(6):
+        state = random_state(part, r)
+        expected = golden.run(state, 300)
+        assert compiled.run_cycles(state, expected.cycles) == expected
