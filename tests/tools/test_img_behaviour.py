@@ -227,3 +227,33 @@ def test_chains_without_an_end(fmt: str, command: str, tmp_path: Path) -> None:
         assert done.returncode == (2 if command == "compare" else 1), done.stderr
         assert "infinite loop" in done.stderr and name in done.stderr
         assert "Traceback" not in done.stderr and len(done.stderr.splitlines()) <= 2
+
+
+BROKEN = {
+    "twice": ("vdi", [(0x200, (3, 3, 4, 3, 4))]),
+    "too large": ("vdi", [(0x200, (0x7FFFFFFF,))]),
+    "counted wrong": ("vdi", [(0x184, (5,))]),
+    "after the end": ("vmdk", [(0, (99999999,))]),
+}
+
+
+@pytest.mark.parametrize("kind", BROKEN)
+def test_check_of_broken_images(kind: str, tmp_path: Path) -> None:
+    """What the original says; where it gives up at the first fault of a vmdk image (exit code 1), ours goes on and exits with 2."""
+    fmt, changes = BROKEN[kind]
+    originals.run("qemu-img", "create", "-q", "-f", fmt, "a.img", "10M", cwd=tmp_path)
+    data = bytearray((tmp_path / "a.img").read_bytes())
+    if fmt == "vmdk":
+        directory = int.from_bytes(data[56:64], "little") * 512
+        table = int.from_bytes(data[directory : directory + 4], "little") * 512
+        changes = [(table, values) for _, values in changes]
+    for at, values in changes:
+        for i, value in enumerate(values):
+            data[at + 4 * i : at + 4 * i + 4] = value.to_bytes(4, "little")
+    (tmp_path / "a.img").write_bytes(data)
+    theirs = subprocess.run([*originals.tool("qemu-img"), "check", "a.img"], cwd=tmp_path, capture_output=True, text=True)
+    ours = img("check", "a.img", cwd=tmp_path)
+    if fmt == "vdi":
+        assert (ours.returncode, ours.stdout, ours.stderr) == (theirs.returncode, theirs.stdout, theirs.stderr)
+    else:
+        assert ours.returncode == 2 and ours.stderr == theirs.stderr.splitlines(keepends=True)[0]

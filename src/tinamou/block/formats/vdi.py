@@ -153,13 +153,13 @@ class Vdi(Format, name="vdi"):
             for index, block in enumerate(words, first):
                 if block >= ZERO:
                     continue
-                allocated += 1
                 if block >= self.places.blocks:
                     result.report(f"ERROR: block index {index} too large, is {block}")
-                elif block in users:
+                    continue
+                allocated += 1
+                if block in users:
                     result.report(f"ERROR: block index {block} also used by {block}")
-                else:
-                    users.add(block)
+                users.add(block)
         if allocated != self.places.allocated:
             result.report(f"ERROR: allocated blocks mismatch, is {allocated}, should be {self.places.allocated}")
         return result
