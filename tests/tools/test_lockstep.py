@@ -65,6 +65,12 @@ def test_program_with_processes() -> None:
     assert done.stderr.endswith("regions and interpreter agree\n")
 
 
+def test_program_on_traces_and_interpreter() -> None:
+    done = lockstep("--engines", "traces,interpreter", "--every", "20000", program("environment"), "arguments")
+    assert done.returncode == 0 and done.stdout.endswith("[arguments]\n")
+    assert done.stderr.endswith(": traces and interpreter agree\n")
+
+
 @pytest.mark.slow
 def test_program_with_threads() -> None:
     """Several threads run uncompared."""
@@ -148,9 +154,10 @@ def test_clocks_are_no_difference(tmp_path: Path) -> None:
     ("words", "message"),
     [
         ([], "which program?"),
-        (["--engines", "golden", "x"], "--engines golden: two different ones of golden, interpreter, regions"),
+        (["--engines", "golden", "x"], "--engines golden: two different ones of golden, interpreter, traces, regions"),
         (["--engines", "golden,regoins", "x"],
-         "--engines golden,regoins: 'regoins' is none of golden, interpreter, regions\nDid you mean 'regions'?"),
+         "--engines golden,regoins: 'regoins' is none of golden, interpreter, traces, regions\nDid you mean 'regions'?"),
+        (["--engines", "traces,regions", "x"], "--engines traces,regions: one of the two is golden or interpreter"),
         (["--every", "x", "x"], "--every x: not a number"),
         (["--every"], "--every needs a value"),
         (["--flat", "0x10000", "/nonexistent"], "/nonexistent: No such file or directory"),

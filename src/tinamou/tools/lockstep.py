@@ -19,8 +19,8 @@ usage: tinamou lockstep [GUEST] [options] [options of the user command] PROGRAM 
 Run a program, slice by slice, on two engines at once and compare registers, exceptions and memory.  At the first difference say after how
 many instructions and at which one, and exit with status 1.  GUEST is riscv64 unless given.
 
-  --engines A,B    two of golden (each instruction's function in Python), interpreter, regions (compiled hot code);
-                   golden,interpreter unless given
+  --engines A,B    golden (each instruction's function in Python) or interpreter, and a faster one: interpreter, traces (compiled
+                   code in their place at the first visit) or regions (compiled hot code); golden,interpreter unless given
   --every N        instructions in a slice: 1000 with golden, else 100000
   --flat ADDRESS   FILE is no ELF program but instructions to load at ADDRESS and to run up to the first exception
 """
@@ -43,7 +43,7 @@ def number(option: str, text: str) -> int:
 def engines(text: str) -> tuple[str, str]:
     """The faster of the two, which runs the program, and the slower one."""
     from tinamou.tools.user import nearest
-    from tinamou.user.lockstep import ENGINES
+    from tinamou.user.lockstep import COMPARED, ENGINES
 
     names = text.split(",")
     for name in names:
@@ -52,6 +52,8 @@ def engines(text: str) -> tuple[str, str]:
     if len(names) != 2 or names[0] == names[1]:
         raise Mistake(f"--engines {text}: two different ones of {', '.join(ENGINES)}")
     slow, fast = sorted(names, key=ENGINES.index)
+    if slow not in COMPARED:
+        raise Mistake(f"--engines {text}: one of the two is {' or '.join(COMPARED)}")
     return fast, slow
 
 
@@ -85,6 +87,7 @@ def main(words: list[str] | None = None) -> int:
         print(f"tinamou lockstep: {mistake}", file=sys.stderr)
         return 1
     os.environ["TINAMOU_JIT"] = "on" if pair[0] == "regions" else "off"
+    os.environ["TINAMOU_TRACES"] = {"regions": "on", "traces": "eager"}.get(pair[0], "off")
     return flat_program(guest, pair, every, flat, words) if flat >= 0 else program(guest, pair, every, words)
 
 

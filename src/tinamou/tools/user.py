@@ -407,7 +407,7 @@ def run(abi_name: str, name: str, words: list[str], prepare: Callable[[Process],
     from tinamou.user.process import Process
 
     if line.options.jit:
-        os.environ["TINAMOU_JIT"] = line.options.jit
+        os.environ["TINAMOU_JIT"] = os.environ["TINAMOU_TRACES"] = line.options.jit
 
     try:
         process = Process(abi, line.options)

@@ -32,9 +32,10 @@ if TYPE_CHECKING:
 
     from .process import Process
 
-__all__ = ["ENGINES", "Lockstep", "LockstepVcpu"]
+__all__ = ["COMPARED", "ENGINES", "Lockstep", "LockstepVcpu"]
 
-ENGINES = ("golden", "interpreter", "regions")  # by rising speed: the program itself runs on the faster one of a pair
+ENGINES = ("golden", "interpreter", "traces", "regions")  # by rising speed: the program itself runs on the faster one of a pair
+COMPARED = ENGINES[:2]  # what the copies run
 SLICE = {"golden": 1000, "interpreter": 100_000}  # instructions, by the slower one
 HEAT = 64  # samples that a slice stands for
 COUNTERS = re.compile(r"\b(cycle|time|instret|cntvct|cntpct)|0xc[08][0-2]\b|\brd(time|cycle|instret)")
@@ -162,8 +163,7 @@ class _Copy:
         process = self.process
         raw_syscall(HOST.numbers["prctl"], PR_SET_PDEATHSIG, signal.SIGKILL)
         process.memory.lock = threading.RLock()
-        if process.engine.jit:
-            process.engine.jit.after_fork()
+        process.engine.after_fork()
         signal.signal(signal.SIGINT, signal.SIG_DFL)
         memory = process.memory
         for region in memory.regions():
@@ -184,6 +184,7 @@ class _Copy:
             return GoldenVcpu(GoldenEngine(), self.of.arch, vcpu.cpu, extensions, process.memory, process.abi.bits)
         from tinamou.engine.vcpu import Engine
 
+        os.environ["TINAMOU_TRACES"] = "off"
         memory = process.memory
         engine = Engine(self.of.arch, memory.base, memory.limit, memory.flags, extensions)
         record = process.current.thread.record
@@ -235,6 +236,7 @@ class _Copy:
             os.close(done[1])
             raw_syscall(HOST.numbers["prctl"], PR_SET_PDEATHSIG, signal.SIGKILL)
             raw_syscall(HOST.numbers["prctl"], PR_SET_PTRACER, PR_SET_PTRACER_ANY)
+            self.process.engine.after_fork()
             state = self.state_after(self.vcpu.vcpu, count)
             os.write(ready[1], repr(tuple(state)).encode() + b"\n")
             os.read(done[0], 1)  # until the other one has looked at our memory
@@ -297,7 +299,7 @@ class _Copy:
         if text:
             found.append(Difference(*eval(text)))
         how, pc = "at", 0
-        if found and self.of.mine == "regions":  # a region runs whole: what it did wrong lies before the boundary
+        if found and self.of.mine not in COMPARED:  # compiled code runs whole: what it did wrong lies before the boundary
             pc = self.last_writer(found[0], different)
             how = f"{found[0].what} was last written at"
         if not pc:
