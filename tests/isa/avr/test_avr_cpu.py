@@ -440,6 +440,8 @@ def test_breakpoints() -> None:
         while len(stops) < n and time.monotonic() < end:
             time.sleep(0.001)
         assert stops[-1] == (0, "hardware", 2) and b.cpu.pc == 2 and b.r(16) == n
+    assert b.run(1000) >= 1000
+    b.cpu.set_register("pc", 2)
     b.engine.clear_break("hardware", 2, 2)
     b.engine.step(0, 0)
     assert b.cpu.pc == 4

@@ -677,6 +677,7 @@ class AvrEngine(MemoryListener):
         try:
             v.prepare()
             while int(v._cycles.value) < v._until:
+                v.cpu.passed = u64(1)  # breakpoints are for those who start() the machine
                 v.run()
         finally:
             v._until = NEVER
