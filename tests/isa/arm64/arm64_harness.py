@@ -367,7 +367,7 @@ def verdict(insn: Insn, word: int, before: State, ours: Outcome, theirs: Outcome
         out = {k: v for k, v in out.items() if not k.startswith("data")}  # Unicorn compares without extending the sign
         if out == {}:
             out = signed_extreme(insn, word, before, ours)
-    if name in ("blr", "br", "ret") or insn.name in ("bti.br", "bti.blr"):  # it has no TBI at EL1: the top byte stays
+    if name in ("blr", "br", "ret") or insn.name.startswith("bti.b"):  # it has no TBI at EL1: the top byte stays
         out = {} if set(out) <= {"pc"} and int(ours.state.pc) == int(theirs.state.pc) & (1 << 56) - 1 else out
     if name == "fjcvtzs" and set(out) <= {"nzcv"} and before.fpcr >> 24 & 1:
         return {}  # FPToFixedJS: a flushed operand is not exact

@@ -152,7 +152,6 @@ COMPUTED: dict[str, Callable[[Shown], Any]] = {
     "post": lambda s: f", #{s['STEP']}" if s["Rm"] == 31 else f", x{s['Rm']}",
     "Rd_q": lambda s: "q" + str(s["Rd"])[1:],
     "Rn_q": lambda s: "q" + str(s["Rn"])[1:],
-    "Rn_x": lambda s: X_NAMES[s["Rn"]],
     "right": lambda s: s["K"] - s["imm"],
     "Rm_v": lambda s: "v" + str(s["Rm"])[1:],
     "table": lambda s: _register_list(s["Rn"], s["K"], "16b"),

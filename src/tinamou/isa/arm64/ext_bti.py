@@ -12,7 +12,7 @@ from tinamou.native.ops import unlikely
 from tinamou.native.types import u8, u32, u64
 
 from .alu import code_address
-from .operands import X30, Bits, Row, X, a64
+from .operands import X16, X17, X30, Row, X, a64
 from .state import GUARDED_PAGE, Core
 from .traps import BRANCH_TARGET
 
@@ -57,17 +57,27 @@ def landing(h: Core, target: u64, btype: int) -> u64:
     return at
 
 
-@bti("1101011 0000 11111 000000 Rn[4:0] 00000", "br {Rn_x}", name="bti.br", over="br")
-def br(h: Core, Rn: Bits) -> None:
-    """From a guarded page and not through X16 or X17, which linkers use, a jump; else like a call."""
-    target = h.x[Rn]
-    at = code_address(target)
+@bti("1101011 0000 11111 000000 Rn 00000", "br {Rn}", name="bti.br", over="br")
+def br(h: Core, Rn: X) -> None:
+    """From a guarded page a jump; else like a call."""
+    at = code_address(Rn)
     if unlikely(h.guarded != 0):
-        if is_guarded(h, h.pc) and Rn != 16 and Rn != 17:
+        if is_guarded(h, h.pc):
             land(h, at, JUMP)
         else:
             land(h, at, LONG_CALL)
     h.jump(at)
+
+
+@bti("1101011 0000 11111 000000 10000 00000", "br {x16}", name="bti.br.x16", over=("br", "bti.br"))
+def br_x16(h: Core, x16: X16) -> None:
+    """X16 and X17 are for linkers: like a call from everywhere."""
+    h.jump(landing(h, x16, LONG_CALL))
+
+
+@bti("1101011 0000 11111 000000 10001 00000", "br {x17}", name="bti.br.x17", over=("br", "bti.br"))
+def br_x17(h: Core, x17: X17) -> None:
+    h.jump(landing(h, x17, LONG_CALL))
 
 
 @bti("1101011 0001 11111 000000 Rn 00000", "blr {Rn}", name="bti.blr", over="blr")

@@ -10,8 +10,8 @@ from tinamou.native.types import u64
 
 from .alu import code_address
 from .memory import load
-from .operands import X30, Row, Simm, X, Xn, Xsp, Xt, a64
-from .state import SP, Core
+from .operands import X16, X17, X30, Row, Simm, Sp, X, Xn, Xsp, Xt, a64
+from .state import Core
 
 pauth = a64.extension("pauth")
 
@@ -192,23 +192,23 @@ _HINTS: tuple[Row, ...] = tuple({**r, "OP1716": f"{r['O']}{r['B']}0", "OPZ": f"{
 
 
 @pauth("11010101000000110010 0001 OP1716 11111", "<op>1716", each=_HINTS, over="hint")
-def pac1716(h: Core) -> None:
-    h.x[17] = transformed(h, h.x[17], h.x[16], KEY, SIGN)
+def pac1716(h: Core, x17: X17, x16: X16) -> X17:
+    return transformed(h, x17, x16, KEY, SIGN)
 
 
 @pauth("11010101000000110010 0011 OPZ 11111", "<op>z", name="pac30z", each=_HINTS, over="hint")
-def pac30z(h: Core) -> X30:
-    return transformed(h, h.x[30], u64(0), KEY, SIGN)
+def pac30z(h: Core, x30: X30) -> X30:
+    return transformed(h, x30, u64(0), KEY, SIGN)
 
 
 @pauth("11010101000000110010 0011 OPSP 11111", "<op>sp", name="pac30sp", each=_HINTS, over="hint")
-def pac30sp(h: Core) -> X30:
-    return transformed(h, h.x[30], h.x[SP], KEY, SIGN)
+def pac30sp(h: Core, x30: X30, sp: Sp) -> X30:
+    return transformed(h, x30, sp, KEY, SIGN)
 
 
 @pauth("11010101000000110010 0000 111 11111", "xpaclri", over="hint")
-def xpaclri(h: Core) -> X30:
-    return plain(h.x[30])
+def xpaclri(x30: X30) -> X30:
+    return plain(x30)
 
 
 # -- branches and loads
@@ -243,8 +243,8 @@ def blraz(h: Core, Rn: X) -> X30:
 
 
 @pauth("1101011 0 010 11111 00001 M 11111 11111", "reta<k>", each=KEYS)
-def reta(h: Core) -> None:
-    h.jump(checked(h, h.x[30], h.x[SP], KEY))
+def reta(h: Core, x30: X30, sp: Sp) -> None:
+    h.jump(checked(h, x30, sp, KEY))
 
 
 DATA_KEYS: tuple[Row, ...] = ({"name": "a", "M": "0", "<k>": "a", "KEY": 2}, {"name": "b", "M": "1", "<k>": "b", "KEY": 3})
