@@ -8,6 +8,7 @@ import os
 import subprocess
 import sys
 import tempfile
+import textwrap
 import time
 from collections.abc import Iterator
 from typing import Any
@@ -219,3 +220,30 @@ def test_model(steps: list[tuple[str, int, int, int]]) -> None:
                     space.read(at, 1)
     finally:
         space.release()
+
+
+def test_moving_leaves_no_hole_for_other_host_threads() -> None:
+    """While memory moves, another thread of the host maps and unmaps its own: neither meets the other's."""
+    script = """
+        import threading
+        from tinamou.user import memory
+        space, stop = memory.AddressSpace(1 << 30), threading.Event()
+        def other():
+            while not stop.is_set():
+                mine = [memory._host_map(0, 8192, 3, 0x22) for _ in range(50)]
+                for at in mine:
+                    memory._munmap(at, 8192)
+        thread = threading.Thread(target=other, daemon=True)
+        thread.start()
+        for i in range(1000):
+            old = space.map(0, 16384, 3, 0x22)
+            space.write(old, b"%8d" % i)
+            new = space.remap(old, 16384, 65536, 3, 0x10000000 + i % 7 * 0x100000)
+            assert space.read(new, 8) == b"%8d" % i and space.read(new + 65528, 8) == bytes(8)
+            assert not any(r.name == "[host]" for r in space.regions())
+            space.unmap(new, 65536)
+        stop.set()
+        thread.join()
+    """
+    done = subprocess.run([sys.executable, "-c", textwrap.dedent(script)], capture_output=True, text=True, timeout=60)
+    assert (done.stderr, done.returncode) == ("", 0)

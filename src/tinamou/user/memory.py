@@ -509,7 +509,8 @@ class AddressSpace:
 
     def _move(self, region: Region, old: int, size: int, new_size: int, new: int, flags: int) -> int:
         host_flags = MREMAP_MAYMOVE | MREMAP_FIXED | flags & MREMAP_DONTUNMAP
-        if _mremap(self.base + old, size, new_size, host_flags, self.base + new) == _FAILED:
+        whole = self._move_whole(region, old, size, new_size, new)
+        if not whole and _mremap(self.base + old, size, new_size, host_flags, self.base + new) == _FAILED:
             raise _error()
         if self.tags is not None and region.prot & TAGGED:
             self.tags.clear(new, new + new_size)
@@ -517,13 +518,29 @@ class AddressSpace:
         moved = region.part(old, old + (size or PAGE))
         moved.start, moved.end = new, new + new_size
         if size and not flags & MREMAP_DONTUNMAP:
-            self._close_hole(old, size)
+            if whole:
+                self._reserve(old, size)
+            else:
+                self._close_hole(old, size)
             self._set_flags(old, old + size, 0)
             self._forget(old, old + size)
         self._forget(new, new + new_size)
         self._insert(moved)
         self._set_flags(new, new + new_size, moved.prot)
         return new
+
+    def _move_whole(self, region: Region, old: int, size: int, new_size: int, new: int) -> bool:
+        """Move private memory without a file (Linux 5.7) so that nothing of the old range is ever free: another host thread might map
+        something there.  What it grows by is fresh."""
+        if region.inode or region.flags & MAP_TYPE != MAP_PRIVATE or not size or new_size < size:
+            return False
+        host_flags = MREMAP_MAYMOVE | MREMAP_FIXED | MREMAP_DONTUNMAP
+        if _mremap(self.base + old, size, size, host_flags, self.base + new) == _FAILED:
+            return False
+        if new_size > size:
+            host_flags = MAP_PRIVATE | MAP_ANONYMOUS | MAP_FIXED | region.flags & MAP_NORESERVE
+            _host_map(self.base + new + size, new_size - size, self._host_prot(region.prot), host_flags)
+        return True
 
     def _close_hole(self, start: int, length: int) -> None:
         """Reserve again a range that the host unmapped; what another host thread mapped there meanwhile is lost to the guest."""
