@@ -26,11 +26,13 @@ from tinamou.native.memory import call_host, compare_exchange, exchange, fence, 
 from tinamou.native.ops import intrinsic, outlined, unlikely
 from tinamou.native.types import Array, Struct, Word, i64, u8, u32, u64
 
-from .cpu import EXECUTE, PAGE, READ, WRITE, Cpu, Trap
+from . import traces
+from .cpu import EXECUTE, PAGE, READ, WRITE, Cpu, Shared, Trap
 from .flow import enter, get_budget, leave, memory_base, pc_of, reload, resume, set_budget, slow
 from .interpreter import KICK, TRAP
-from .predecode import entry_offset, find_slow, new_page, shift, undo, undo_page
+from .predecode import BUSY, entry_offset, find_slow, new_page, shift, symbol, undo, undo_page
 from .specials import alone, begin_slice, end_slice, sample
+from .traceroom import SIZE as TRACES
 
 W = TypeVar("W", bound=Word)
 
@@ -414,7 +416,7 @@ def written(cpu: Cpu, address: u64, host: u64, region: u64, physical: u64, size:
         poke(u64, cpu.memory + (address >> 8 & 0xFF0) + WRITES, u64(UNUSED))  # somebody decodes just now
         entries = peek_acquire(u64, slot)
     entries = entries & ~RETIRED
-    forget_bytes(entries, physical & (PAGE - 1), size)
+    forget_bytes(cpu, entries, physical & (PAGE - 1), size)
     counter = entries + ((PAGE << shift()) + 8)  # in the first sentinel: stores so far, and how many are borne
     stores = peek(u32, counter) + 1
     limit = max(peek(u32, counter + 4), u32(PATIENCE))
@@ -427,13 +429,24 @@ def written(cpu: Cpu, address: u64, host: u64, region: u64, physical: u64, size:
         undo_page(entries)
 
 
-def forget_bytes(entries: u64, offset: u64, size: u64) -> None:
-    """Undo the entries of instructions that may contain these bytes of a page."""
-    at = entries + entry_offset(offset - LONGEST if offset > LONGEST else u64(0))
+def forget_bytes(cpu: Cpu, entries: u64, offset: u64, size: u64) -> None:
+    """Undo the entries of instructions that may contain these bytes of a page, and those before them whose traces may."""
+    first = entries + entry_offset(offset - LONGEST if offset > LONGEST else u64(0))
+    reach = traces.LONGEST * LONGEST
+    at = entries + entry_offset(offset - reach if offset > reach else u64(0))
+    while at < first:
+        if is_trace(cpu, peek_acquire(u64, at)):
+            undo(at)
+        at += 16
     end = entries + entry_offset(offset + size - 1) + 16
     while at < end:
         undo(at)
         at += 16
+
+
+def is_trace(cpu: Cpu, handler: u64) -> bool:
+    """The handler is a trace, or one that is being made."""
+    return handler - (Shared.at(cpu.shared).trace_end - TRACES) < TRACES or handler == symbol(BUSY)
 
 
 @outlined
