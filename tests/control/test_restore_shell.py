@@ -51,7 +51,7 @@ def test_a_shell_comes_back(tmp_path, capsys):
         r.vm.stop()
         kept = snapshot.take(r.machine)
         times = []
-        for n in range(3):
+        for _ in range(3):
             r.vm.start()
             console.socket.sendall(b"x=two; echo $x $x\n")
             console.until("two two")
