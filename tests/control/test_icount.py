@@ -151,4 +151,4 @@ def test_avr_machines_count_cycles_anyway(tmp_path):
         assert place.read_bytes() == b"counted\n", more
     command = [sys.executable, "-m", "tinamou.tools.main", "system", "avr", "-machine", "uno", "-bios", program(source), "-cpu", "avr6"]
     done = subprocess.run(command, capture_output=True, text=True, timeout=60)
-    assert done.returncode == 1 and "machine 'arduino-uno' has an ATmega328P (avr5), not an avr6" in done.stderr
+    assert done.returncode == 1 and "Invalid CPU model 'avr6': this board has an ATmega328P" in done.stderr
