@@ -26,6 +26,7 @@ from tinamou.native.link import Image, Piece
 from tinamou.native.lower import Broken, CompileError, Lower, V, Value, llvm, source_of
 from tinamou.native.types import u64
 
+from . import flow
 from .cpu import Cpu
 from .decoder import Form
 from .handlers import CONVENTION, SIGNATURE, HandlerHooks, record
@@ -48,7 +49,7 @@ class Unfit(Exception):
 
 
 def refuse(*_: object) -> Value:
-    """What follows in the trace would be what was there before."""
+    """What follows in the trace would be what was there before; the count is that of the whole trace."""
     raise Unfit
 
 
@@ -57,7 +58,7 @@ class StencilHooks(HandlerHooks):
 
     def __init__(self, builder: Builder, form: Form | None = None, near: bool = False) -> None:
         super().__init__(builder, form, near)
-        self.intrinsics = self.intrinsics | {Cpu.fence_code: refuse}
+        self.intrinsics = self.intrinsics | {Cpu.fence_code: refuse, flow.get_budget: refuse, flow.set_budget: refuse}
         self.cold = 0  # ways to `cold` in the text
         self.guards = 0
 
@@ -152,7 +153,7 @@ def write(builder: Builder, form: Form, near: bool) -> None:
 
 def emit(builder: Builder, g: Lower, name: str) -> None:
     builder.unit.names.add(name)
-    builder.unit.add(g.function(f'define {CONVENTION} void @{name}({SIGNATURE}) nounwind section "{SECTION}"'))
+    builder.unit.add(g.function(f'define {CONVENTION} void @{name}({SIGNATURE}) nounwind "no-jump-tables"="true" section "{SECTION}"'))
 
 
 def body(builder: Builder, g: Lower, hooks: StencilHooks, form: Form) -> None:
