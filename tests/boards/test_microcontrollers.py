@@ -49,7 +49,8 @@ def test_uart_program(name, tmp_path):
 @pytest.mark.parametrize("xlen", [32, 64])
 def test_host_target_interface(xlen, tmp_path):
     program = tmp_path / "program.elf"
-    command = [sys.executable, "-m", "ziglang", "cc", "-target", f"riscv{xlen}-freestanding", f"-mcpu=generic_rv{xlen}+m+a+c", "-O1", "-g"]  # with symbols
+    target = ["-target", f"riscv{xlen}-freestanding", f"-mcpu=generic_rv{xlen}+m+a+c"]
+    command = [sys.executable, "-m", "ziglang", "cc", *target, "-O1", "-g"]  # with symbols
     command += ["-nostdlib", "-static", "-ffreestanding", "-fno-sanitize=all", "-mcmodel=medany", "-Wl,-T," + str(tmp_path / "layout")]
     (tmp_path / "layout").write_text(
         "ENTRY(_start) SECTIONS { . = 0x80000000; .text : { *(.init) *(.text*) *(.rodata*) *(.srodata*) } "

@@ -346,7 +346,12 @@ def attach(guest: InterpreterGuest | None) -> None:
         _attached.append((guest, guest.flat.thread(guest.vcpu)))
 
 
-KINDS: dict[str, Callable[[int], Any]] = {"golden": GoldenGuest, "interpreter": InterpreterGuest, "regions": RegionsGuest, "traces": TracesGuest}
+KINDS: dict[str, Callable[[int], Any]] = {
+    "golden": GoldenGuest,
+    "interpreter": InterpreterGuest,
+    "regions": RegionsGuest,
+    "traces": TracesGuest,
+}
 
 
 @functools.cache

@@ -242,7 +242,7 @@ define i64 @f(i64 %n) {{ %q = getelementptr [3 x i64], ptr @k, i64 0, i64 %n
     for at in places[::50]:
         f = ctypes.CFUNCTYPE(ctypes.c_uint64, ctypes.c_uint64)(at + image.symbols["f"])
         assert [f(n) for n in range(3)] == [8, 9, 10]
-    mine = {f"{arena.base:x}", f"{arena._write:x}"}  # other tests have arenas too
+    mine = {f"{arena.base:x}", f"{arena.writable:x}"}  # other tests have arenas too
     maps = [line.split()[1] for line in Path("/proc/self/maps").read_text().splitlines() if line.partition("-")[0] in mine]
     assert sorted(maps) == ["r-xs", "rw-s"]
     arena.close()

@@ -67,6 +67,7 @@ def control(deb: Path, folder: Path) -> dict[str, str]:
     folder.mkdir()
     subprocess.run(["dpkg-deb", "-e", deb, folder], check=True)
     fields: dict[str, str] = {}
+    name = ""
     for line in (folder / "control").read_text().splitlines():
         if line[:1] in (" ", "\t"):
             fields[name] += "\n" + line
