@@ -18,7 +18,7 @@ if TYPE_CHECKING:
 SIZE = 128 << 20  # bytes of address space: a part of the room behind the image
 STEPS = 1 << 14
 HEAT = 1 << 16
-PATIENCE = 12  # visits of an entry before it gets a trace: that many cost about as much as the trace
+PATIENCE = 5  # visits of an entry before it gets a trace: they cost half as much as making it
 
 
 class TraceRoom:

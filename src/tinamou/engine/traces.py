@@ -18,7 +18,7 @@ Shared.patience visits makes the trace: some 100 ns an instruction, on the CPU's
 
 from __future__ import annotations
 
-from tinamou.native.memory import compare_exchange, peek, poke, poke_release
+from tinamou.native.memory import compare_exchange, peek, peek_acquire, poke, poke_release
 from tinamou.native.ops import intrinsic, outlined
 from tinamou.native.types import Struct, i8, i16, i32, i64, u8, u16, u32, u64
 
@@ -27,6 +27,7 @@ from .cpu import PAGE, Cpu, Shared
 from .predecode import BUSY, WARM, publish
 
 LONGEST = 64  # instructions of a trace
+ENOUGH = 12  # instructions after which a trace ends where another one begins
 HEAT = 1 << 16  # counters, one byte each
 ROOM = 1 << 16  # bytes that one trace may need
 FAULTS = 1 << 22  # pairs of the fault map
@@ -173,7 +174,13 @@ def place(shared: u64, making: u64, number: u64, at: u64, step: u64) -> u64:
     return at + size
 
 
-def plan(cpu: Cpu, s: Shared, host: u64, pc: u64) -> tuple[u64, u64]:
+def begins(s: Shared, entry: u64) -> bool:
+    """A trace begins here, or will soon."""
+    now = peek_acquire(u64, entry)
+    return now == predecode.symbol(WARM) or now - s.image >= s.image_size
+
+
+def plan(cpu: Cpu, s: Shared, entry: u64, host: u64, pc: u64) -> tuple[u64, u64]:
     """Decode the instructions of a trace into s.trace_steps: how many, and the distance of the entry behind them."""
     offset, n, delta = pc & (PAGE - 1), u64(0), u64(0)
     going = u64(1)
@@ -182,7 +189,7 @@ def plan(cpu: Cpu, s: Shared, host: u64, pc: u64) -> tuple[u64, u64]:
         size = predecode.length(word)
         step = s.trace_steps + n * Step.size
         going = u64(0)
-        if offset + size <= PAGE:
+        if offset + size <= PAGE and not (n >= ENOUGH and begins(s, entry + delta)):
             number = predecode.decode(cpu, step, word, offset, u64(1))
             if stencil_of(s, u64(number)).code != 0:
                 st = Step.at(step)
@@ -196,12 +203,12 @@ def plan(cpu: Cpu, s: Shared, host: u64, pc: u64) -> tuple[u64, u64]:
 
 
 @outlined
-def make(cpu: Cpu, host: u64, pc: u64) -> u64:
-    """Make the trace from pc on, whose code is at `host`; gives its address, or 0.  The caller has the lock."""
+def make(cpu: Cpu, entry: u64, host: u64, pc: u64) -> u64:
+    """Make the trace from pc on, whose code is at `host` and whose entry this is; gives its address, or 0.  The caller has the lock."""
     s = Shared.at(cpu.shared)
     if s.trace_at + ROOM > s.trace_end or peek(u64, s.trace_faults) + LONGEST > FAULTS:
         return u64(0)
-    n, behind = plan(cpu, s, host, pc)
+    n, behind = plan(cpu, s, entry, host, pc)
     if n < min(s.patience, u64(2)):
         return u64(0)
     making = s.trace_steps + LONGEST * Step.size
@@ -273,7 +280,7 @@ def promote(cpu: Cpu, entry: u64, host: u64, pc: u64) -> bool:
         offset = pc & (PAGE - 1)
         word = u32(peek(u16, host)) if offset > PAGE - 4 else peek(u32, host)
         number = predecode.decode(cpu, entry, word, offset, u64(1))  # again: the code may have changed unnoticed since
-        handler = make(cpu, host, pc)
+        handler = make(cpu, entry, host, pc)
         publish(entry, handler if handler != 0 else predecode.handler_of(number))
         done = u64(1)
     poke_release(u64, lock, u64(0))
