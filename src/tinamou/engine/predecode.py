@@ -242,7 +242,7 @@ def forget(pagemap: u64, first: u64, last: u64) -> None:
     fence()
     page = first
     while page < last:
-        base = peek_acquire(u64, pagemap + (page << 3))
+        base = peek_acquire(u64, pagemap + (page << 3)) & -ENTRY  # a memory model may keep flags in the low bits, and change them now
         if base != 0:
             undo_page(base)
         page += 1

@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+import ctypes
+
 import pytest
 from system_harness import RAM, Guest
 
+from tinamou.engine.softmmu import RETIRED
 from tinamou.isa.riscv import traps
 
 V, R, W, X, U, A, D = 1, 2, 4, 8, 16, 64, 128
@@ -456,6 +459,22 @@ def test_memory_that_devices_write_is_decoded_again(guest):
     guest.hart.pc = type(guest.hart.pc)(RAM)
     guest.run("addi a0, a0, 5; wfi")
     assert guest.x("a0") == 6
+
+
+@pytest.mark.parametrize("kind", ["softmmu"])
+def test_a_retired_page_is_written_by_a_device(guest):
+    """The store of a CPU that retires a page may come between a device's look at it and its undoing."""
+    guest.run("addi a0, a0, 1; wfi")
+    (pages, _), engine = guest.engine.pagemaps[id(guest.ram)], guest.engine
+    word = ctypes.c_uint64.from_address(pages)
+    entries, word.value = word.value, word.value | RETIRED
+    assert entries
+    engine.forget_native(pages, 0, 1)
+    handlers = (ctypes.c_uint64 * 8).from_address(entries)
+    assert set(handlers[::2]) == {engine.image["h_decode"]}
+    guest.hart.pc = type(guest.hart.pc)(RAM)
+    guest.go()
+    assert guest.x("a0") == 2
 
 
 # -- what CPUs say of themselves
