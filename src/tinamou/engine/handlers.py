@@ -25,8 +25,8 @@ from . import cpu as cpu_module
 from . import decoder, flow, predecode, specials, traces
 from .architecture import Architecture
 from .cpu import Cpu, Trap
-from .decoder import Form
-from .patterns import Fixed, Reg
+from .decoder import Form, Slot
+from .patterns import Fixed, Imm, Operand, Reg
 from .predecode import ArenaFull, forget
 
 CONVENTION = "preserve_nonecc"
@@ -45,15 +45,19 @@ class EngineHooks(Hooks):
     def outlined(self) -> Hooks:
         return EngineHooks(self.builder)
 
+    def trap(self, g: Lower) -> None:
+        """Leave: an exception is recorded."""
+        g.branch(g.scopes[0].result_label)
+
     def raises(self, g: Lower, exception: type, args: list[Value]) -> None:
         record(g, exception, args)
-        g.branch(g.scopes[0].result_label)
+        self.trap(g)
 
     def after_raising_call(self, g: Lower) -> None:
         bad, ok = g.label(), g.label()
         g.branch_if(trapped(g), bad, ok)
         g.place(bad)
-        g.branch(g.scopes[0].result_label)
+        self.trap(g)
         g.place(ok)
 
 
@@ -130,16 +134,9 @@ class HandlerHooks(EngineHooks):
     def cpu(self) -> V:
         return V(self.builder.arch.cpu, "%cpu")
 
-    def raises(self, g: Lower, exception: type, args: list[Value]) -> None:
-        record(g, exception, args)
+    def trap(self, g: Lower) -> None:
+        """The exception is recorded."""
         self.tail(g, f"@{self.on_trap}")
-
-    def after_raising_call(self, g: Lower) -> None:
-        bad, ok = g.label(), g.label()
-        g.branch_if(trapped(g), bad, ok)
-        g.place(bad)
-        self.tail(g, f"@{self.on_trap}")
-        g.place(ok)
 
     def get_field(self, g: Lower, base: V, field: Field) -> Value | None:
         if self.form and field.name == "pc" and base.ref == "%cpu":
@@ -167,6 +164,11 @@ class HandlerHooks(EngineHooks):
         at = g.value(f"getelementptr i8, ptr {self.memory}, i64 {address.ref}")
         return guard(g, at, data, Const(flow.slow), ()), data.partition(" ")[2]
 
+    def jumps(self, g: Lower) -> None:
+        """The row may jump: note whether, and where to."""
+        self.jumped, self.target = "%jumped", "%target"
+        g.entry += ["  %jumped = alloca i8", "  store i8 0, ptr %jumped", "  %target = alloca i64"]
+
     def jump(self, g: Lower, target: Value) -> None:
         if self.near:
             g.emit(f"store i8 1, ptr {self.jumped}")
@@ -190,6 +192,54 @@ class HandlerHooks(EngineHooks):
     def forward(self, g: Lower, distance: Value) -> None:
         g.emit(f"store i64 {g.cast(distance, u64).ref}, ptr {self.target}")
         g.emit(f"store i8 4, ptr {self.jumped}")
+
+    def row(self, g: Lower, form: Form) -> None:
+        """The row's function, from its operands to its results."""
+        src = source_of(form.insn.function)
+        operands = iter(enumerate(form.operands))
+        args: list[Value] = []
+        for parameter in src.params:
+            if parameter == form.insn.cpu:
+                args.append(self.cpu)
+                continue
+            k, (op, slot) = next(operands)
+            if isinstance(op.kind, Reg):
+                at, item = self.register(g, op.kind, slot, f"o{k}")
+                value = V(item, g.value(f"load {llvm(item)}, ptr {at}"))
+            else:
+                value = self.immediate(g, op, slot, f"o{k}")
+            args.append(g.cast(value, op.type))
+        result = g.expand(src, args)
+        values = getattr(result, "items", [result])
+        for k, ((op, slot), v) in enumerate(zip(form.results, values, strict=False)):
+            assert isinstance(op.kind, Reg)
+            at, item = self.register(g, op.kind, slot, f"r{k}")
+            g.emit(f"store {llvm(item)} {g.cast(V(op.type, g.ref(v, op.type)), item).ref}, ptr {at}")
+
+    def register(self, g: Lower, kind: Reg, slot: Slot | None, name: str) -> tuple[str, type[Word]]:
+        """Address and word of the register operand `name` (o0, o1 ... r0, r1 ...)."""
+        field: Field = getattr(self.builder.arch.cpu, kind.file)
+        item = item_of(self.builder.arch, kind)
+        if isinstance(kind, Fixed):
+            return g.offset(g.offset("%cpu", field.offset), kind.number * item.size), item
+        assert slot is not None
+        return self.numbered(g, field, slot), item
+
+    def numbered(self, g: Lower, field: Field, slot: Slot) -> str:
+        """Address of the register whose number is in the entry; it comes from the decoder, so it is inside the array."""
+        base = g.offset("%cpu", field.offset)
+        number = g.value(f"load i8, ptr {g.offset('%e', slot.offset)}")
+        index = g.value(f"zext i8 {number} to i64")
+        return g.value(f"getelementptr inbounds [{field.layout.stride} x i8], ptr {base}, i64 {index}")
+
+    def immediate(self, g: Lower, op: Operand, slot: Slot | None, name: str) -> V:
+        """An operand that is no register."""
+        assert slot is not None and self.form is not None
+        raw = g.value(f"load {llvm(slot.type)}, ptr {g.offset('%e', slot.offset)}, align {slot.type.size}")
+        value = V(slot.type, raw, largest(self.form, op))
+        if self.near and op.name == self.form.relative:
+            self.delta = g.cast(value, i64).ref
+        return value
 
     def finish(self, g: Lower, form: Form) -> None:
         """After the row's function: go where it jumped, or on."""
@@ -231,22 +281,37 @@ class HandlerHooks(EngineHooks):
             g.place(go)
             self.dispatch_counted(g, g.value(f"getelementptr inbounds i8, ptr %e, i64 {self.delta}"))
             return
-        target = V(u64, g.value(f"load i64, ptr {self.target}"))
-        found = g.call_function(self.builder.model.find, [self.cpu, target], {})
+        self.far(g, g.value(f"load i64, ptr {self.target}"))
+
+    def far(self, g: Lower, target: str) -> None:
+        """Go to an address (an i64) on any page."""
+        found = g.call_function(self.builder.model.find, [self.cpu, V(u64, target)], {})
         assert isinstance(found, V)
         miss, hit = g.label(), g.label()
         g.branch_if(V(bool, g.value(f"icmp eq i64 {found.ref}, 0"), weight=-1), miss, hit)
         g.place(miss)
-        g.emit(f"store i64 {target.ref}, ptr {field_pointer(g, self.cpu, 'target')}")
+        g.emit(f"store i64 {target}, ptr {field_pointer(g, self.cpu, 'target')}")
         self.tail(g, "@h_jump")
         g.place(hit)
-        self.dispatch_counted(g, self.turn(g, found.ref, target.ref))
+        self.dispatch_counted(g, self.turn(g, found.ref, target))
 
     def turn(self, g: Lower, entry: str, pc: str) -> str:
         """Make the page of this entry the current one; gives the entry as a pointer."""
         at = g.value(f"lshr i64 {entry}, {self.builder.arch.shift}")
         g.emit(f"store i64 {g.value(f'sub i64 {pc}, {at}')}, ptr {field_pointer(g, self.cpu, 'bias')}")
         return g.value(f"inttoptr i64 {entry} to ptr")
+
+
+def item_of(arch: Architecture, kind: Reg) -> type[Word]:
+    """The word of a register of this file."""
+    found: Field = getattr(arch.cpu, kind.file)
+    return found.layout.item  # type: ignore[return-value]
+
+
+def largest(form: Form, op: Operand) -> int | None:
+    """The largest value of an unsigned immediate."""
+    assert isinstance(op.kind, Imm)
+    return None if op.kind.signed else (1 << form.insn.bits(op.name)) - 1 + form.insn.bases.get(op.name, 0)
 
 
 def symbol_name(form: Form, kind: str) -> str:
@@ -342,7 +407,6 @@ class Builder:
         self.unit.names.add(name)
         hooks = HandlerHooks(self, form, near, slow)
         g = Lower(self.unit, hooks, name)
-        src = source_of(form.insn.function)
         if not slow:
             hooks.budget = g.value(f"sub i64 %budget, {form.insn.cost}")
         if self.model.exact or slow:  # in a slow clone the memory model may end the slice
@@ -350,50 +414,16 @@ class Builder:
             g.entry.append("  %slot = alloca i64")
             g.emit(f"store i64 {hooks.budget}, ptr %slot")
         if form.jumps:
-            hooks.jumped, hooks.target = "%jumped", "%target"
-            g.entry += ["  %jumped = alloca i8", "  store i8 0, ptr %jumped", "  %target = alloca i64"]
+            hooks.jumps(g)
         if form.insn.guard:
             g.call_function(form.insn.guard, [hooks.cpu], {})
-        args: list[Value] = []
-        operands = iter(form.operands)
-        for parameter in src.params:
-            if parameter == form.insn.cpu:
-                args.append(hooks.cpu)
-                continue
-            op, slot = next(operands)
-            if isinstance(op.kind, Reg):
-                at, item = self.register(g, op.kind, slot)
-                value = V(item, g.value(f"load {llvm(item)}, ptr {at}"))
-            else:
-                assert slot is not None
-                raw = g.value(f"load {llvm(slot.type)}, ptr {g.offset('%e', slot.offset)}, align {slot.type.size}")
-                value = V(slot.type, raw, None if slot.type.signed else (1 << form.insn.bits(op.name)) - 1)
-                if near and op.name == form.relative:
-                    hooks.delta = g.cast(value, i64).ref
-            args.append(g.cast(value, op.type))
-        result = g.expand(src, args)
-        values = list(getattr(result, "items", [result]))
-        for (op, slot), v in zip(form.results, values, strict=False):
-            assert isinstance(op.kind, Reg)
-            at, item = self.register(g, op.kind, slot)
-            g.emit(f"store {llvm(item)} {g.cast(V(op.type, g.ref(v, op.type)), item).ref}, ptr {at}")
+        hooks.row(g, form)
         hooks.finish(g, form)
         attributes = "nounwind noinline cold" if slow else "nounwind"
         self.unit.add(g.function(f"define internal {CONVENTION} void @{name}({SIGNATURE}) {attributes}"))
         if not slow and any(f"@{symbol_name(form, 'slow')}(" in line for line in g.lines):
             self.handler(form, near=False, slow=True)
         return name
-
-    def register(self, g: Lower, kind: Reg, slot: Any) -> tuple[str, type[Word]]:
-        """Address and word of a register; its number comes from the decoder, so it is inside the array."""
-        field: Field = getattr(self.arch.cpu, kind.file)
-        item: type[Word] = field.layout.item  # type: ignore[assignment]
-        base = g.offset("%cpu", field.offset)
-        if isinstance(kind, Fixed):
-            return g.offset(base, kind.number * item.size), item
-        number = g.value(f"load i8, ptr {g.offset('%e', slot.offset)}")
-        index = g.value(f"zext i8 {number} to i64")
-        return g.value(f"getelementptr inbounds [{item.size} x i8], ptr {base}, i64 {index}"), item
 
     def special(self, function: Callable[..., None], on_trap: str) -> None:
         name = function.__name__

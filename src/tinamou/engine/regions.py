@@ -20,14 +20,14 @@ from dataclasses import dataclass, field
 from types import FunctionType
 from typing import Any
 
-from tinamou.native.lower import Const, Lower, Outlined, Unit, V, Value, literal, source_of
+from tinamou.native.lower import Const, Lower, Outlined, Unit, V, Value, literal
 from tinamou.native.types import Field, Word, u32, u64
 
 from .architecture import Architecture
 from .cpu import PAGE
-from .decoder import Form
-from .handlers import CONVENTION, SIGNATURE, Builder, HandlerHooks, field_pointer, record, trapped
-from .patterns import Fixed, Imm, Reg
+from .decoder import Form, Slot
+from .handlers import CONVENTION, SIGNATURE, Builder, HandlerHooks, item_of, largest, trapped
+from .patterns import Fixed, Imm, Operand, Reg
 
 MAX_INSNS = 400
 
@@ -38,8 +38,7 @@ class RegionHooks(HandlerHooks):
     def get_field(self, g: Lower, base: V, field: Field) -> Value | None:
         return V(u64, "@PC@") if field.name == "pc" and base.ref == "%cpu" else None
 
-    def raises(self, g: Lower, exception: type, args: list[Value]) -> None:
-        record(g, exception, args)
+    def trap(self, g: Lower) -> None:
         g.branch("@@trap")
 
     def after_raising_call(self, g: Lower) -> None:
@@ -62,6 +61,13 @@ class RegionHooks(HandlerHooks):
         self.go_slow(g)
         g.place(ok)
         return f"{name}p", f"{name}d" if data else ""
+
+    def register(self, g: Lower, kind: Reg, slot: Slot | None, name: str) -> tuple[str, type[Word]]:
+        return f"@{name}@", item_of(self.builder.arch, kind)
+
+    def immediate(self, g: Lower, op: Operand, slot: Slot | None, name: str) -> V:
+        assert self.form is not None
+        return V(op.type, f"@{name}@", largest(self.form, op))
 
     def jump(self, g: Lower, target: Value) -> None:
         g.emit(f"store i64 {g.cast(target, u64).ref}, ptr %@@target")
@@ -128,34 +134,11 @@ class Templates:
         if form.jumps:
             g.entry += ["  %@@jumped = alloca i1", "  %@@target = alloca i64"]
             g.emit("store i1 false, ptr %@@jumped")
-        args: list[Value] = []
-        operands = iter(enumerate(form.operands))
-        src = source_of(form.insn.function)
-        for parameter in src.params:
-            if parameter == form.insn.cpu:
-                args.append(hooks.cpu)
-                continue
-            k, (op, _slot) = next(operands)
-            if isinstance(op.kind, Reg):
-                item = self.item(op.kind)
-                args.append(g.cast(V(item, g.value(f"load i{item.bits}, ptr @o{k}@")), op.type))
-            else:
-                top = None if op.kind.signed else (1 << form.insn.bits(op.name)) - 1
-                args.append(V(op.type, f"@o{k}@", top))
-        result = g.expand(src, args)
-        values = list(getattr(result, "items", [result]))
-        for k, ((op, _slot), v) in enumerate(zip(form.results, values, strict=False)):
-            assert isinstance(op.kind, Reg)
-            item = self.item(op.kind)
-            g.emit(f"store i{item.bits} {g.cast(V(op.type, g.ref(v, op.type)), item).ref}, ptr @r{k}@")
+        hooks.row(g, form)
         g.place("@@next") if not g.ended else g.lines.append("@@next:")
         body = "\n".join(g.lines)
         direct = direct_files(form.insn.function, self.files, self.arch.cpu)
         return Template(form, "\n".join(g.entry), body, "%@@retry" in body, "%@@trap" in body, "!access" in body, direct)
-
-    def item(self, kind: Reg) -> type[Word]:
-        found: Field = getattr(self.arch.cpu, kind.file)
-        return found.layout.item  # type: ignore[return-value]
 
     def make_tail(self) -> str:
         """The end of every region: go on at %exit_pc."""
@@ -163,17 +146,7 @@ class Templates:
         hooks.budget, hooks.limit = "%exit_budget", "%limit"
         g = Lower(self.unit, hooks, "exit")
         g.prefix = "exit."
-        target = V(u64, "%exit_target")
-        found = g.call_function(self.builder.model.find, [hooks.cpu, target], {})
-        assert isinstance(found, V)
-        miss, hit = g.label(), g.label()
-        g.branch_if(V(bool, g.value(f"icmp eq i64 {found.ref}, 0"), weight=-1), miss, hit)
-        g.place(miss)
-        g.emit(f"store i64 %exit_target, ptr {field_pointer(g, hooks.cpu, 'target')}")
-        hooks.tail(g, "@h_jump")
-        g.place(hit)
-        g.ended = False
-        hooks.dispatch_counted(g, hooks.turn(g, found.ref, target.ref))
+        hooks.far(g, "%exit_target")
         self.tail_allocas = "\n".join(g.entry)
         return "\n".join(g.lines)
 
@@ -368,7 +341,7 @@ def region_text(templates: Templates, region: Region, triple: str) -> str:
         if write and kind.zero == number:
             number = array_length(arch, kind) - 1
         key = (kind.file, number)
-        used[key] = templates.item(kind)
+        used[key] = item_of(arch, kind)
         if write:
             dirty.add(key)
         return f"%{kind.file}{number}"

@@ -23,14 +23,14 @@ import struct
 from typing import TYPE_CHECKING, Any
 
 from tinamou.native.link import Image, Piece
-from tinamou.native.lower import Broken, CompileError, Lower, V, Value, llvm, source_of
-from tinamou.native.types import u64
+from tinamou.native.lower import Lower, V, Value
+from tinamou.native.types import Field, u64
 
 from . import flow
 from .cpu import Cpu
-from .decoder import Form
-from .handlers import CONVENTION, SIGNATURE, HandlerHooks, record
-from .patterns import Fixed, Reg
+from .decoder import Form, Slot
+from .handlers import CONVENTION, SIGNATURE, HandlerHooks, largest
+from .patterns import Operand
 from .traces import COLD, CREDIT, DELTA, FAULT, GLUE, IMAGE, IMMEDIATE, INLINE, NEXT, TAKEN, TO, TRAP, WIDE, Stencil
 
 if TYPE_CHECKING:
@@ -78,18 +78,8 @@ class StencilHooks(HandlerHooks):
     def pc(self, g: Lower, entry: str | None = None) -> str:
         return super().pc(g, entry or g.value(f"getelementptr i8, ptr %e, i64 {self.hole('delta')}"))
 
-    def raises(self, g: Lower, exception: type, args: list[Value]) -> None:
-        record(g, exception, args)
+    def trap(self, g: Lower) -> None:
         self.go(g, "trap")
-
-    def after_raising_call(self, g: Lower) -> None:
-        from .handlers import trapped
-
-        bad, ok = g.label(), g.label()
-        g.branch_if(trapped(g), bad, ok)
-        g.place(bad)
-        self.go(g, "trap")
-        g.place(ok)
 
     def go_slow(self, g: Lower) -> None:
         self.go(g, "cold")
@@ -115,18 +105,16 @@ class StencilHooks(HandlerHooks):
             return
         if not form.ends:
             raise Unfit
-        target = V(u64, g.value(f"load i64, ptr {self.target}"))
-        found = g.call_function(self.builder.model.find, [self.cpu, target], {})
-        assert isinstance(found, V)
-        miss, hit = g.label(), g.label()
-        g.branch_if(V(bool, g.value(f"icmp eq i64 {found.ref}, 0"), weight=-1), miss, hit)
-        g.place(miss)
-        from .handlers import field_pointer
+        self.far(g, g.value(f"load i64, ptr {self.target}"))
 
-        g.emit(f"store i64 {target.ref}, ptr {field_pointer(g, self.cpu, 'target')}")
-        self.tail(g, "@h_jump")
-        g.place(hit)
-        self.dispatch_counted(g, self.turn(g, found.ref, target.ref))
+    def numbered(self, g: Lower, field: Field, slot: Slot) -> str:
+        hole = self.hole(f"reg.{slot.offset}.{field.layout.stride.bit_length() - 1}.{field.offset}")
+        return g.value(f"getelementptr i8, ptr %cpu, i64 {hole}")
+
+    def immediate(self, g: Lower, op: Operand, slot: Slot | None, name: str) -> V:
+        assert slot is not None and self.form is not None
+        word = V(u64, self.hole(f"imm.{slot.offset}.{slot.type.__name__}", slot.type.signed))
+        return V(op.type, word.ref if op.type.bits == 64 else g.cast(word, op.type).ref, largest(self.form, op))
 
 
 def write(builder: Builder, form: Form, near: bool) -> None:
@@ -137,12 +125,13 @@ def write(builder: Builder, form: Form, near: bool) -> None:
     hooks = StencilHooks(builder, form, near)
     name = f"stencil.{number}"
     g = Lower(builder.unit, hooks, name)
+    if form.jumps:
+        hooks.jumps(g)
     try:
-        body(builder, g, hooks, form)
+        hooks.row(g, form)
+        hooks.finish(g, form)
     except Unfit:
         return
-    except (Broken, CompileError):
-        raise
     if near and hooks.cold:
         return
     hooks.guards = sum("!make.implicit" in line for line in g.lines)
@@ -154,46 +143,6 @@ def write(builder: Builder, form: Form, near: bool) -> None:
 def emit(builder: Builder, g: Lower, name: str) -> None:
     builder.unit.names.add(name)
     builder.unit.add(g.function(f'define {CONVENTION} void @{name}({SIGNATURE}) nounwind "no-jump-tables"="true" section "{SECTION}"'))
-
-
-def body(builder: Builder, g: Lower, hooks: StencilHooks, form: Form) -> None:
-    src = source_of(form.insn.function)
-    cpu = builder.arch.cpu
-    if form.jumps:
-        hooks.jumped, hooks.target = "%jumped", "%target"
-        g.entry += ["  %jumped = alloca i8", "  store i8 0, ptr %jumped", "  %target = alloca i64"]
-
-    def register(kind: Reg, slot: Any) -> tuple[str, Any]:
-        field = getattr(cpu, kind.file)
-        item = field.layout.item
-        if isinstance(kind, Fixed):
-            return g.offset("%cpu", field.offset + kind.number * item.size), item
-        hole = hooks.hole(f"reg.{slot.offset}.{item.size.bit_length() - 1}.{field.offset}")
-        return g.value(f"getelementptr i8, ptr %cpu, i64 {hole}"), item
-
-    args: list[Value] = []
-    operands = iter(form.operands)
-    for parameter in src.params:
-        if parameter == form.insn.cpu:
-            args.append(hooks.cpu)
-            continue
-        op, slot = next(operands)
-        if isinstance(op.kind, Reg):
-            at, item = register(op.kind, slot)
-            value: Value = V(item, g.value(f"load {llvm(item)}, ptr {at}"))
-        else:
-            assert slot is not None
-            word = V(u64, hooks.hole(f"imm.{slot.offset}.{slot.type.__name__}", slot.type.signed))
-            bound = None if slot.type.signed else (1 << form.insn.bits(op.name)) - 1 + form.insn.bases.get(op.name, 0)
-            value = V(op.type, word.ref if op.type.bits == 64 else g.cast(word, op.type).ref, bound)
-        args.append(g.cast(value, op.type))
-    result = g.expand(src, args)
-    values = list(getattr(result, "items", [result]))
-    for (op, slot), v in zip(form.results, values, strict=False):
-        assert isinstance(op.kind, Reg)
-        at, item = register(op.kind, slot)
-        g.emit(f"store {llvm(item)} {g.cast(V(op.type, g.ref(v, op.type)), item).ref}, ptr {at}")
-    hooks.finish(g, form)
 
 
 def write_glue(builder: Builder) -> None:
