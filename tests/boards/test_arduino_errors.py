@@ -7,7 +7,7 @@ import pytest
 import tinamou
 from avr_guests import Running, bin_of, hex_of, needs_gcc, program
 from tinamou.api.errors import MachineError
-from tinamou.control.commandline import machine_help
+from tinamou.control.texts import machine_help
 from tinamou.machine.props import PropertyError
 
 NOTHING = "int main(void) { for (;;); }"

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import time
 
-from tinamou.control.commandline import build, parse
+from tinamou.control.building import build
+from tinamou.control.commandline import parse
 from tinamou.control.hmp import Human
 from tinamou.isa.riscv.pseudo import assembler
 from tinamou.tools.system import engine_of

@@ -8,7 +8,10 @@ import sys
 import pytest
 
 from control.vm_harness import FakeCpu, FakeRunner
-from tinamou.control.commandline import Finished, OptionError, build, complain, main, parse
+from tinamou.control.building import build
+from tinamou.control.commandline import parse
+from tinamou.control.request import Finished, OptionError
+from tinamou.control.running import complain, main
 from tinamou.machine.memory import MiB
 
 PROGRAM = "qemu-system-riscv64"
@@ -147,7 +150,7 @@ def test_configuration_files(tmp_path):
 
 
 def test_console_defaults():
-    from tinamou.control.commandline import Builder
+    from tinamou.control.building import Builder
 
     for words, serials, monitors in (
             (["-nographic"], ["mon:stdio"], []), ([], ["vc"], [("readline", "vc")]), (["-nodefaults"], [], []),
@@ -156,7 +159,7 @@ def test_console_defaults():
         assert Builder(parse(words)).consoles() == (serials, monitors), words
 
 
-SCRIPT = "import sys; from tinamou.control.commandline import main; sys.exit(main(sys.argv[1:], 'qemu-system-riscv64', 'riscv'))"
+SCRIPT = "import sys; from tinamou.control.running import main; sys.exit(main(sys.argv[1:], 'qemu-system-riscv64', 'riscv'))"
 
 
 def test_a_process_of_its_own(tmp_path):

@@ -10,7 +10,8 @@ import pytest
 from running_vm import RAM, Running
 from test_gdb_system import TRANSLATED
 
-from tinamou.control.commandline import OptionError, parse
+from tinamou.control.commandline import parse
+from tinamou.control.request import OptionError
 
 TRAPS = """
     la t0, handler; csrw mtvec, t0

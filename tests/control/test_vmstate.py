@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 from running_vm import Running
 
-from tinamou.control.commandline import OptionError
+from tinamou.control.request import OptionError
 from tinamou.tools import img
 
 COUNT = """

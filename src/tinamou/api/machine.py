@@ -10,8 +10,10 @@ import os
 from collections.abc import Callable, Iterable, Mapping
 from typing import Any, TypedDict, Unpack
 
-from tinamou.control import commandline
-from tinamou.control.commandline import Builder, Finished, OptionError
+from tinamou.control.building import Builder
+from tinamou.control.commandline import parse
+from tinamou.control.request import Finished, OptionError, Request
+from tinamou.control.texts import cpu_models
 from tinamou.control.vm import CommandError, Vm
 from tinamou.machine import board as boards
 from tinamou.machine import snapshot as snapshots
@@ -91,7 +93,7 @@ def guest_of(board: str) -> str:
         if board in (b.name, b.alias):
             guests = [g for g, folder in sorted(GUESTS.items(), reverse=True) if folder == b.arch]
             for guest in guests:
-                if b.cpu in commandline.cpu_models(commandline.Request(program=guest, arch=b.arch)):
+                if b.cpu in cpu_models(Request(program=guest, arch=b.arch)):
                     return guest
             if guests:
                 return guests[0]
@@ -136,7 +138,7 @@ class Machine:
         self.arch, self._words = arch, words
         self.closed = False
         try:
-            request = commandline.parse(words, f"tinamou-system-{arch}", GUESTS[arch])
+            request = parse(words, f"tinamou-system-{arch}", GUESTS[arch])
             for given, option in ((request.gdb, "-gdb"), (request.daemonize, "-daemonize"), (request.pidfile, "-pidfile")):
                 if given:
                     raise MachineError(f"{option} is for the command line, not for machines in Python")

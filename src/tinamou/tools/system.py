@@ -36,7 +36,7 @@ def engine_of(arch: str) -> Any:
 
 def main(words: list[str] | None = None) -> int:
     """The command named in argv[0], or `system GUEST ...` when words are given."""
-    from tinamou.control import commandline
+    from tinamou.control import running
 
     if words is None:
         program, words = sys.argv[0], sys.argv[1:]
@@ -47,7 +47,7 @@ def main(words: list[str] | None = None) -> int:
     if arch not in GUESTS:
         print(f"tinamou system: unknown guest '{arch}'; one of {', '.join(sorted(GUESTS))}", file=sys.stderr)
         return 1
-    return int(commandline.main(words, program, GUESTS[arch], engine_of(arch), arch))
+    return int(running.main(words, program, GUESTS[arch], engine_of(arch), arch))
 
 
 if __name__ == "__main__":

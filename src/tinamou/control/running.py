@@ -1,0 +1,112 @@
+"""A whole machine from its command line to its exit status."""
+
+from __future__ import annotations
+
+import os
+import signal
+import sys
+from collections.abc import Callable
+from typing import Any
+
+from tinamou.control.building import build
+from tinamou.control.commandline import parse
+from tinamou.control.gdb import TargetError
+from tinamou.control.request import Finished, OptionError, Request
+from tinamou.control.vm import Idle, Vm
+from tinamou.machine.cpu import CpuFactory, Runner
+from tinamou.machine.props import PropertyError
+
+EngineMaker = Callable[[Request], tuple[CpuFactory, Runner]]
+
+
+def main(words: list[str], program: str, arch: str, engine: EngineMaker | None = None, target: str = "") -> int:
+    """Run a whole machine from its command line; the exit status. `engine` makes what executes CPUs."""
+    try:
+        r = parse(words, program, arch)
+        factory, runner = engine(r) if engine and "qtest" not in r.accelerators[:1] else (None, None)
+        if factory is None:
+            runner = Idle()
+        vm = build(r, factory, runner, target or f"{arch}64")
+    except Finished as e:
+        sys.stdout.write(e.text)
+        return e.status
+    except OptionError as e:
+        sys.stderr.write(complain(program, e))
+        return 1
+    return run(r, vm)
+
+
+def run(r: Request, vm: Vm) -> int:
+    """Serve until the machine ends; the exit status."""
+    servers: list[Any] = []
+    try:
+        if r.daemonize:
+            detach()
+        if r.pidfile:
+            write_pid(r.pidfile)
+        servers += [gdb_server(vm, where) for where in r.gdb]
+    except (OSError, ValueError, PropertyError, TargetError) as e:
+        sys.stderr.write(f"{r.program}: {e}\n")
+        return 1
+    for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):
+        signal.signal(number, lambda n, _: vm.loop.soon(lambda: terminated(r, vm, n)))
+    keeps_time = getattr(vm.runner, "keeps_time", False)  # the accelerator moves the machine's time itself
+    if not keeps_time and r.icount is None and vm.runner.name != "qtest":
+        vm.machine.time.follow_host()
+    if not r.stopped:
+        vm.loop.soon(vm.start)
+    try:
+        vm.loop.run()
+    finally:
+        for s in servers:
+            s.exited(vm.exit_code)
+            s.close()
+        for c in vm.chardevs.values():
+            c.close()
+        for d in vm.drives.values():
+            d.close()
+        if r.pidfile and os.path.exists(r.pidfile):
+            os.unlink(r.pidfile)
+    return vm.exit_code
+
+
+def terminated(r: Request, vm: Vm, number: int) -> None:
+    sys.stderr.write(f"{r.program}: terminating on signal {number}\n")
+    vm.quit("host-signal")
+
+
+def gdb_server(vm: Vm, where: str) -> Any:
+    """The stub for a whole machine on a port or socket."""
+    from tinamou.control.gdb_machine import MachineTarget
+    from tinamou.control.gdb_server import GdbServer
+
+    target = MachineTarget(vm)
+    server = GdbServer(where, target, connected=lambda: vm.call(lambda: vm.stop("debug")),
+                       lost=lambda: vm.loop.soon(vm.start))
+    target.tell = server.stopped
+    vm.runner.stopped_by = target.stopped  # type: ignore[attr-defined]
+    return server
+
+
+def write_pid(path: str) -> None:
+    try:
+        with open(path, "w", encoding="ascii") as f:
+            f.write(f"{os.getpid()}\n")
+    except OSError as e:
+        raise PropertyError(f"cannot create PID file: Could not create '{path}': {e.strerror}") from None
+
+
+def detach() -> None:
+    """Go on in the background; the parent returns when everything listens."""
+    if os.fork():
+        os._exit(0)
+    os.setsid()
+    null = os.open(os.devnull, os.O_RDWR)
+    for fd in (0, 1, 2):
+        os.dup2(null, fd)
+
+
+def complain(program: str, e: OptionError) -> str:
+    """The lines for standard error."""
+    prefix = f"{e.prefix}: " if e.prefix else ""
+    return f"{program}: {prefix}{e}\n" + (f"{e.hint}\n" if e.hint else "")
