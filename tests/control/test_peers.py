@@ -72,10 +72,16 @@ def test_a_server_lives_on_without_its_peer(console, tmp_path):
         still_talks(r)
 
 
-def test_a_client_lives_on_without_its_peer(console, tmp_path):
-    listener = socket.socket(socket.AF_UNIX)
-    listener.bind(str(tmp_path / "console"))
-    listener.listen()
+@pytest.fixture
+def listener(tmp_path):
+    """Waits at tmp_path/console."""
+    with socket.socket(socket.AF_UNIX) as s:
+        s.bind(str(tmp_path / "console"))
+        s.listen()
+        yield s
+
+
+def test_a_client_lives_on_without_its_peer(console, listener, tmp_path):
     r = console(f"unix:{tmp_path / 'console'}")
     s, _ = listener.accept()
     s.settimeout(0)
@@ -84,10 +90,7 @@ def test_a_client_lives_on_without_its_peer(console, tmp_path):
     still_talks(r)
 
 
-def test_a_client_comes_back(console, tmp_path):
-    listener = socket.socket(socket.AF_UNIX)
-    listener.bind(str(tmp_path / "console"))
-    listener.listen()
+def test_a_client_comes_back(console, listener, tmp_path):
     listener.settimeout(0)
     r = console(f"unix:{tmp_path / 'console'},reconnect=1")
     for _ in range(2):

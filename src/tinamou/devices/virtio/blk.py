@@ -4,11 +4,12 @@ from __future__ import annotations
 
 import errno
 import struct
+from collections.abc import Iterable
 from dataclasses import dataclass
 from functools import partial
 from typing import Any, Literal, Protocol
 
-from tinamou.devices.virtio.core import Chain, GuestError, VirtioDevice, Virtqueue, take_end
+from tinamou.devices.virtio.core import Chain, GuestError, VirtioDevice, Virtqueue, drop_end
 from tinamou.machine.iothread import IoThread
 from tinamou.machine.lines import state
 from tinamou.machine.props import BLOCK_SIZE, BOOL, DRIVE, STR, U16, U32, PropertyError, prop
@@ -126,8 +127,12 @@ class VirtioBlk(VirtioDevice, type="virtio-blk-device", category="Storage"):
     # --- requests
 
     def serve(self, queue: Virtqueue) -> None:
+        self.begin((queue, chain) for chain in iter(queue.pop, None))
+
+    def begin(self, waiting: Iterable[tuple[Virtqueue, Chain]]) -> None:
+        """Carry requests out, or have them carried out by the thread. Raises GuestError."""
         done = []
-        while (chain := queue.pop()) is not None:
+        for queue, chain in waiting:
             request = self.request(queue, chain)
             if self.io is not None:
                 self.io.submit(partial(self.perform, request))
@@ -142,7 +147,7 @@ class VirtioBlk(VirtioDevice, type="virtio-blk-device", category="Storage"):
         if not chain.writable:
             raise GuestError("request without room for its status")
         status_at = chain.writable[-1][-1:]
-        take_end(chain.writable, 1)
+        drop_end(chain.writable, 1)
         return Request(queue, kept, chain, kind, sector, status_at, chain.in_size if kind in (IN, GET_ID) else 0)
 
     def perform(self, r: Request) -> Request:
@@ -247,14 +252,7 @@ class VirtioBlk(VirtioDevice, type="virtio-blk-device", category="Storage"):
     def retry(self) -> None:
         """The machine goes on: serve what waited."""
         waiting, self.stalled = self.stalled, []
-        done = []
-        for queue, chain in waiting:
-            request = self.request(queue, chain)
-            if self.io is not None:
-                self.io.submit(partial(self.perform, request))
-            else:
-                done.append(self.perform(request))
-        self.finish(done)
+        self.begin(waiting)
 
     def save_more(self) -> dict[str, Any]:
         return {**super().save_more(), "stalled": [[queue.index, chain.head] for queue, chain in self.stalled]}

@@ -73,20 +73,13 @@ def take(views: list[memoryview], size: int) -> list[memoryview]:
     return out
 
 
-def take_end(views: list[memoryview], size: int) -> bytes | None:
-    """Remove the last `size` bytes as a copy-free pair is not needed: returns None when there are fewer."""
-    if sum(len(v) for v in views) < size:
-        return None
-    out = b""
+def drop_end(views: list[memoryview], size: int) -> None:
+    """Remove the last `size` bytes of a list of pieces that has at least as many."""
     while size:
         v = views.pop()
-        if len(v) <= size:
-            out, size = bytes(v) + out, size - len(v)
-        else:
-            out = bytes(v[len(v) - size :]) + out
-            views.append(v[: len(v) - size])
-            size = 0
-    return out
+        if len(v) > size:
+            views.append(v[:-size])
+        size -= min(size, len(v))
 
 
 class Virtqueue:
