@@ -2,8 +2,12 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
+from typing import Any
 
+from tinamou import Machine
 from tinamou.isa.riscv.pseudo import assembler
 
 RAM = 0x8000_0000
@@ -48,3 +52,12 @@ def build(folder: Path, text: str, xlen: int = 64, origin: int = RAM) -> tuple[P
     path = folder / "program.bin"
     path.write_bytes(program.data)
     return path, program.labels
+
+
+@contextmanager
+def started(folder: Path, text: str, **arguments: Any) -> Iterator[Any]:
+    """A `virt` machine with the program as its firmware, and the program's labels as its attribute `labels`."""
+    path, labels = build(folder, text)
+    with Machine("virt", bios=path, memory="16M", **arguments) as m:
+        m.labels = labels  # type: ignore[attr-defined]
+        yield m

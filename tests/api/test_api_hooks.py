@@ -4,23 +4,19 @@ from __future__ import annotations
 
 import pytest
 
-from api.bare import COUNTER, RAM, SHELL, UART, build
-from tinamou import Machine, MachineError, RunTimeout
+from api.bare import COUNTER, RAM, SHELL, UART, started
+from tinamou import MachineError, RunTimeout
 
 
 @pytest.fixture
 def counter(tmp_path):
-    path, labels = build(tmp_path, COUNTER)
-    with Machine("virt", bios=path, memory="16M") as m:
-        m.labels = labels
+    with started(tmp_path, COUNTER) as m:
         yield m
 
 
 @pytest.fixture
 def shell(tmp_path):
-    path, labels = build(tmp_path, SHELL)
-    with Machine("virt", bios=path, memory="16M") as m:
-        m.labels = labels
+    with started(tmp_path, SHELL) as m:
         yield m
 
 
@@ -132,8 +128,7 @@ def test_a_device_by_name_and_what_it_answers(shell):
 
 
 def test_a_device_that_is_only_a_hook(tmp_path):
-    path, _ = build(tmp_path, "li s0, 0x09000000; loop: lw a0, 0(s0); addi a0, a0, 1; sw a0, 4(s0); j loop")
-    with Machine("virt", bios=path, memory="16M") as m:
+    with started(tmp_path, "li s0, 0x09000000; loop: lw a0, 0(s0); addi a0, a0, 1; sw a0, 4(s0); j loop") as m:
         written = []
 
         @m.on_mmio(0x0900_0000, size=8)

@@ -12,15 +12,13 @@ from pathlib import Path
 import pytest
 
 import tinamou
-from api.bare import COUNTER, RAM, SHELL, UART, build
+from api.bare import COUNTER, RAM, SHELL, UART, build, started
 from tinamou import Machine, MachineEnded, MachineError, RunTimeout
 
 
 @pytest.fixture
 def shell(tmp_path):
-    path, labels = build(tmp_path, SHELL)
-    with Machine("virt", bios=path, memory="16M") as m:
-        m.labels = labels
+    with started(tmp_path, SHELL) as m:
         yield m
 
 
@@ -96,20 +94,19 @@ def test_memory(shell):
 
 
 def test_registers_and_steps(tmp_path):
-    path, labels = build(tmp_path, COUNTER)
-    with Machine("virt", bios=path, memory="16M", cpus=2) as m:
+    with started(tmp_path, COUNTER, cpus=2) as m:
         cpu = m.cpu[0]
         assert cpu.model == "rv64" and cpu.pc == 0x1000 and len(m.cpu) == 2
-        m.run(until=labels["double"])
-        at = cpu if cpu.pc == labels["double"] else m.cpu[1]
-        assert at.pc == labels["double"] and at.registers["a0"] == 1
+        m.run(until=m.labels["double"])
+        at = cpu if cpu.pc == m.labels["double"] else m.cpu[1]
+        assert at.pc == m.labels["double"] and at.registers["a0"] == 1
         at.step()
-        assert at.registers["a0"] == 2 and at.pc == labels["back"]
+        assert at.registers["a0"] == 2 and at.pc == m.labels["back"]
         at.registers["a0"] = 0x1234
         at.step(2)
-        assert m.memory.u64[labels["count"]] == 0x1234
-        at.pc = labels["double"]
-        assert at.pc == labels["double"]
+        assert m.memory.u64[m.labels["count"]] == 0x1234
+        at.pc = m.labels["double"]
+        assert at.pc == m.labels["double"]
         at.registers["zero"] = 5
         assert at.registers["zero"] == 0
         assert {"a0", "pc", "mstatus", "fa0"} <= set(at.registers) and len(at.registers) > 64
