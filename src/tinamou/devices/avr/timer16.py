@@ -1,0 +1,269 @@
+"""16-bit timer/counters of AVR microcontrollers: ATmega48A/PA/88A/PA/168A/PA/328/P data sheet, chapter 16; ATmega640/1280/1281/2560/2561
+data sheet, chapter 17."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from tinamou.devices.avr.timer import ICF, TimerCounter
+from tinamou.devices.avr.waveform import MODES16
+from tinamou.machine.device import timer
+from tinamou.machine.lines import line, state
+from tinamou.machine.pins import Net
+from tinamou.machine.props import OBJECT, prop
+from tinamou.machine.registers import Reg
+
+
+class Timer16(TimerCounter, type="avr-timer16"):
+    """16-bit timer/counter with two or three compare units and input capture."""
+
+    bits = 16
+    modes = MODES16
+
+    pin_icp: Net | None = prop(OBJECT, default=None, help="the input capture pin")
+
+    TCCRA = Reg(0)
+    com_a = TCCRA.rw(7, 6)
+    com_b = TCCRA.rw(5, 4)
+    com_c = TCCRA.rw(3, 2)
+    wgm_low = TCCRA.rw(1, 0)
+    TCCRB = Reg(1)
+    icnc = TCCRB.rw(7)
+    ices = TCCRB.rw(6)
+    wgm_high = TCCRB.rw(4, 3)
+    cs = TCCRB.rw(2, 0)
+    TCCRC = Reg(2)
+    foc_a = TCCRC.wo(7)
+    foc_b = TCCRC.wo(6)
+    foc_c = TCCRC.wo(5)
+    TCNTL = Reg(4)
+    tcnt_low = TCNTL.rw()
+    TCNTH = Reg(5)
+    tcnt_high = TCNTH.rw()
+    ICRL = Reg(6)
+    icr_low = ICRL.rw()
+    ICRH = Reg(7)
+    icr_high = ICRH.rw()
+    OCRAL = Reg(8)
+    ocr_al = OCRAL.rw()
+    OCRAH = Reg(9)
+    ocr_ah = OCRAH.rw()
+    OCRBL = Reg(10)
+    ocr_bl = OCRBL.rw()
+    OCRBH = Reg(11)
+    ocr_bh = OCRBH.rw()
+    OCRCL = Reg(12)
+    ocr_cl = OCRCL.rw()
+    OCRCH = Reg(13)
+    ocr_ch = OCRCH.rw()
+    TIFR = Reg(0x10)
+    icf = TIFR.w1c(5)
+    tifr = TIFR.w1c(3, 0)
+    TIMSK = Reg(0x11)
+    icie = TIMSK.rw(5)
+    timsk = TIMSK.rw(3, 0)
+
+    temp = state(0)             # the high byte on its way
+
+    def setup(self) -> None:
+        super().setup()
+        self.analog_capture: Any = None
+        if self.pin_icp is not None:
+            self.pin_icp.listen(self.captured)
+
+    def wgm(self) -> int:
+        return self.wgm_high << 2 | self.wgm_low
+
+    def coms(self) -> list[int]:
+        return [self.com_a, self.com_b, self.com_c][: self.channels]
+
+    def masks(self) -> int:
+        return self.icie << 5 | self.timsk
+
+    @wgm_low.on_write
+    def mode_low(self, _: int) -> None:
+        self.put("mode")
+
+    @wgm_high.on_write
+    def mode_high(self, _: int) -> None:
+        self.put("mode")
+
+    @cs.on_write
+    def choose_clock(self, new: int) -> None:
+        self.put("clock", new)
+
+    @foc_a.on_write
+    def force_a(self, on: int) -> None:
+        self.force(on)
+
+    @foc_b.on_write
+    def force_b(self, on: int) -> None:
+        self.force(on << 1)
+
+    @foc_c.on_write
+    def force_c(self, on: int) -> None:
+        self.force(on << 2)
+
+    def captured(self, level: bool, source: str = "pin") -> None:
+        """An edge at the input capture pin, or of the analog comparator."""
+        comparator = self.analog_capture is not None and self.analog_capture()
+        if bool(level) != bool(self.ices) or comparator != (source == "comparator") or self.mode.top == "icr" or not self._powered:
+            return
+        if self.icnc:
+            self.pending_level = level
+            self.noise_cancelled.after(4)
+        else:
+            self._capture()
+            self.settle()
+
+    pending_level = state(False)
+
+    @timer
+    def noise_cancelled(self) -> None:
+        if self.analog_capture is not None and self.analog_capture():
+            self._capture()
+        elif self.pin_icp is not None and self.pin_icp.level == self.pending_level:
+            self._capture()
+
+    def _capture(self) -> None:
+        self.capture = self.count()
+        n = self.n
+        self.set_flags = self.flags_at(n) | 0x20
+        self.seen = [n] * 5
+        self._due = None
+        self.rearm()
+        for k, f in list(self.flag_users):
+            if k == ICF:
+                f()
+
+    # --- the bytes of 16-bit registers: high before low when written, low before high when read (TCNT and ICR)
+
+    @tcnt_low.on_read
+    def read_low(self) -> int:
+        count = self.count()
+        self.temp = count >> 8
+        return count & 0xFF
+
+    @tcnt_low.computed
+    def peek_low(self) -> int:
+        return self.count() & 0xFF
+
+    @tcnt_high.on_read
+    def read_high(self) -> int:
+        return self.temp
+
+    @tcnt_high.computed
+    def peek_high(self) -> int:
+        return self.count() >> 8
+
+    @tcnt_low.on_write
+    def write_low(self, value: int) -> None:
+        self.put("count", self.temp << 8 | value)
+
+    @icr_low.on_read
+    def read_capture(self) -> int:
+        self.temp = self.capture >> 8
+        return self.capture & 0xFF
+
+    @icr_low.computed
+    def peek_capture(self) -> int:
+        return self.capture & 0xFF
+
+    @icr_high.on_read
+    def read_capture_high(self) -> int:
+        return self.temp
+
+    @icr_high.computed
+    def peek_capture_high(self) -> int:
+        return self.capture >> 8
+
+    @icr_low.on_write
+    def write_capture(self, value: int) -> None:
+        if self.mode.top == "icr":
+            self.set_capture(self.temp << 8 | value)
+        else:
+            self.capture = self.temp << 8 | value
+
+    @ocr_al.computed
+    def a_low(self) -> int:
+        return self.buffered[0] & 0xFF
+
+    @ocr_ah.computed
+    def a_high(self) -> int:
+        return self.buffered[0] >> 8
+
+    @ocr_bl.computed
+    def b_low(self) -> int:
+        return self.buffered[1] & 0xFF
+
+    @ocr_bh.computed
+    def b_high(self) -> int:
+        return self.buffered[1] >> 8
+
+    @ocr_cl.computed
+    def c_low(self) -> int:
+        return self.buffered[2] & 0xFF
+
+    @ocr_ch.computed
+    def c_high(self) -> int:
+        return self.buffered[2] >> 8
+
+    @ocr_al.on_write
+    def write_a(self, value: int) -> None:
+        self.put("a", self.temp << 8 | value)
+
+    @ocr_bl.on_write
+    def write_b(self, value: int) -> None:
+        self.put("b", self.temp << 8 | value)
+
+    @ocr_cl.on_write
+    def write_c(self, value: int) -> None:
+        self.put("c", self.temp << 8 | value)
+
+    def high(self, value: int) -> None:
+        self.temp = value
+
+    for _field in (tcnt_high, icr_high, ocr_ah, ocr_bh, ocr_ch):
+        _field.on_write(high)
+    del _field
+
+    def high_latch(self) -> int:
+        return self.temp
+
+    # --- flags and interrupts
+
+    @tifr.computed
+    def read_flags(self) -> int:
+        return self.flags() & 0xF
+
+    @tifr.on_read
+    def poll_flags(self) -> int:
+        return self.polled_flags() & 0xF
+
+    @icf.computed
+    def read_capture_flag(self) -> int:
+        return self.flags() >> 5
+
+    @tifr.on_write
+    def clear_flags(self, bits: int) -> None:
+        self.clear(bits)
+
+    @icf.on_write
+    def clear_capture_flag(self, on: int) -> None:
+        self.clear(on << 5)
+
+    @timsk.on_write
+    def enable(self, _: int) -> None:
+        self.rearm()
+
+    @icie.on_write
+    def enable_capture(self, _: int) -> None:
+        self.rearm()
+
+    @line
+    def compc(self) -> int:
+        return self.asking(8)
+
+    @line
+    def capt(self) -> int:
+        return self.asking(0x20)
