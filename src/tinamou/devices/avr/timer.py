@@ -11,6 +11,7 @@ which the counter has that value, the overflow flag on the one that leaves MAX, 
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import Any, ClassVar
 
 from tinamou.devices.avr.core import AvrDevice
@@ -20,7 +21,7 @@ from tinamou.machine.device import timer
 from tinamou.machine.lines import line, state
 from tinamou.machine.pins import Driver, Net
 from tinamou.machine.props import OBJECT, U8, prop
-from tinamou.machine.registers import Reg
+from tinamou.machine.registers import Field, Reg
 
 TOV, OCFA, OCFB, OCFC, ICF = range(5)
 
@@ -71,6 +72,16 @@ class Prescaler(AvrDevice, type="avr-prescaler", size=1):
             for t in self.timers:
                 if t.prescaler_number == which:
                     t.go()
+
+
+def puts(what: str) -> Callable[[TimerCounter, int], None]:
+    """What the write of a field does: `put` it."""
+    return lambda self, value: self.put(what, value)
+
+
+def forces(channel: int) -> Callable[[TimerCounter, int], None]:
+    """FOC: a strobe that forces a compare match."""
+    return lambda self, on: self.force(on << channel)
 
 
 class Output:
@@ -148,8 +159,11 @@ class TimerCounter(AvrDevice):
 
     # --- what subclasses tell of their registers
 
+    wgm_low: ClassVar[Field]
+    wgm_high: ClassVar[Field]
+
     def wgm(self) -> int:
-        raise NotImplementedError
+        return self.wgm_high << 2 | self.wgm_low
 
     def coms(self) -> list[int]:
         raise NotImplementedError

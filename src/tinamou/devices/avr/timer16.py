@@ -3,15 +3,26 @@ data sheet, chapter 17."""
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import Any
 
-from tinamou.devices.avr.timer import ICF, TimerCounter
+from tinamou.devices.avr.timer import ICF, TimerCounter, forces, puts
 from tinamou.devices.avr.waveform import MODES16
 from tinamou.machine.device import timer
 from tinamou.machine.lines import line, state
 from tinamou.machine.pins import Net
 from tinamou.machine.props import OBJECT, prop
 from tinamou.machine.registers import Reg
+
+
+def puts_word(what: str) -> Callable[[Timer16, int], None]:
+    """The write of a register's low byte: TEMP has the high one."""
+    return lambda self, value: self.put(what, self.temp << 8 | value)
+
+
+def compare_byte(channel: int, shift: int) -> Callable[[Timer16], int]:
+    """The read of a byte of OCR."""
+    return lambda self: self.buffered[channel] >> shift & 0xFF
 
 
 class Timer16(TimerCounter, type="avr-timer16"):
@@ -65,44 +76,29 @@ class Timer16(TimerCounter, type="avr-timer16"):
 
     temp = state(0)             # the high byte on its way
 
+    for _field, _what in ((wgm_low, "mode"), (wgm_high, "mode"), (cs, "clock")):
+        _field.on_write(puts(_what))
+    for _field, _what in ((tcnt_low, "count"), (ocr_al, "a"), (ocr_bl, "b"), (ocr_cl, "c")):
+        _field.on_write(puts_word(_what))
+    for _n, _field in enumerate((foc_a, foc_b, foc_c)):
+        _field.on_write(forces(_n))
+    for _n, (_field, _high) in enumerate(((ocr_al, ocr_ah), (ocr_bl, ocr_bh), (ocr_cl, ocr_ch))):
+        _field.computed(compare_byte(_n, 0))
+        _high.computed(compare_byte(_n, 8))
+    del _field, _what, _n, _high
+    tifr.on_write(TimerCounter.clear)
+
     def setup(self) -> None:
         super().setup()
         self.analog_capture: Any = None
         if self.pin_icp is not None:
             self.pin_icp.listen(self.captured)
 
-    def wgm(self) -> int:
-        return self.wgm_high << 2 | self.wgm_low
-
     def coms(self) -> list[int]:
         return [self.com_a, self.com_b, self.com_c][: self.channels]
 
     def masks(self) -> int:
         return self.icie << 5 | self.timsk
-
-    @wgm_low.on_write
-    def mode_low(self, _: int) -> None:
-        self.put("mode")
-
-    @wgm_high.on_write
-    def mode_high(self, _: int) -> None:
-        self.put("mode")
-
-    @cs.on_write
-    def choose_clock(self, new: int) -> None:
-        self.put("clock", new)
-
-    @foc_a.on_write
-    def force_a(self, on: int) -> None:
-        self.force(on)
-
-    @foc_b.on_write
-    def force_b(self, on: int) -> None:
-        self.force(on << 1)
-
-    @foc_c.on_write
-    def force_c(self, on: int) -> None:
-        self.force(on << 2)
 
     def captured(self, level: bool, source: str = "pin") -> None:
         """An edge at the input capture pin, or of the analog comparator."""
@@ -156,10 +152,6 @@ class Timer16(TimerCounter, type="avr-timer16"):
     def peek_high(self) -> int:
         return self.count() >> 8
 
-    @tcnt_low.on_write
-    def write_low(self, value: int) -> None:
-        self.put("count", self.temp << 8 | value)
-
     @icr_low.on_read
     def read_capture(self) -> int:
         self.temp = self.capture >> 8
@@ -183,42 +175,6 @@ class Timer16(TimerCounter, type="avr-timer16"):
             self.set_capture(self.temp << 8 | value)
         else:
             self.capture = self.temp << 8 | value
-
-    @ocr_al.computed
-    def a_low(self) -> int:
-        return self.buffered[0] & 0xFF
-
-    @ocr_ah.computed
-    def a_high(self) -> int:
-        return self.buffered[0] >> 8
-
-    @ocr_bl.computed
-    def b_low(self) -> int:
-        return self.buffered[1] & 0xFF
-
-    @ocr_bh.computed
-    def b_high(self) -> int:
-        return self.buffered[1] >> 8
-
-    @ocr_cl.computed
-    def c_low(self) -> int:
-        return self.buffered[2] & 0xFF
-
-    @ocr_ch.computed
-    def c_high(self) -> int:
-        return self.buffered[2] >> 8
-
-    @ocr_al.on_write
-    def write_a(self, value: int) -> None:
-        self.put("a", self.temp << 8 | value)
-
-    @ocr_bl.on_write
-    def write_b(self, value: int) -> None:
-        self.put("b", self.temp << 8 | value)
-
-    @ocr_cl.on_write
-    def write_c(self, value: int) -> None:
-        self.put("c", self.temp << 8 | value)
 
     def high(self, value: int) -> None:
         self.temp = value
@@ -244,20 +200,12 @@ class Timer16(TimerCounter, type="avr-timer16"):
     def read_capture_flag(self) -> int:
         return self.flags() >> 5
 
-    @tifr.on_write
-    def clear_flags(self, bits: int) -> None:
-        self.clear(bits)
-
     @icf.on_write
     def clear_capture_flag(self, on: int) -> None:
         self.clear(on << 5)
 
     @timsk.on_write
     def enable(self, _: int) -> None:
-        self.rearm()
-
-    @icie.on_write
-    def enable_capture(self, _: int) -> None:
         self.rearm()
 
     @line

@@ -5,7 +5,7 @@ from __future__ import annotations
 
 from typing import Any
 
-from tinamou.devices.avr.timer import TimerCounter
+from tinamou.devices.avr.timer import TimerCounter, forces, puts
 from tinamou.machine.clock import Clock
 from tinamou.machine.device import timer
 from tinamou.machine.lines import state
@@ -38,62 +38,21 @@ class Timer8(TimerCounter, type="avr-timer8"):
     ocie_a = TIMSK.rw(1)
     toie = TIMSK.rw(0)
 
-    def wgm(self) -> int:
-        return self.wgm_high << 2 | self.wgm_low
+    for _field, _what in ((wgm_low, "mode"), (wgm_high, "mode"), (cs, "clock"), (tcnt, "count"), (ocr_a, "a"), (ocr_b, "b")):
+        _field.on_write(puts(_what))
+    for _n, _field in enumerate((foc_a, foc_b)):
+        _field.on_write(forces(_n))
+    del _field, _what, _n
+    tcnt.computed(TimerCounter.count)
+    tifr.computed(TimerCounter.flags)
+    tifr.on_read(TimerCounter.polled_flags)
+    tifr.on_write(TimerCounter.clear)
 
     def coms(self) -> list[int]:
         return [self.com_a, self.com_b]
 
     def masks(self) -> int:
         return self.ocie_b << 2 | self.ocie_a << 1 | self.toie
-
-    @wgm_low.on_write
-    def mode_low(self, _: int) -> None:
-        self.put("mode")
-
-    @wgm_high.on_write
-    def mode_high(self, _: int) -> None:
-        self.put("mode")
-
-    @cs.on_write
-    def choose_clock(self, new: int) -> None:
-        self.put("clock", new)
-
-    @foc_a.on_write
-    def force_a(self, on: int) -> None:
-        self.force(on)
-
-    @foc_b.on_write
-    def force_b(self, on: int) -> None:
-        self.force(on << 1)
-
-    @tcnt.computed
-    def read_count(self) -> int:
-        return self.count()
-
-    @tcnt.on_write
-    def write_count(self, value: int) -> None:
-        self.put("count", value)
-
-    @ocr_a.on_write
-    def write_a(self, value: int) -> None:
-        self.put("a", value)
-
-    @ocr_b.on_write
-    def write_b(self, value: int) -> None:
-        self.put("b", value)
-
-    @tifr.computed
-    def read_flags(self) -> int:
-        return self.flags()
-
-    @tifr.on_read
-    def poll_flags(self) -> int:
-        return self.polled_flags()
-
-    @tifr.on_write
-    def clear_flags(self, bits: int) -> None:
-        self.clear(bits)
 
     @toie.on_write
     def enable(self, _: int) -> None:
