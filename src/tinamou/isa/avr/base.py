@@ -350,14 +350,14 @@ def _flag_row(name: str, number: int, **more: Any) -> dict[str, Any]:
     return {"name": name, "sss": f"{number:03b}", "Flag": ALL["F" + FLAGS[number]], "FLAG": number, **more}
 
 
-@core("1111 00kk kkkk ksss", "<name> {k:pc}", each=[_flag_row(*row) for row in BRANCHES.items()])
+@core("1111 00kk kkkk k<sss>", "<name> {k:pc}", each=[_flag_row(*row) for row in BRANCHES.items()])
 def brbs(cpu: Avr, f: Flag, k: Relative) -> None:
     if is_set(FLAG, f):
         cpu.spend(1)
         cpu.jump(u32(cpu.pc) + k)
 
 
-@core("1111 01kk kkkk ksss", "<name> {k:pc}", each=[_flag_row(*row) for row in COMPLEMENTS.items()])
+@core("1111 01kk kkkk k<sss>", "<name> {k:pc}", each=[_flag_row(*row) for row in COMPLEMENTS.items()])
 def brbc(cpu: Avr, f: Flag, k: Relative) -> None:
     if not is_set(FLAG, f):
         cpu.spend(1)
@@ -427,12 +427,12 @@ def bld(d: R, b: Number, t: FT) -> R:
     return d & ~(u8(1) << b) | t << b
 
 
-@core("1001 0100 0sss 1000", "<name>", each=[_flag_row("se" + FLAGS[n].lower(), n, VALUE=SET[n]) for n in range(7)])
+@core("1001 0100 0<sss> 1000", "<name>", each=[_flag_row("se" + FLAGS[n].lower(), n, VALUE=SET[n]) for n in range(7)])
 def bset() -> Flag:
     return u8(VALUE)
 
 
-@core("1001 0100 1sss 1000", "<name>", each=[_flag_row("cl" + FLAGS[n].lower(), n, VALUE=CLEAR[n]) for n in range(8)])
+@core("1001 0100 1<sss> 1000", "<name>", each=[_flag_row("cl" + FLAGS[n].lower(), n, VALUE=CLEAR[n]) for n in range(8)])
 def bclr() -> Flag:
     return u8(VALUE)
 

@@ -5,6 +5,8 @@ A program that loads a pointer's own register with post-increment or pre-decreme
 
 from __future__ import annotations
 
+from typing import Any
+
 from tinamou.engine.harvard import SELF_PROGRAM
 from tinamou.native.types import u8, u16, u32, u64
 
@@ -13,10 +15,6 @@ from .state import Avr
 
 core = avr.extension("core")
 sram = avr.extension("sram")
-
-LD, LD_PRE = (2, 2, 2, 2), (2, 3, 2, 3)
-LDD, ST, ST_PRE, STD = (2, 3, 2, 2), (2, 1, 1, 1), (2, 2, 1, 2), (2, 2, 1, 1)
-
 
 def word(low: u8, high: u8) -> u16:
     return u16(low) | u16(high) << 8
@@ -30,7 +28,23 @@ def high(pointer: u16) -> u8:
     return u8(pointer >> 8)
 
 
-# -- indirect
+# -- indirect: by X, Y or Z, whose registers a row binds to Low and High
+
+
+def _pointer(name: str, low: Any, high: Any, *, pp: str, b: str = "") -> dict[str, Any]:
+    return {"P": name, "p": name.lower(), "pp": pp, "b": b, "Low": low, "High": high}
+
+
+Low: Any = None
+High: Any = None
+POINTERS = [
+    _pointer("X", Xl, Xh, pp="11"),
+    _pointer("Y", Yl, Yh, pp="10", b="1"),
+    _pointer("Z", Zl, Zh, pp="00", b="0"),
+]
+BASES = POINTERS[1:]  # those that also go without change, and with displacement
+LD, LD_INC, LD_DEC = (2, 2, 2, 2), (2, 2, 2, 2), (2, 3, 2, 3)
+ST, ST_DEC = (2, 1, 1, 1), (2, 2, 1, 2)
 
 
 @sram("1001 000d dddd 1100", "ld {d},X", name="ld.x", cycles=LD)
@@ -38,50 +52,21 @@ def ld_x(cpu: Avr, xl: Xl, xh: Xh) -> R:
     return cpu.load(u8, word(xl, xh))
 
 
-@sram("1001 000d dddd 1101", "ld {d},X+", name="ld.x+", cycles=LD)
-def ld_x_inc(cpu: Avr, xl: Xl, xh: Xh) -> tuple[R, Xl, Xh]:
-    p = word(xl, xh)
+@core("1000 000d dddd <b>000", "ld {d},<P>", name="ld.<p>", over="ldd.<p>", cycles=LD, each=BASES)
+def ld(cpu: Avr, lo: Low, hi: High) -> R:
+    return cpu.load(u8, word(lo, hi))
+
+
+@sram("1001 000d dddd <pp>01", "ld {d},<P>+", name="ld.<p>+", cycles=LD_INC, each=POINTERS)
+def ld_inc(cpu: Avr, lo: Low, hi: High) -> tuple[R, Low, High]:
+    p = word(lo, hi)
     return cpu.load(u8, p), low(p + 1), high(p + 1)
 
 
-@sram("1001 000d dddd 1110", "ld {d},-X", name="ld.-x", cycles=LD_PRE)
-def ld_dec_x(cpu: Avr, xl: Xl, xh: Xh) -> tuple[R, Xl, Xh]:
-    p = word(xl, xh) - 1
+@sram("1001 000d dddd <pp>10", "ld {d},-<P>", name="ld.-<p>", cycles=LD_DEC, each=POINTERS)
+def ld_dec(cpu: Avr, lo: Low, hi: High) -> tuple[R, Low, High]:
+    p = word(lo, hi) - 1
     return cpu.load(u8, p), low(p), high(p)
-
-
-@sram("1001 000d dddd 1001", "ld {d},Y+", name="ld.y+", cycles=LD)
-def ld_y_inc(cpu: Avr, yl: Yl, yh: Yh) -> tuple[R, Yl, Yh]:
-    p = word(yl, yh)
-    return cpu.load(u8, p), low(p + 1), high(p + 1)
-
-
-@sram("1001 000d dddd 1010", "ld {d},-Y", name="ld.-y", cycles=LD_PRE)
-def ld_dec_y(cpu: Avr, yl: Yl, yh: Yh) -> tuple[R, Yl, Yh]:
-    p = word(yl, yh) - 1
-    return cpu.load(u8, p), low(p), high(p)
-
-
-@sram("1001 000d dddd 0001", "ld {d},Z+", name="ld.z+", cycles=LD)
-def ld_z_inc(cpu: Avr, zl: Zl, zh: Zh) -> tuple[R, Zl, Zh]:
-    p = word(zl, zh)
-    return cpu.load(u8, p), low(p + 1), high(p + 1)
-
-
-@sram("1001 000d dddd 0010", "ld {d},-Z", name="ld.-z", cycles=LD_PRE)
-def ld_dec_z(cpu: Avr, zl: Zl, zh: Zh) -> tuple[R, Zl, Zh]:
-    p = word(zl, zh) - 1
-    return cpu.load(u8, p), low(p), high(p)
-
-
-@core("1000 000d dddd 1000", "ld {d},Y", name="ld.y", over="ldd.y", cycles=LD)
-def ld_y(cpu: Avr, yl: Yl, yh: Yh) -> R:
-    return cpu.load(u8, word(yl, yh))
-
-
-@core("1000 000d dddd 0000", "ld {d},Z", name="ld.z", over="ldd.z", cycles=LD)
-def ld_z(cpu: Avr, zl: Zl, zh: Zh) -> R:
-    return cpu.load(u8, word(zl, zh))
 
 
 @sram("1001 001r rrrr 1100", "st X,{r}", name="st.x", cycles=ST)
@@ -89,56 +74,23 @@ def st_x(cpu: Avr, r: R, xl: Xl, xh: Xh) -> None:
     cpu.store(u8, word(xl, xh), r)
 
 
-@sram("1001 001r rrrr 1101", "st X+,{r}", name="st.x+", cycles=ST)
-def st_x_inc(cpu: Avr, r: R, xl: Xl, xh: Xh) -> tuple[Xl, Xh]:
-    p = word(xl, xh)
+@core("1000 001r rrrr <b>000", "st <P>,{r}", name="st.<p>", over="std.<p>", cycles=ST, each=BASES)
+def st(cpu: Avr, r: R, lo: Low, hi: High) -> None:
+    cpu.store(u8, word(lo, hi), r)
+
+
+@sram("1001 001r rrrr <pp>01", "st <P>+,{r}", name="st.<p>+", cycles=ST, each=POINTERS)
+def st_inc(cpu: Avr, r: R, lo: Low, hi: High) -> tuple[Low, High]:
+    p = word(lo, hi)
     cpu.store(u8, p, r)
     return low(p + 1), high(p + 1)
 
 
-@sram("1001 001r rrrr 1110", "st -X,{r}", name="st.-x", cycles=ST_PRE)
-def st_dec_x(cpu: Avr, r: R, xl: Xl, xh: Xh) -> tuple[Xl, Xh]:
-    p = word(xl, xh) - 1
+@sram("1001 001r rrrr <pp>10", "st -<P>,{r}", name="st.-<p>", cycles=ST_DEC, each=POINTERS)
+def st_dec(cpu: Avr, r: R, lo: Low, hi: High) -> tuple[Low, High]:
+    p = word(lo, hi) - 1
     cpu.store(u8, p, r)
     return low(p), high(p)
-
-
-@sram("1001 001r rrrr 1001", "st Y+,{r}", name="st.y+", cycles=ST)
-def st_y_inc(cpu: Avr, r: R, yl: Yl, yh: Yh) -> tuple[Yl, Yh]:
-    p = word(yl, yh)
-    cpu.store(u8, p, r)
-    return low(p + 1), high(p + 1)
-
-
-@sram("1001 001r rrrr 1010", "st -Y,{r}", name="st.-y", cycles=ST_PRE)
-def st_dec_y(cpu: Avr, r: R, yl: Yl, yh: Yh) -> tuple[Yl, Yh]:
-    p = word(yl, yh) - 1
-    cpu.store(u8, p, r)
-    return low(p), high(p)
-
-
-@sram("1001 001r rrrr 0001", "st Z+,{r}", name="st.z+", cycles=ST)
-def st_z_inc(cpu: Avr, r: R, zl: Zl, zh: Zh) -> tuple[Zl, Zh]:
-    p = word(zl, zh)
-    cpu.store(u8, p, r)
-    return low(p + 1), high(p + 1)
-
-
-@sram("1001 001r rrrr 0010", "st -Z,{r}", name="st.-z", cycles=ST_PRE)
-def st_dec_z(cpu: Avr, r: R, zl: Zl, zh: Zh) -> tuple[Zl, Zh]:
-    p = word(zl, zh) - 1
-    cpu.store(u8, p, r)
-    return low(p), high(p)
-
-
-@core("1000 001r rrrr 1000", "st Y,{r}", name="st.y", over="std.y", cycles=ST)
-def st_y(cpu: Avr, r: R, yl: Yl, yh: Yh) -> None:
-    cpu.store(u8, word(yl, yh), r)
-
-
-@core("1000 001r rrrr 0000", "st Z,{r}", name="st.z", over="std.z", cycles=ST)
-def st_z(cpu: Avr, r: R, zl: Zl, zh: Zh) -> None:
-    cpu.store(u8, word(zl, zh), r)
 
 
 # -- with displacement, direct: not on the reduced core, whose lds and sts have one word
@@ -147,24 +99,14 @@ full = avr.extension("sram", CORE=("e", "xm", "xt"))
 reduced = avr.extension("core", CORE=("rc",))
 
 
-@full("10q0 qq0d dddd 1qqq", "ldd {d},Y+{q}", name="ldd.y", cycles=LDD)
-def ldd_y(cpu: Avr, yl: Yl, yh: Yh, q: Address) -> R:
-    return cpu.load(u8, word(yl, yh) + q)
+@full("10q0 qq0d dddd <b>qqq", "ldd {d},<P>+{q}", name="ldd.<p>", cycles=(2, 3, 2, 2), each=BASES)
+def ldd(cpu: Avr, lo: Low, hi: High, q: Address) -> R:
+    return cpu.load(u8, word(lo, hi) + q)
 
 
-@full("10q0 qq0d dddd 0qqq", "ldd {d},Z+{q}", name="ldd.z", cycles=LDD)
-def ldd_z(cpu: Avr, zl: Zl, zh: Zh, q: Address) -> R:
-    return cpu.load(u8, word(zl, zh) + q)
-
-
-@full("10q0 qq1r rrrr 1qqq", "std Y+{q},{r}", name="std.y", cycles=STD)
-def std_y(cpu: Avr, r: R, yl: Yl, yh: Yh, q: Address) -> None:
-    cpu.store(u8, word(yl, yh) + q, r)
-
-
-@full("10q0 qq1r rrrr 0qqq", "std Z+{q},{r}", name="std.z", cycles=STD)
-def std_z(cpu: Avr, r: R, zl: Zl, zh: Zh, q: Address) -> None:
-    cpu.store(u8, word(zl, zh) + q, r)
+@full("10q0 qq1r rrrr <b>qqq", "std <P>+{q},{r}", name="std.<p>", cycles=(2, 2, 1, 1), each=BASES)
+def std(cpu: Avr, r: R, lo: Low, hi: High, q: Address) -> None:
+    cpu.store(u8, word(lo, hi) + q, r)
 
 
 @full("1001 000d dddd 0000 kkkk kkkk kkkk kkkk", "lds {d},{k:#06x}", cycles=(2, 3, 3, 2))

@@ -10,7 +10,7 @@ two comes first.  What a field's letters mean follows from their number:
 `cycles` are those of the core AVRe with a 16-bit program counter, or one number for each of the CORES; `wide` more when the program
 counter has 22 bits.  What a condition adds is in the function: `cpu.spend(1)`.
 
-Families are one function with a table: each row of `each` binds names in the function, in the encoding and (in <>) in the assembly.
+Families are one function with a table: each row of `each` binds names in the function and, in <>, in the encoding, assembly and names.
 """
 
 from __future__ import annotations
@@ -117,12 +117,15 @@ class AvrExtension(Extension):
 
         def add(function: F) -> F:
             for row in rows:
-                text, code = asm, encoding
-                for key, value in row.items():
-                    if isinstance(value, str):
-                        text, code = text.replace(f"<{key}>", value), code.replace(key, value) if len(key) > 1 else code
-                tokens, bases = _tokens(code, pair)
-                insn = self._parse(name or text.split()[0], tokens, text, function, (over,) if isinstance(over, str) else over)
+                words = {k: v for k, v in row.items() if isinstance(v, str)}
+
+                def fill(template: str, words: dict[str, str] = words) -> str:
+                    return re.sub(r"<(\w+)>", lambda m: words[m[1]], template)
+
+                text = fill(asm)
+                tokens, bases = _tokens(fill(encoding), pair)
+                kinds = (over,) if isinstance(over, str) else over
+                insn = self._parse(fill(name or text.split()[0]), tokens, text, function, tuple(fill(k) for k in kinds))
                 insn.bases = bases
                 insn.binding = {"row": row, "cycles": cycles, "wide": wide}
                 self.isa.insns.append(insn)
