@@ -7,7 +7,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from avr_harness import Bench
-from tinamou.devices.avr.waveform import MODES8, MODES16, NEVER, Ramp
+from tinamou.devices.avr.timer.waveform import MODES8, MODES16, NEVER, Ramp
 
 # mode number -> (slopes, top, where OCR is loaded, where TOV is set): data sheet tables 15-8 and 16-4
 TABLE8 = {0: (1, 255, "now", "max"), 1: (2, 255, "top", "bottom"), 2: (1, "ocr", "now", "max"), 3: (1, 255, "bottom", "max"),

@@ -15,9 +15,9 @@ from tinamou.devices.avr.extint import ExternalInterrupts
 from tinamou.devices.avr.port import Port
 from tinamou.devices.avr.spi import Spi
 from tinamou.devices.avr.system import SelfProgramming, System
-from tinamou.devices.avr.timer import ICF, OCFA, OCFB, TOV, Prescaler, TimerCounter
-from tinamou.devices.avr.timer8 import Timer2, Timer8
-from tinamou.devices.avr.timer16 import Timer16
+from tinamou.devices.avr.timer.base import ICF, OCFA, OCFB, TOV, Prescaler, TimerCounter
+from tinamou.devices.avr.timer.timer8 import Timer2, Timer8
+from tinamou.devices.avr.timer.timer16 import Timer16
 from tinamou.devices.avr.twi import Twi
 from tinamou.devices.avr.usart import Usart
 from tinamou.devices.avr.watchdog import Watchdog

@@ -5,7 +5,7 @@ from __future__ import annotations
 
 from typing import Any
 
-from tinamou.devices.avr.timer import TimerCounter, forces, puts
+from tinamou.devices.avr.timer.base import TimerCounter, forces, puts
 from tinamou.machine.clock import Clock
 from tinamou.machine.device import timer
 from tinamou.machine.lines import state

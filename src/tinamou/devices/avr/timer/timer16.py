@@ -6,8 +6,8 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import Any
 
-from tinamou.devices.avr.timer import ICF, TimerCounter, forces, puts
-from tinamou.devices.avr.waveform import MODES16
+from tinamou.devices.avr.timer.base import ICF, TimerCounter, forces, puts
+from tinamou.devices.avr.timer.waveform import MODES16
 from tinamou.machine.device import timer
 from tinamou.machine.lines import line, state
 from tinamou.machine.pins import Net

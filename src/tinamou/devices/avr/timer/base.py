@@ -15,7 +15,7 @@ from collections.abc import Callable
 from typing import Any, ClassVar
 
 from tinamou.devices.avr.core import AvrDevice
-from tinamou.devices.avr.waveform import MODES8, NEVER, Mode, Ramp
+from tinamou.devices.avr.timer.waveform import MODES8, NEVER, Mode, Ramp
 from tinamou.machine.clock import Clock
 from tinamou.machine.device import timer
 from tinamou.machine.lines import line, state

@@ -1,0 +1,1 @@
+"""Timer/counters of AVR microcontrollers."""
