@@ -79,7 +79,7 @@ def run(command: list[str], mark: bytes) -> tuple[float, float, bytes]:
 def cycles(elf: Path) -> tuple[int, str]:
     """How many cycles the program takes to its last character, and what it writes."""
     from tinamou.backends.chardev.base import MemoryChardev
-    from tinamou.isa.avr.vcpu import AvrEngine
+    from tinamou.isa.avr.runner import AvrEngine
     from tinamou.machine.board import find
     from tinamou.machine.machine import Settings
 

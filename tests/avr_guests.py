@@ -112,7 +112,7 @@ class Running:
     """A board with a program: `m` the machine, `serial` what it says, `run(seconds)`."""
 
     def __init__(self, firmware, on="uno", *, options=None, ports=1, log=True):
-        from tinamou.isa.avr.vcpu import AvrEngine
+        from tinamou.isa.avr.runner import AvrEngine
 
         self.engine = AvrEngine()
         self.ports = [MemoryChardev(id=f"s{n}") for n in range(ports)]

@@ -38,8 +38,10 @@ NOT_EVEN_NAMES = {"native", "softfloat", "block"}  # no import for annotations e
 
 # modules -> packages that they may import besides
 BESIDES = {
-    "engine.system": {"machine"},  # the CPUs of a machine
+    "engine.machinecpu": {"machine"},  # the CPUs of a machine
+    "engine.system": {"machine"},
     "isa.*.vcpu": {"machine"},  # an architecture's CPUs as parts of a machine
+    "isa.*.runner": {"machine"},  # and what runs them, where engine.system does not
     "isa.*.linux": {"user"},  # an architecture's Linux ABI
     "devices.pci.gpex": {"firmware"},  # a host bridge writes its windows into the device tree
 }

@@ -28,6 +28,7 @@ from . import interpreter, softmmu
 from .architecture import Architecture
 from .counted import Icount, Turns
 from .cpu import PAGE, READ, WRITE, Shared
+from .machinecpu import MachineCpu, tell_failure
 from .softmmu import RETIRED, TLB, TLBS, Mmu, SystemCpu
 from .traceroom import TraceRoom
 
@@ -63,7 +64,7 @@ class Watched(NamedTuple):
 WATCH_KINDS = {"write": WRITE, "read": READ, "access": READ | WRITE}
 
 
-class SystemVcpu:
+class SystemVcpu(MachineCpu):
     """A CPU of a machine (`machine.cpu.Cpu`).  Each architecture's subclass knows its registers, lines and reset state."""
 
     lines: dict[str, int] = {}  # interrupt inputs by name: bit of the hart's field `lines`
@@ -74,7 +75,7 @@ class SystemVcpu:
         self.wake = threading.Event()
         self.still = True
         self.held = False  # stands still while others run
-        self.thread: threading.Thread | None = None
+        self.thread = None
         self.clock: Any = None
         self.tlbs = allocate(TLBS * TLB)
         self._kick, self._attention, self._halted, self._bus_error, self._reason, self._lines, self._stale, self._mmu = (
@@ -91,10 +92,6 @@ class SystemVcpu:
         self.flush()
         self.pins = {name: Pin(self._input(bit), name, bit, self) for name, bit in self.lines.items()}
 
-    def word(self, name: str) -> Any:
-        """A field of the CPU, to be read and written while it runs."""
-        return ctypes.c_uint64.from_address(self.cpu.address + type(self.cpu).fields[name].offset)
-
     def flush(self) -> None:
         """Forget all translations."""
         ctypes.memset(self.tlbs, 0xFF, TLBS * TLB)
@@ -103,18 +100,6 @@ class SystemVcpu:
         release(self.tlbs, TLBS * TLB)
 
     # -- what boards ask (machine.cpu.Cpu)
-
-    def line(self, name: str) -> Pin:
-        return self.pins[name]
-
-    def _input(self, bit: int) -> Callable[[bool], object]:
-        mask = 1 << bit
-
-        def action(level: bool) -> None:
-            self._lines.value = self._lines.value | mask if level else self._lines.value & ~mask
-            self.attend()
-
-        return action
 
     def attend(self) -> None:
         """Make the CPU look at its inputs soon, also when it waits."""
@@ -167,25 +152,6 @@ class SystemVcpu:
         """`load` has set the fields."""
 
     # -- running
-
-    @property
-    def halted(self) -> bool:
-        """Waits for an interrupt."""
-        return bool(self._halted.value)
-
-    @property
-    def pc(self) -> int:
-        """Address of the next instruction; exact while the CPU stands still."""
-        return int(self.cpu.pc)
-
-    @property
-    def instructions(self) -> int:
-        """Executed so far, exceptions included; exact while the CPU stands still."""
-        return int(self.cpu.instructions)
-
-    @property
-    def thread_id(self) -> int:
-        return (self.thread.native_id if self.thread else None) or 0
 
     def run(self) -> Hit | None:
         """Run guest code until somebody kicks, the CPU waits for an interrupt, or there is a breakpoint or watchpoint."""
@@ -402,9 +368,7 @@ class SystemEngine(MemoryListener):
 
     def failed(self, reason: str) -> None:
         """Something that must not happen: the machine ends."""
-        if self.machine is not None:
-            self.machine.log.sink(f"tinamou: {reason}")
-            self.machine.request_shutdown("host-error", code=1)
+        tell_failure(self.machine, reason)
 
     # -- time
 

@@ -47,7 +47,7 @@ class Session:
         from tinamou.backends.chardev.base import MemoryChardev
         from tinamou.control.options import opts
         from tinamou.control.vm import Vm
-        from tinamou.isa.avr.vcpu import AvrEngine
+        from tinamou.isa.avr.runner import AvrEngine
         from tinamou.machine import board
         from tinamou.machine.machine import Settings
         from tinamou.machine.trace import Trace, VcdFile

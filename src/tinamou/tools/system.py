@@ -16,7 +16,7 @@ def engine_of(arch: str) -> Any:
 
     def make(request: Any) -> tuple[Any, Any]:
         if arch == "avr":
-            from tinamou.isa.avr.vcpu import AvrEngine
+            from tinamou.isa.avr.runner import AvrEngine
 
             # its time is that of its cycles, with -icount and without
             avr = AvrEngine(realtime=request.settings.rtc_clock == "rt" or bool(request.icount and request.icount["align"]))

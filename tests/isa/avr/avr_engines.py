@@ -10,8 +10,9 @@ from tinamou.engine.patterns import BoundIsa, Insn
 from tinamou.isa.avr import isa
 from tinamou.isa.avr.architecture import architecture
 from tinamou.isa.avr.models import MODELS, Model
+from tinamou.isa.avr.runner import AvrEngine
 from tinamou.isa.avr.state import DATA, Avr
-from tinamou.isa.avr.vcpu import AvrEngine, AvrVcpu
+from tinamou.isa.avr.vcpu import AvrVcpu
 from tinamou.machine.machine import Machine, Settings
 from tinamou.native.types import i64, u8, u64
 

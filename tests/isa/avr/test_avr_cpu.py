@@ -11,10 +11,10 @@ from avr_engines import bare_machine
 
 from tinamou.engine.assemble import Assembler
 from tinamou.isa.avr import isa
-from tinamou.isa.avr import vcpu as vcpu_module
 from tinamou.isa.avr.models import MODELS, find
+from tinamou.isa.avr.runner import AvrEngine
 from tinamou.isa.avr.state import DATA
-from tinamou.isa.avr.vcpu import AvrEngine, AvrVcpu
+from tinamou.isa.avr.vcpu import AvrError, AvrVcpu
 from tinamou.machine.machine import Machine, Settings
 from tinamou.machine.memory import Io
 from tinamou.machine.props import PropertyError
@@ -563,7 +563,7 @@ def test_unknown_models_and_second_cpus_are_refused() -> None:
     machine.add_cpu("ATmega328P")
     with pytest.raises(PropertyError, match="one CPU"):
         machine.add_cpu("ATmega328P")
-    with pytest.raises(vcpu_module.AvrError, match="no flash"):
+    with pytest.raises(AvrError, match="no flash"):
         engine.run_cycles(1)
 
 

@@ -1,35 +1,32 @@
-"""AVR CPUs of machines, and what runs them: cycles are the machine's time (docs/avr.md).
-
-engine = AvrEngine()
-machine = find("arduino-uno").make(settings, cpu_factory=engine.factory)
-engine.run_cycles(16_000_000)       # a second, in the thread that calls
-engine.start()                      # or in a thread of its own; `control.vm.Vm` does it
-"""
+"""AVR CPUs as parts of a machine: cycles are the machine's time (docs/avr.md).  `runner` has what runs them."""
 
 from __future__ import annotations
 
 import ctypes
 import threading
-import time
 import traceback
-from collections.abc import Callable, Sequence
-from typing import Any
+from collections.abc import Callable
+from typing import TYPE_CHECKING, Any
 
 from tinamou.engine import harvard, interpreter
 from tinamou.engine.architecture import Architecture
-from tinamou.engine.cpu import PAGE, READ, WRITE, Shared
-from tinamou.engine.harvard import IO, NEVER
+from tinamou.engine.cpu import PAGE, Shared
+from tinamou.engine.harvard import NEVER
+from tinamou.engine.machinecpu import MachineCpu
 from tinamou.machine.clock import SECOND, Clock
 from tinamou.machine.lines import Pin
 from tinamou.machine.machine import Machine
-from tinamou.machine.memory import FlatRange, Io, Memory, MemoryListener, Ram
-from tinamou.machine.props import PropertyError, nearest
+from tinamou.machine.memory import FlatRange, Io, Memory, Ram
 from tinamou.native.image import allocate, release
 from tinamou.native.types import i64, u8, u32, u64
 
 from .architecture import architecture, length
-from .models import MODELS, Model, find
+from .iotable import IoTable, Registers
+from .models import Model
 from .state import DATA, FLAGS, SREG, Avr
+
+if TYPE_CHECKING:
+    from .runner import AvrEngine
 
 ARENA = 64 * 36 * PAGE  # room for the entries of 256 KiB of code
 NO_ADDRESS = 1 << 32
@@ -37,7 +34,6 @@ QUANTUM = 200_000  # cycles between looks at what other threads want
 HZ = 16_000_000
 
 R_NAMES = {f"r{n}": n for n in range(32)}
-WATCHES = {"read": READ, "write": WRITE, "access": READ | WRITE}
 CallFunction = ctypes.CFUNCTYPE(*[ctypes.c_uint64] * 5)
 
 
@@ -45,104 +41,10 @@ class AvrError(RuntimeError):
     """The CPU cannot go on: in words for the user."""
 
 
-class Registers:
-    """R0 to R31 and the CPU's own I/O registers in the data space, for debuggers and monitors (`machine.memory.Bank`)."""
-
-    def __init__(self, cpu: Avr, base: int) -> None:
-        self.cpu, self.base = cpu, base
-
-    def read(self, offset: int, size: int) -> int:
-        return int(self.cpu.own_load(u64(self.base + offset)))
-
-    def write(self, offset: int, value: int, size: int) -> None:
-        self.cpu.own_store(u64(self.base + offset), u8(value))
-
-
-class IoTable:
-    """What loads from I/O registers give without a call: see docs/avr.md."""
-
-    def __init__(self, cpu: Avr, cycles: Callable[[], int]) -> None:
-        self.cycles = cycles
-        at = {name: cpu.address + type(cpu).fields[name].offset for name in ("io_kind", "io_value")}
-        self.kinds = (ctypes.c_uint8 * IO).from_address(at["io_kind"])
-        self.values = (ctypes.c_uint8 * IO).from_address(at["io_value"])
-        self.counters: dict[int, int] = {}
-        self.words = self._rows(cpu, "counters", harvard.Counter.size // 8, harvard.COUNTERS)
-        self.alarms: dict[tuple[int, int], int] = {}
-        self.bells = self._rows(cpu, "alarms", harvard.Alarm.size // 8, harvard.ALARMS)
-        self.count, self.next_alarm, self.own_vectors, self.asked, self.attention = (
-            ctypes.c_uint64.from_address(cpu.address + type(cpu).fields[name].offset)
-            for name in ("alarm_count", "next_alarm", "own_vectors", "asked", "attention")
-        )
-        self.next_alarm.value = NEVER
-
-    def _rows(self, cpu: Avr, name: str, size: int, count: int) -> list[Any]:
-        first = cpu.address + type(cpu).fields[name].offset
-        return [(ctypes.c_uint64 * size).from_address(first + n * size * 8) for n in range(count)]
-
-    def device(self, address: int) -> None:
-        """Every load calls the device."""
-        self.kinds[address] = harvard.DEVICE
-
-    def shadow(self, address: int, value: int) -> None:
-        """Loads give `value`."""
-        self.values[address] = value
-        self.kinds[address] = harvard.SHADOW
-
-    def plain(self, address: int) -> None:
-        """Loads and stores are of memory."""
-        self.kinds[address] = harvard.PLAIN
-
-    def counter(self, address: int, *, start: int, divider: int, first: int, top: int, dual: bool = False, latch: int = 0) -> None:
-        """Loads give a timer's count: `first` at cycle `start`, one step each `divider` cycles."""
-        n = self.counters.setdefault(address, len(self.counters))
-        self.words[n][:] = [start, divider, first, max(top, 1), dual, latch]
-        self.kinds[address] = harvard.COUNTER + n
-
-    def alarm(self, address: int, mask: int, *, at: int, period: int = 0, vector: int = 0) -> None:
-        """Set the flag `mask` in the shadow of `address` at a cycle, and again after each period; while it is set, ask for `vector`."""
-        n = self.alarms.setdefault((address, mask), len(self.alarms))
-        self.bells[n][:] = [at, period, address, mask, vector]
-        self.count.value = len(self.alarms)
-        self.next_alarm.value = min(self.next_alarm.value, at)
-        self._ask()
-
-    def _ask(self) -> None:
-        """Interrupt requests follow from the flags."""
-        own = asked = 0
-        for _due, _period, address, mask, vector in self.bells[: len(self.alarms)]:
-            if vector:
-                own |= 1 << vector
-                if self.values[address] & mask:
-                    asked |= 1 << vector
-        self.own_vectors.value, self.asked.value = own, asked
-        self.attention.value = 1
-
-    def silence(self, address: int, mask: int) -> None:
-        """No alarm for this flag, which stays as it is."""
-        if (address, mask) in self.alarms:
-            self.alarm(address, mask, at=NEVER)
-
-    def flags(self, address: int) -> int:
-        """The shadow, with what this cycle's alarms set."""
-        now = self.cycles()
-        if self.next_alarm.value <= now:
-            for bell in self.bells[: len(self.alarms)]:
-                due, period, place, mask, _vector = bell
-                if due <= now:
-                    self.values[place] |= mask
-                    bell[0] = due + ((now - due) // period + 1) * period if period else NEVER
-            self._ask()
-        return int(self.values[address])
-
-    def set_flags(self, address: int, value: int) -> None:
-        """Change the shadow, whether loads see it or not."""
-        self.values[address] = value
-        self._ask()
-
-
-class AvrVcpu:
+class AvrVcpu(MachineCpu):
     """The CPU of a part (`machine.cpu.Cpu`)."""
+
+    cpu: Avr
 
     def __init__(self, engine: AvrEngine, machine: Machine, part: Model, index: int) -> None:
         self.engine, self.machine, self.part, self.model, self.index = engine, machine, part, part.name, index
@@ -151,7 +53,7 @@ class AvrVcpu:
         self.run_native, self.step_native, self.forget_native = interpreter.functions(self.image)
         cpu = self.arch.cpu()
         assert isinstance(cpu, Avr)
-        self.cpu: Avr = cpu
+        self.cpu = cpu
         bits: dict[str, int] = self.image.notes["extensions"]
         self._call = CallFunction(self._called)
         self.shared, self.arena = Shared(), allocate(ARENA)
@@ -204,10 +106,6 @@ class AvrVcpu:
         self._on_lpm: Callable[[int], int | None] | None = None
         self._place_registers()
 
-    def word(self, name: str) -> Any:
-        """A field of the CPU, to be read and written while it runs."""
-        return ctypes.c_uint64.from_address(self.cpu.address + type(self.cpu).fields[name].offset)
-
     def close(self) -> None:
         release(self.arena, ARENA)
         release(self.pagemap, (self.pages + 1) * 8)
@@ -241,18 +139,6 @@ class AvrVcpu:
         self.forget_native(self.pagemap, first, min(self.pages if last is None else last, self.pages))
 
     # -- what boards ask (machine.cpu.Cpu)
-
-    def line(self, name: str) -> Pin:
-        return self.pins[name]
-
-    def _input(self, vector: int) -> Callable[[bool], object]:
-        mask = 1 << vector
-
-        def action(level: bool) -> None:
-            self._lines.value = self._lines.value | mask if level else self._lines.value & ~mask
-            self.attend()
-
-        return action
 
     def attend(self) -> None:
         """Look at inputs, events and requests before the next instruction, also when the CPU waits."""
@@ -441,24 +327,8 @@ class AvrVcpu:
     # -- running
 
     @property
-    def halted(self) -> bool:
-        """Sleeps."""
-        return bool(self._halted.value)
-
-    @property
-    def pc(self) -> int:
-        """Address of the next instruction in bytes; exact while the CPU stands still."""
-        return int(self.cpu.pc)
-
-    @property
-    def instructions(self) -> int:
-        """Cycles so far: what the engine counts."""
-        return int(self._cycles.value)
-
-    @property
-    def thread_id(self) -> int:
-        thread = self.engine.thread
-        return (thread.native_id if thread else None) or 0
+    def thread(self) -> threading.Thread | None:  # type: ignore[override]
+        return self.engine.thread
 
     def prepare(self) -> None:
         """The CPU is going to run: the machine's time is its time."""
@@ -603,223 +473,3 @@ class AvrVcpu:
         self._base_cycle, self._base_ns, self._hz = saved["base"]
         self._deadline.value = 0
         self.forget()
-
-
-class AvrEngine(MemoryListener):
-    """What executes the CPU of one machine (`machine.cpu.Runner`).  `realtime`: virtual time does not run ahead of the host's."""
-
-    name = "tcg"
-    keeps_time = True  # the machine's time is stepped, by the CPU
-
-    def __init__(self, realtime: bool = False) -> None:
-        self.realtime = realtime
-        self.breaks: list[tuple[str, int]] = []  # kind, code address
-        self.watches: list[tuple[str, int, int]] = []  # kind, address, bytes
-        self.machine: Machine | None = None
-        self.cpu: AvrVcpu | None = None
-        self.thread: threading.Thread | None = None
-        self.wake = threading.Event()
-        self.running = self.closed = False
-        self.still = True
-        self.changed = threading.Condition(threading.RLock())
-        self.stopped_by: Callable[..., object] | None = None
-        self._began = (0, 0)
-
-    def factory(self, machine: Machine, model: str, index: int, properties: dict[str, Any]) -> Any:
-        """`machine.cpu.CpuFactory`.  Raises PropertyError."""
-        try:
-            part = find(model)
-        except KeyError:
-            raise PropertyError(f"unable to find CPU model '{model}'", nearest(model, MODELS, "nearest: ")) from None
-        soldered = MODELS.get(machine.board.cpu) if machine.board is not None else None
-        if soldered is not None:
-            if part.name not in (soldered.name, soldered.family):
-                raise PropertyError(f"machine '{machine.name}' has an {soldered.name} ({soldered.family}), not an {part.name}")
-            part = soldered
-        if self.cpu is not None:
-            raise PropertyError("an AVR machine has one CPU")
-        self.machine, self.changed = machine, threading.Condition(machine.lock)
-        self.cpu = AvrVcpu(self, machine, part, index)
-        machine.memory.listen(self)
-        return self.cpu
-
-    # -- MemoryListener
-
-    def map_changed(self, memory: Memory) -> None:
-        if self.cpu is not None:
-            self.cpu.follow(memory)
-
-    def ram_written(self, ram: Ram, offset: int, size: int) -> None:
-        if self.cpu is not None and ram is self.cpu.flash and size > 0:
-            self.cpu.forget(max(offset - 2, 0) // PAGE, (offset + size - 1) // PAGE + 1)
-
-    # -- running
-
-    def pace(self, now: int) -> None:
-        """Wait for the host's clock when virtual time (in nanoseconds) has run ahead."""
-        if self.realtime and self.running:
-            host, virtual = self._began
-            ahead = (now - virtual) - (time.monotonic_ns() - host)
-            if ahead < -50_000_000:  # nothing happened for a while
-                self._began = time.monotonic_ns(), now
-            elif ahead > 1_000_000:
-                lock = self.machine.lock if self.machine is not None else self.changed
-                lock.release()
-                time.sleep(min(ahead / 1e9, 0.1))
-                lock.acquire()
-
-    def run_cycles(self, cycles: int) -> int:
-        """Run until so many cycles have passed, asleep or not, in this thread; gives them: an instruction is not cut in two."""
-        v = self.cpu
-        assert v is not None
-        start = int(v._cycles.value)
-        v._until = start + cycles
-        try:
-            v.prepare()
-            while int(v._cycles.value) < v._until:
-                v.cpu.passed = u64(1)  # breakpoints are for those who start() the machine
-                v.run()
-        finally:
-            v._until = NEVER
-        return int(v._cycles.value) - start
-
-    def start(self, only: Sequence[int] | None = None) -> None:
-        with self.changed:
-            if self.running or self.cpu is None or self.machine is None:
-                return
-            self.running = True
-            self.cpu.prepare()
-            self.cpu.cpu.passed = u64(1)
-            self._began = time.monotonic_ns(), self.machine.time.now
-            if self.thread is None:
-                self.thread = threading.Thread(target=self.work, name="CPU 0", daemon=True)
-                self.thread.start()
-            self.changed.notify_all()
-
-    def work(self) -> None:
-        """The CPU's thread."""
-        v = self.cpu
-        assert v is not None
-        while True:
-            with self.changed:
-                if not self.running:
-                    self.still = True
-                    self.changed.notify_all()
-                    while not self.running and not self.closed:
-                        self.changed.wait()
-                if self.closed:
-                    self.still = True
-                    self.changed.notify_all()
-                    return
-                self.still = False
-            self.wake.clear()
-            try:
-                v.run()
-            except AvrError as e:
-                self.failed(str(e))
-                return
-            if v._deadline.value >= NEVER and v.halted and not v._attention.value and self.running:
-                if v.cpu.is_deaf():
-                    v.machine.log.guest_error("the CPU sleeps with interrupts disabled: only a reset wakes it")
-                self.wake.wait()
-
-    def stop(self) -> None:
-        """Returns when the CPU stands still, if it is not the CPU that calls."""
-        with self.changed:
-            self.running = False
-            if self.cpu is not None:
-                self.cpu._kick.value = 1
-                self.cpu._attention.value = 1
-            self.wake.set()
-            if self.thread is threading.current_thread():
-                return
-            while self.thread is not None and not self.still and self.thread.is_alive():
-                self.changed.wait(1.0)
-
-    def step(self, index: int, flags: int, others: Sequence[int] = ()) -> tuple[int, str, int] | None:
-        """One instruction."""
-        assert self.cpu is not None
-        self.cpu.prepare()
-        found: list[tuple[int, str, int]] = []
-        tell, self.stopped_by = self.stopped_by, lambda *hit: found.append(hit)
-        try:
-            self.cpu.step()
-        finally:
-            self.stopped_by = tell
-        return found[0] if found else None
-
-    def set_break(self, kind: str, address: int, size: int) -> None:
-        """A breakpoint at a code address, or a watchpoint at one of DATA and up.  RuntimeError when it cannot be had."""
-        if kind in WATCHES:
-            if address < DATA:
-                raise AvrError("only the data space, from 0x800000 on, is watched")
-            if len(self.watches) == harvard.BREAKS:
-                raise AvrError(f"no more than {harvard.BREAKS} watchpoints")
-            self.watches.append((kind, address, size))
-            self._tell_watches()
-            return
-        if len(self.breaks) == harvard.BREAKS and address not in {a for _, a in self.breaks}:
-            raise AvrError(f"no more than {harvard.BREAKS} breakpoints")
-        self.breaks.append((kind, address))
-        self._tell_breaks()
-
-    def clear_break(self, kind: str, address: int, size: int) -> None:
-        if kind in WATCHES:
-            self.watches.remove((kind, address, size))
-            self._tell_watches()
-            return
-        self.breaks.remove((kind, address))
-        self._tell_breaks()
-
-    def _tell_watches(self) -> None:
-        assert self.cpu is not None
-        cpu = self.cpu.cpu
-        for n, (kind, address, size) in enumerate(self.watches):
-            cpu.watch_at[n], cpu.watch_size[n], cpu.watch_kind[n] = u64(address - DATA), u64(size), u64(WATCHES[kind])
-        cpu.watches = u64(len(self.watches))
-        cpu.fast_start = u64(NO_ADDRESS if self.watches else self.cpu.part.ram)
-
-    def _tell_breaks(self) -> None:
-        assert self.cpu is not None
-        cpu = self.cpu.cpu
-        places = sorted({a for _, a in self.breaks})
-        for n, address in enumerate(places):
-            cpu.break_at[n] = u64(address)
-        cpu.breaks = u64(len(places))
-        self.cpu.attend()
-
-    def at_watch(self, number: int) -> None:
-        """The instruction before the one at pc made an access that is watched."""
-        kind, address, _ = self.watches[number]
-        with self.changed:
-            self.running = False
-        if self.stopped_by is not None:
-            self.stopped_by(0, kind, address)
-
-    def at_break(self, pc: int) -> None:
-        """The CPU stopped before the instruction at pc."""
-        kind = next((k for k, a in self.breaks if a == pc), "")
-        with self.changed:
-            self.running = False
-        if self.stopped_by is not None:
-            self.stopped_by(0, kind, pc)
-
-    def failed(self, reason: str) -> None:
-        """Something that must not happen: the machine ends."""
-        if self.machine is not None:
-            self.machine.log.sink(f"tinamou: {reason}")
-            self.machine.request_shutdown("host-error", code=1)
-
-    def close(self) -> None:
-        """Stop for good and give the memory back."""
-        if self.closed:
-            return
-        self.stop()
-        with self.changed:
-            self.closed = True
-            self.changed.notify_all()
-        if self.thread is not None:
-            self.thread.join()
-        if self.cpu is not None and self.machine is not None:
-            self.machine.memory.unlisten(self)
-            self.cpu.close()
