@@ -29,6 +29,7 @@ LATER = re.compile(
     r"|bf(dot|cvtn?2?|mlal[bt]|mmla)|(us|su)dot|(s|u|us)mmla"  # FEAT_BF16, FEAT_I8MM
     r"|tcancel|tcommit|tstart|ttest|ld64b|st64b(v0?)?|wfet|wfit"  # FEAT_TME, FEAT_LS64, FEAT_WFxT
     r"|cpyf?[pme]\w*|setg?[pme]\w*"  # FEAT_MOPS
+    r"|smstart|smstop"  # FEAT_SME
     r"|ldgm|stgm|stzgm|rprfm|chkfeat|gcs\w+|ldiapp|stilp|rcw\w+|sysp|msrr|mrrs"
     r"|mrs|msr|sys|sysl|at|tlbi|dc|ic|cfp|dvp|cpp|xafl?ag|axflag|cfinv|trcit"  # system registers and operations
 )
