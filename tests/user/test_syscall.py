@@ -209,7 +209,7 @@ def test_aligned_pairs() -> None:
     assert bound(ABIS["generic64"]).raw((1, 0x2_0000_0005, 7, 0, 0, 0, 0)) == [1, 0x2_0000_0005, 7]
 
 
-@pytest.mark.parametrize("name", ["generic", *kernel_numbers.HEADERS])
+@pytest.mark.parametrize("name", ["unified", "generic", *kernel_numbers.HEADERS])
 def test_numbers_are_those_of_the_headers(name: str) -> None:
     assert (kernel_numbers.NUMBERS / f"{name}.py").read_text() == kernel_numbers.module(name)
 
