@@ -23,6 +23,11 @@ __all__ = ["NoResult", "Thread", "ThreadExit"]
 NOT_ENTERED = -512
 FUTEX_WAKE, FUTEX_WAITERS, FUTEX_OWNER_DIED, FUTEX_TID_MASK = 1, 1 << 31, 1 << 30, 0x3FFF_FFFF
 ROBUST_LIMIT = 2048
+REFUSALS = {  # why memory refuses -> the signal and its code
+    "unmapped": (signals.SIGSEGV, signals.SEGV_MAPERR),
+    "denied": (signals.SIGSEGV, signals.SEGV_ACCERR),
+    "absent": (signals.SIGBUS, signals.BUS_ADRERR),
+}
 
 
 class ThreadExit(Exception):
@@ -182,6 +187,12 @@ class Thread:
     def fault(self, signo: int, code: int, address: int) -> None:
         """A synchronous signal with an address."""
         signals.force(self, SigInfo(signo, code, addr=address))
+
+    def page_fault(self, access: int, address: int) -> None:
+        """The signal for an access (PROT_ bit) that memory refused; none where another thread has mapped it since."""
+        refusal = self.memory.refusal(address, access)
+        if refusal:
+            self.fault(*REFUSALS[refusal], address)
 
     def trace_signal(self, info: SigInfo) -> None:
         if self.process.strace:

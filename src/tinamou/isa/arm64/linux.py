@@ -21,10 +21,8 @@ from tinamou.user.layout import Struct, layout_of, pointer, sigset, ulong
 from tinamou.user.numbers import aarch64
 from tinamou.user.signals import (
     BUS_ADRALN,
-    BUS_ADRERR,
     ILL_ILLOPC,
     SEGV_ACCERR,
-    SEGV_MAPERR,
     SIGBUS,
     SIGILL,
     SIGSEGV,
@@ -288,7 +286,7 @@ class Aarch64(Abi):
         pc = cpu.place.value
         cpu.syndrome = cause, int(untagged(u64(value)))
         if access := self.page_fault(cause):
-            self._page_fault(t, access, value)
+            t.page_fault(access, value)
         elif kind == EC_BRK:
             t.fault(SIGTRAP, TRAP_BRKPT, pc)
         elif kind == EC_SP_ALIGNMENT:
@@ -313,15 +311,6 @@ class Aarch64(Abi):
         """Tell of tag checks that failed since the last look: a signal without an address, which can be blocked."""
         t.cpu.tfsr = u32(0)
         t.queue.append(SigInfo(SIGSEGV, SEGV_MTEAERR, addr=0))
-
-    def _page_fault(self, t: Thread, access: int, address: int) -> None:
-        refusal = t.memory.refusal(address, access)  # none: another thread has mapped it since
-        if refusal == "unmapped":
-            t.fault(SIGSEGV, SEGV_MAPERR, address)
-        elif refusal == "denied":
-            t.fault(SIGSEGV, SEGV_ACCERR, address)
-        elif refusal == "absent":
-            t.fault(SIGBUS, BUS_ADRERR, address)
 
     def page_fault(self, cause: int) -> int:
         if cause & 63 != TRANSLATION_LEVEL_3:

@@ -16,10 +16,8 @@ from tinamou.user.layout import layout_of
 from tinamou.user.numbers import riscv32, riscv64
 from tinamou.user.signals import (
     BUS_ADRALN,
-    BUS_ADRERR,
     ILL_ILLOPC,
     SEGV_ACCERR,
-    SEGV_MAPERR,
     SIGBUS,
     SIGILL,
     SIGSEGV,
@@ -136,7 +134,7 @@ class Riscv(Abi):
             return
         pc = cpu.place.value
         if cause in NEEDS:
-            self._page_fault(t, NEEDS[cause], value)
+            t.page_fault(NEEDS[cause], value)
         elif cause == BREAKPOINT:
             t.fault(SIGTRAP, TRAP_BRKPT, pc)
         elif cause == ILLEGAL_INSTRUCTION:
@@ -145,15 +143,6 @@ class Riscv(Abi):
             t.fault(SIGBUS, BUS_ADRALN, value)
         else:
             t.fault(SIGSEGV, SEGV_ACCERR, value)
-
-    def _page_fault(self, t: Thread, access: int, address: int) -> None:
-        refusal = t.memory.refusal(address, access)  # none: another thread has mapped it since
-        if refusal == "unmapped":
-            t.fault(SIGSEGV, SEGV_MAPERR, address)
-        elif refusal == "denied":
-            t.fault(SIGSEGV, SEGV_ACCERR, address)
-        elif refusal == "absent":
-            t.fault(SIGBUS, BUS_ADRERR, address)
 
     def set_result(self, cpu: Any, result: int) -> None:
         cpu.words[A0] = result & self.mask
