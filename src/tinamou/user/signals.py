@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING, NoReturn
 from .abi import SIGNALS
 from .errors import GuestFault
 from .host import HOST, KICK, KICK_VALUE
-from .layout import Struct, i32, pointer, sigset, ulong
+from .layout import Struct, i32, layout_of, pointer, sigset, ulong
 
 if TYPE_CHECKING:
     from .abi import Abi
@@ -56,6 +56,36 @@ class Stack(Struct):
     ss_sp: pointer
     ss_flags: i32
     ss_size: ulong
+
+
+class Ucontext(Struct):
+    """The beginning of asm-generic's struct ucontext; behind room for 1024 signals follow the registers, on 16 bytes."""
+
+    uc_flags: ulong
+    uc_link: pointer
+    uc_stack: Stack
+    uc_sigmask: sigset
+
+
+INFO_SIZE = 128  # of siginfo_t, with which a frame begins
+
+
+def frame_head(t: Thread, info: SigInfo) -> bytes:
+    """The first bytes of a signal frame: siginfo_t and Ucontext."""
+    return info.dump(t.abi) + layout_of(Ucontext, t.abi).dump(Ucontext(uc_stack=t.stack, uc_sigmask=t.mask))
+
+
+def registers_at(abi: Abi) -> int:
+    """Where in struct ucontext the registers begin."""
+    return layout_of(Ucontext, abi).offsets["uc_sigmask"] + 1024 // 8 + 15 & -16
+
+
+def leave_frame(t: Thread, context: bytes) -> int:
+    """Take the signal stack out of a frame's struct ucontext: the mask to set."""
+    layout = layout_of(Ucontext, t.abi)
+    head: Ucontext = layout.load(context[: layout.size])
+    t.stack = head.uc_stack
+    return head.uc_sigmask
 
 
 class SigInfo:

@@ -17,11 +17,12 @@ from typing import TYPE_CHECKING, Any, ClassVar
 from tinamou.native.types import u32, u64
 from tinamou.user.abi import Abi, Flags
 from tinamou.user.errors import GuestFault
-from tinamou.user.layout import Struct, layout_of, pointer, sigset, ulong
+from tinamou.user.layout import Struct, pointer, sigset, ulong
 from tinamou.user.numbers import aarch64
 from tinamou.user.signals import (
     BUS_ADRALN,
     ILL_ILLOPC,
+    INFO_SIZE,
     SEGV_ACCERR,
     SIGBUS,
     SIGILL,
@@ -29,7 +30,8 @@ from tinamou.user.signals import (
     SIGTRAP,
     TRAP_BRKPT,
     SigInfo,
-    Stack,
+    frame_head,
+    leave_frame,
 )
 
 from .alu import get_nzcv, set_nzcv, untagged
@@ -66,9 +68,8 @@ HWCAPS = (
     "rcpc2 flagm ssbs sb pauth pauth"
 ).split()  # by bit
 HWCAPS2 = {"dpb2": 0, "flagm2": 7, "frintts": 8, "rng": 16, "bti": 17, "mte": 18}
-INFO_SIZE = 128
-# struct ucontext: flags, link, stack, mask, then struct sigcontext on 16 bytes: fault address, x0-x30, sp, pc, pstate, records
-MASK_AT, CONTEXT_AT, RECORDS_AT, RECORDS = 40, 176, 176 + 288, 4096
+# struct sigcontext: fault address, x0-x30, sp, pc, pstate, on 16 bytes the records
+CONTEXT_AT, RECORDS_AT, RECORDS = 176, 176 + 288, 4096
 FRAME_SIZE = INFO_SIZE + RECORDS_AT + RECORDS
 FPSIMD_MAGIC, FPSIMD_SIZE = 0x4650_8001, 528
 ESR_MAGIC, ESR_SIZE = 0x4553_5201, 16
@@ -384,11 +385,8 @@ class Aarch64(Abi):
         cpu = t.cpu
         record = sp - 16 & -16
         frame = record - FRAME_SIZE & -16
-        data = bytearray(FRAME_SIZE)
-        data[:INFO_SIZE] = info.dump(self)
+        data = bytearray(frame_head(t, info).ljust(FRAME_SIZE, b"\0"))
         uc = INFO_SIZE
-        data[uc + 16 : uc + 40] = layout_of(Stack, self).dump(t.stack)
-        struct.pack_into("<Q", data, uc + MASK_AT, t.mask)
         words = cpu.words[:]
         syndrome, address = cpu.syndrome
         registers = (address, *words[:31], words[SP], cpu.place.value)
@@ -426,8 +424,7 @@ class Aarch64(Abi):
         write_fpsr(cpu, u32(fpsr))
         cpu.fpcr = u32(fpcr & FPCR)
         cpu.vectors[:] = vectors
-        t.stack = layout_of(Stack, self).load(data[16:40])
-        return int(struct.unpack_from("<Q", data, MASK_AT)[0])
+        return leave_frame(t, data)
 
     @staticmethod
     def _fpsimd(t: Thread, frame: int, data: bytes) -> tuple[int, int, bytes]:

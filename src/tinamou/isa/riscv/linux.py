@@ -12,18 +12,20 @@ import struct
 from typing import TYPE_CHECKING, Any
 
 from tinamou.user.abi import Abi
-from tinamou.user.layout import layout_of
 from tinamou.user.numbers import riscv32, riscv64
 from tinamou.user.signals import (
     BUS_ADRALN,
     ILL_ILLOPC,
+    INFO_SIZE,
     SEGV_ACCERR,
     SIGBUS,
     SIGILL,
     SIGSEGV,
     SIGTRAP,
     TRAP_BRKPT,
-    Stack,
+    frame_head,
+    leave_frame,
+    registers_at,
 )
 
 from .architecture import RV32, RV64
@@ -50,7 +52,6 @@ RA, SP, TP, A0, A7 = 1, 2, 4, 10, 17
 NEEDS = {INSTRUCTION_PAGE_FAULT: 4, LOAD_PAGE_FAULT: 1, STORE_PAGE_FAULT: 2}  # access refused -> PROT_ bit it wants
 REGISTERS = {name: ("x", n) for n, name in enumerate(X_NAMES)} | {name: ("f", n) for n, name in enumerate(F_NAMES)}
 REGISTERS |= {"fp": ("x", 8), "pc": ("", 0), "fflags": ("", 0), "frm": ("", 0), "fcsr": ("", 0)}
-INFO_SIZE = 128
 FP_SIZE = 528  # union __riscv_fp_state: room for 128-bit registers
 
 
@@ -68,10 +69,8 @@ class Riscv(Abi):
         self.numbers = (riscv64 if bits == 64 else riscv32).NUMBERS  # type: ignore[misc]
         self.limit = 1 << 38 if bits == 64 else 1 << 32
         self.arch = RV64 if bits == 64 else RV32
-        word = 8 if bits == 64 else 4
-        self._mask_at = 5 * word  # in struct ucontext, behind uc_flags, uc_link, uc_stack
-        self._registers_at = (self._mask_at + 128 + 15) & -16
-        self._fp_at = self._registers_at + 32 * word
+        self._registers_at = registers_at(self)
+        self._fp_at = self._registers_at + 32 * bits // 8
         self._frame_size = INFO_SIZE + self._fp_at + FP_SIZE
         self._registers = struct.Struct("<32Q" if bits == 64 else "<32I")
 
@@ -205,13 +204,8 @@ class Riscv(Abi):
     def push_frame(self, t: Thread, sp: int, info: SigInfo, action: Action) -> None:
         cpu = t.cpu
         frame = (sp - self._frame_size) & -16
-        data = bytearray(self._frame_size)
-        data[:INFO_SIZE] = info.dump(self)
-        stack = layout_of(Stack, self)
+        data = bytearray(frame_head(t, info).ljust(self._frame_size, b"\0"))
         context = INFO_SIZE
-        word = self.bits // 8
-        data[context + 2 * word : context + 5 * word] = stack.dump(t.stack)
-        struct.pack_into("<Q", data, context + self._mask_at, t.mask)
         registers = [w & self.mask for w in cpu.words]
         registers[0] = cpu.place.value
         self._registers.pack_into(data, context + self._registers_at, *registers)
@@ -228,15 +222,13 @@ class Riscv(Abi):
     def pop_frame(self, t: Thread) -> int:
         cpu = t.cpu
         data = t.memory.read(cpu.words[SP] + INFO_SIZE, self._frame_size - INFO_SIZE)
-        word = self.bits // 8
         registers = self._registers.unpack_from(data, self._registers_at)
         cpu.place.value = registers[0]
         cpu.words[1:] = registers[1:]
         cpu.floats[:] = struct.unpack_from("<32Q", data, self._fp_at)
         (fcsr,) = struct.unpack_from("<I", data, self._fp_at + 256)
         cpu.fflags, cpu.frm = fcsr & 31, fcsr >> 5 & 7
-        t.stack = layout_of(Stack, self).load(data[2 * word : 5 * word])
-        return int(struct.unpack_from("<Q", data, self._mask_at)[0])
+        return leave_frame(t, data)
 
 
 def abi(name: str) -> Riscv:
