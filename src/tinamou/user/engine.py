@@ -17,7 +17,7 @@ if TYPE_CHECKING:
     from .memory import AddressSpace
     from .process import Process
 
-__all__ = ["Exit", "GoldenEngine", "GoldenVcpu", "new_vcpu"]
+__all__ = ["Exit", "GoldenEngine", "GoldenVcpu", "Watched", "new_vcpu"]
 
 QUANTUM = 1000  # instructions of the golden model between looks at kick
 
@@ -155,3 +155,21 @@ class GoldenVcpu:
 
     def close(self) -> None:
         """The CPU is not used any more."""
+
+
+class Watched:
+    """The interface of a virtual CPU, round one that does the work: subclasses define run()."""
+
+    def __init__(self, vcpu: Any) -> None:
+        self.vcpu, self.cpu, self.engine = vcpu, vcpu.cpu, vcpu.engine
+        self.kick_address = vcpu.kick_address
+        self._kick = ctypes.c_uint64.from_address(self.kick_address)
+
+    def kick(self) -> None:
+        self.vcpu.kick()
+
+    def step(self, count: int = 1) -> Any:
+        return self.vcpu.step(count)
+
+    def close(self) -> None:
+        self.vcpu.close()

@@ -21,7 +21,7 @@ import threading
 from collections.abc import Callable
 from typing import TYPE_CHECKING, Any, NamedTuple
 
-from .engine import Exit, GoldenEngine, GoldenVcpu
+from .engine import Exit, GoldenEngine, GoldenVcpu, Watched
 from .host import HOST, native, raw_syscall
 from .memory import MAP_ANONYMOUS, MAP_FIXED, MAP_PRIVATE, MAP_TYPE, PAGE, READ, WRITE
 from .signals import OPEN_ON_HOST
@@ -376,27 +376,17 @@ def read_of(pid: int, address: int, length: int) -> bytes:
     return room.raw[: max(n, 0)]
 
 
-class LockstepVcpu:
-    """A virtual CPU that is compared with another one: the interface of the one it drives."""
+class LockstepVcpu(Watched):
+    """A virtual CPU that is compared with another one."""
 
     def __init__(self, lockstep: Lockstep, vcpu: Any) -> None:
-        self.lockstep, self.vcpu, self.cpu, self.engine = lockstep, vcpu, vcpu.cpu, vcpu.engine
-        self.kick_address = vcpu.kick_address
-        self._kick = ctypes.c_uint64.from_address(self.kick_address)
+        super().__init__(vcpu)
+        self.lockstep = lockstep
         self.known = False  # to the JIT, which counts what is hot
 
     def count(self) -> int:
         """Instructions executed so far."""
         return int(self.vcpu.instructions)
-
-    def kick(self) -> None:
-        self.vcpu.kick()
-
-    def step(self, count: int = 1) -> Any:
-        return self.vcpu.step(count)
-
-    def close(self) -> None:
-        self.vcpu.close()
 
     def run(self) -> Any:
         """As Vcpu.run, slice by slice."""

@@ -7,12 +7,11 @@ original would have chained it or not (`nochain`).
 
 from __future__ import annotations
 
-import ctypes
 import re
 from fnmatch import fnmatchcase
 from typing import TYPE_CHECKING, Any
 
-from .engine import Exit
+from .engine import Exit, Watched
 from .errors import GuestFault
 from .memory import EXEC
 from .symbols import Symbols
@@ -121,14 +120,13 @@ class Listing:
         return "\n".join(lines) + "\n\n"
 
 
-class TracedVcpu:
-    """A virtual CPU that shows what it runs: the interface of the one it drives."""
+class TracedVcpu(Watched):
+    """A virtual CPU that shows what it runs."""
 
     def __init__(self, process: Process, arch: Architecture, vcpu: Any) -> None:
         options = process.options
-        self.process, self.vcpu, self.cpu, self.engine = process, vcpu, vcpu.cpu, vcpu.engine
-        self.kick_address = vcpu.kick_address
-        self._kick = ctypes.c_uint64.from_address(self.kick_address)
+        super().__init__(vcpu)
+        self.process = process
         self.most = 1 if options.single_step else LONGEST
         self.items, self.ranges = options.log_items, options.log_filter
         if process.listing is None:
@@ -137,15 +135,6 @@ class TracedVcpu:
         self.number = process.cpus
         process.cpus += 1
         self.seen: dict[int, list[bytes]] = {}
-
-    def kick(self) -> None:
-        self.vcpu.kick()
-
-    def step(self, count: int = 1) -> Any:
-        return self.vcpu.step(count)
-
-    def close(self) -> None:
-        self.vcpu.close()
 
     def run(self) -> Any:
         """As Vcpu.run, block by block."""
