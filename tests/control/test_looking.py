@@ -49,6 +49,30 @@ def test_info_mem_and_tlb(vm):
     assert "0000000000004000 0000000080004000 -w-" in r.hmp("info tlb")
 
 
+TIMED = """
+    la t0, handler; csrw mtvec, t0; li s0, 0x10000000; li s1, 0x0c000000
+    li t0, 1; sw t0, 40(s1); li t1, 0x0c002000; li t0, 0x400; sw t0, 0(t1)
+    li t0, 2; sb t0, 1(s0); li t0, 0x800; csrw mie, t0; csrsi mstatus, 8
+    li s3, 0
+loop: addi s3, s3, 1; j loop
+    .balign 4
+handler: li t1, 0x0c200004; lw t2, 0(t1); lbu t3, 2(s0); li t4, 0; sb t4, 1(s0); sw t2, 0(t1); mret
+"""
+
+
+def test_info_irq_and_jit(vm):
+    """The UART's interrupt is claimed once; the loop gets a trace."""
+    r = vm(TIMED)
+    assert "trace count         0\n" in r.hmp("info jit") and r.hmp("info irq") == "IRQ statistics for riscv.sifive.plic:\n"
+    r.vm.start()
+    r.until(lambda: r.cpu.register("s3") > 1_000_000)
+    r.vm.stop()
+    assert r.hmp("info irq") == "IRQ statistics for riscv.sifive.plic:\n10: 1\n"
+    numbers = dict(re.findall(r"^(\w[\w ]*\w) +(\d+)", r.hmp("info jit"), re.M))
+    used, traces = int(numbers["gen code size"]), int(numbers["trace count"])
+    assert (traces > 0) == (used > 0) and int(numbers["decoded code size"]) >= 4096
+
+
 def test_disassembly(vm):
     r = vm(TRAPS)
     rows = r.hmp("x /3i 0x80000000").splitlines()

@@ -37,6 +37,7 @@ def test_claim_and_complete(plic):
     assert plic.levels_seen[0] is True
     plic.write(0x20_0000, 7, 4)                 # threshold
     assert plic.levels_seen[0] is False
+    assert dict(plic.served) == {10: 1, 3: 1}
 
 
 def test_what_does_not_exist_stays_zero(plic):

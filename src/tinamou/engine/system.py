@@ -482,6 +482,21 @@ class SystemEngine(MemoryListener):
             ctypes.memmove(self.guard, entry * (ENTRIES // len(entry)), ENTRIES)
         return self.guard
 
+    def describe(self) -> str:
+        """The text of `info jit`: exact while the CPUs stand still."""
+        s = self.shared
+        used, room = self.room.space()
+        traces, traced = int(s.traces), int(s.traced)
+        return (
+            "Translation buffer state:\n"
+            f"gen code size       {used}/{room}\n"
+            f"trace count         {traces}\n"
+            f"trace avg length    {traced / (traces or 1):.1f} instructions\n"
+            f"trace avg host size {used // (traces or 1)} bytes\n"
+            f"decoded code size   {int(s.arena - s.arena_start)}/{self.arena_size}\n"
+            f"\nStatistics:\ndecoded flush count {int(s.fences)}\n"
+        )
+
     def close(self) -> None:
         """Stop for good and give the memory back."""
         if self.closed:

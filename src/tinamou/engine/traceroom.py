@@ -62,6 +62,11 @@ class TraceRoom:
         s.trace_at, s.trace_end = u64(arena.base), u64(arena.base + SIZE)
         return True
 
+    def space(self) -> tuple[int, int]:
+        """(bytes of traces, bytes of all rooms)."""
+        rooms = len(self.arenas) * SIZE
+        return rooms - int(self.shared.trace_end - self.shared.trace_at), rooms
+
     def after_fork(self) -> None:
         """In the child of a fork, which shares the old room with its parent: what is there stays, new traces go elsewhere."""
         if self.arenas:

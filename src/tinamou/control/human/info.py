@@ -124,8 +124,9 @@ def ramblock(h: Human) -> str:
 def irq(h: Human) -> str:
     out = ""
     for d in h.vm.machine.everything():
-        show = getattr(d, "statistics", None)
-        out += show() if show else ""
+        served = getattr(d, "served", None)
+        if served is not None:
+            out += f"IRQ statistics for {d.label}:\n" + "".join(f"{n:2d}: {count}\n" for n, count in sorted(served.items()))
     return out
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from typing import TYPE_CHECKING
 
 from tinamou.machine.device import Device
@@ -46,6 +47,9 @@ class Plic(Device, type="riscv.sifive.plic", compatible=("sifive,plic-1.0.0", "r
     levels = state(0)                   # bit n: source n is high
     claimed = state(0)                  # bit n: source n is being served
     enabled = state_of(lambda self: [0] * self.contexts)
+
+    def setup(self) -> None:
+        self.served: Counter[int] = Counter()  # claims by source since the machine was made, for people
 
     def region(self) -> Region:
         return Io("riscv.sifive.plic", self.aperture, self, access=self.access)
@@ -121,6 +125,7 @@ class Plic(Device, type="riscv.sifive.plic", compatible=("sifive,plic-1.0.0", "r
         n = self.best(context)
         if n:
             self.claimed |= 1 << n
+            self.served[n] += 1
         return n
 
     @claim.on_write
