@@ -114,6 +114,22 @@ def test_sifive_u_flash_over_spi():
     assert transfer(0x13, 0, 0, 1, 0xFE, 0)[5:] == b"\xff"
 
 
+@pytest.mark.parametrize("pin,what", [(10, "reset"), (11, "shutdown")])
+def test_sifive_u_restart_and_power_pins(pin, what):
+    """A falling edge of the pin as an output; a reset of the machine is none."""
+    m, seen, gpio = make("sifive_u"), [], 0x1006_0000
+    m.on_request(lambda what, details: seen.append(what))
+    assert m.fdt.root.children["gpio-poweroff"].props["gpios"][4:] == struct.pack(">II", 11, 1)
+    m.memory.write(gpio + 0x0C, 1 << pin, 4)
+    m.memory.write(gpio + 0x08, 1 << pin, 4)
+    m.reset()
+    assert seen == []
+    for value in (0, 1 << pin, 0):
+        m.memory.write(gpio + 0x0C, value, 4)
+        m.memory.write(gpio + 0x08, 1 << pin, 4)
+    assert seen == [what]
+
+
 def tree_of(data):
     return dict(Tree.unpack(data).root.walk())
 

@@ -22,6 +22,7 @@ RAM, FLASH0, L2LIM = 0x8000_0000, 0x2000_0000, 0x0800_0000
 HFCLK, RTCCLK = 33_333_333, 1_000_000
 TLCLK = 3                               # number of the peripheral clock in the clock controller's binding
 RESTART_PIN = 10                        # active low, as on the board
+POWER_PIN = 11                          # active low; the board itself has no power switch that software reaches: its guests would hang
 START_IN_FLASH = "Set on to tell QEMU's ROM to jump to flash. Otherwise QEMU will jump to DRAM or L2LIM depending on the msel value"
 
 
@@ -51,8 +52,9 @@ def sifive_u(m: Machine, *, start_in_flash: Annotated[bool, START_IN_FLASH] = Fa
     qspi0.ssi.plug(Is25wp256(drive=m.drive("mtd", 0)))
     m.at(0x1005_0000, SifiveSpi(), irq=plic[6])
     gpio = m.at(0x1006_0000, SifiveGpio(ngpio=16), span=0x1000, irq=[plic[7 + n] for n in range(16)])
-    restart = Pin(lambda level: None if level else m.request_reset(), "restart")
-    gpio.connect("output", [*[Pin(lambda level: None)] * RESTART_PIN, restart])
+    restart = Pin(lambda level: m.request_reset() if driven_low(gpio, RESTART_PIN) else None, "restart")
+    power = Pin(lambda level: m.request_shutdown() if driven_low(gpio, POWER_PIN) else None, "power")
+    gpio.connect("output", [*[Pin(lambda level: None)] * RESTART_PIN, restart, power])
     m.at(0x1007_0000, SifiveUOtp(serial=serial))
     m.stub(0x1009_0000, "riscv.sifive.u.gem", 0x2000)
     m.stub(0x100A_0000, "riscv.sifive.u.gem-mgmt")
@@ -68,6 +70,11 @@ def sifive_u(m: Machine, *, start_in_flash: Annotated[bool, START_IN_FLASH] = Fa
     boot(m, tree, ram_base=RAM, rom_base=0x1000, firmware=f"opensbi-riscv{xlen}-generic-fw_dynamic.bin", flash=start,
          code_at=4)
     m.blob("msel", 0x1000, msel.to_bytes(4, "little"))
+
+
+def driven_low(gpio: SifiveGpio, n: int) -> bool:
+    """The pin is an output, and low: one that nobody drives, as after a reset, is held high by the board."""
+    return bool(gpio.output_en >> n & 1 and not gpio.pads() >> n & 1)
 
 
 def finish_tree(tree: Tree, soc: Node, prci: SifiveUPrci, gpio: SifiveGpio) -> None:
@@ -87,6 +94,7 @@ def finish_tree(tree: Tree, soc: Node, prci: SifiveUPrci, gpio: SifiveGpio) -> N
         soc.children[path]["clocks"] = [handle, TLCLK]
     gpio_handle = tree.phandle(gpio, soc.children["gpio@10060000"])
     root.add("gpio-restart", compatible="gpio-restart", gpios=[gpio_handle, RESTART_PIN, 1])
+    root.add("gpio-poweroff", compatible="gpio-poweroff", gpios=[gpio_handle, POWER_PIN, 1])
     flash = soc.children["spi@10040000"].add("flash@0", compatible="jedec,spi-nor", reg=[0], spi_max_frequency=50_000_000,
                                              spi_tx_bus_width=4, spi_rx_bus_width=4)
     flash["m25p,fast-read"] = True
