@@ -77,6 +77,20 @@ def talk(m, cpus):
     assert (m.status, m.exit_code) == ("shutdown", 0)
 
 
+@pytest.mark.slow
+@pytest.mark.parametrize("cpus", [1, 4])
+def test_the_same_boot_twice(disk, cpus):
+    """-icount: every byte and every instruction."""
+    runs = []
+    for _ in range(2):
+        with boot("virt", cpus, disk(), "console=ttyS0", arguments=["-icount", "shift=0,sleep=off"]) as m:
+            m.run(until="# ", timeout=280)
+            m.serial.write("cat /proc/sys/kernel/random/uuid /proc/uptime; poweroff -f\n")
+            m.run(timeout=120)
+            runs.append((m.serial.text, [c.instructions for c in m.cpu], m.time))
+    assert runs[0] == runs[1]
+
+
 def test_virt_to_a_shell(disk):
     """The quick one: some seconds."""
     with boot("virt", 1, disk(), "console=ttyS0 quiet loglevel=4") as m:
@@ -115,8 +129,8 @@ def test_spike(disk, cpus):
 
 @pytest.mark.slow
 def test_sifive_u(disk):
-    """A monitor core of the E series and two of the U series, which run Linux. The board has no power switch: it ends by a reset."""
-    with boot("sifive_u", 3, disk(CONSOLE), "console=ttySIF0", arguments=["-no-reboot"]) as m:
+    """A monitor core of the E series and two of the U series, which run Linux: it starts again, and powers off."""
+    with boot("sifive_u", 3, disk(CONSOLE), "console=ttySIF0") as m:
         assert "SiFive HiFive Unleashed A00" in m.run(until="Boot HART MEDELEG")
         m.run(until=re.compile(r"READY .*\n"), timeout=280)
         assert busybox_digest() in m.run(until="/bin/busybox")
@@ -124,8 +138,11 @@ def test_sifive_u(disk):
         m.serial.write("echo $((6 * 7)) answers from $(busybox nproc)\n")
         m.run(until="42 answers from 2")
         m.serial.write("reboot -f\n")
-        m.run(timeout=120)
-        assert m.status == "shutdown"
+        m.run(until=re.compile(r"READY .*\n"), timeout=280)
+        m.run(until="# ")
+        m.serial.write("poweroff -f\n")
+        assert "Power down" in m.run(timeout=120)
+        assert (m.status, m.exit_code) == ("shutdown", 0)
 
 
 def test_u_boot():

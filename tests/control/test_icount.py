@@ -109,6 +109,36 @@ def test_rtc_by_virtual_time(tmp_path):
     assert 0 <= host - 1_597_104_000 * 10**9 < 60 * 10**9
 
 
+SUM = "mv s9, a1; li a0, 0; li t1, 4096; add t1, t1, s9; next: ld t0, 0(s9); add a0, a0, t0; addi s9, s9, 8; bne s9, t1, next; call put\n"
+
+
+def test_nothing_comes_in_from_the_host(tmp_path):
+    """The clock's date and the seed in the device tree are the same in each run, other ones when asked for."""
+    same = ("-icount", "shift=0,sleep=off")
+    one, two = (run(tmp_path, SUM + RTC, *same) for _ in range(2))
+    assert one == two and 0 <= one[1] - 1_597_104_000 * 10**9 < 100_000
+    assert run(tmp_path, SUM + RTC, *same, "-seed", "7")[0] != one[0]
+    assert abs(run(tmp_path, SUM + RTC, *same, "-rtc", "base=utc")[1] - time.time_ns()) < 60 * 10**9
+    assert run(tmp_path, SUM + RTC)[0] != run(tmp_path, SUM + RTC)[0]
+
+
+def test_machines_in_python(tmp_path):
+    """`run` stops at the byte, so that two machines agree on the number of instructions."""
+    from tinamou import Machine
+
+    image = tmp_path / "program.bin"
+    image.write_bytes(assembler(64).assemble(HEAD + TIMER.replace("WAIT", "wfi") + PUT, RAM).data)
+    seen = []
+    for _ in range(2):
+        with Machine("virt", bios=image, memory="16M", arguments=["-icount", "shift=3,sleep=off"]) as m:
+            text = m.run(until="\n")
+            seen.append((text, m.cpu[0].instructions, m.time))
+            m.run(seconds=0.001)
+            seen[-1] += (m.cpu[0].instructions, m.time)
+            seen[-1] += (m.run(), m.cpu[0].instructions, m.time)
+    assert seen[0] == seen[1] and seen[0][4] - seen[0][2] == pytest.approx(0.001, abs=1e-5)
+
+
 @pytest.mark.parametrize(
     ("given", "message"),
     [

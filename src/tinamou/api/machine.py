@@ -157,7 +157,7 @@ class Machine:
         except Finished as e:
             raise MachineError(f"{' '.join(words)}: only prints something:\n{e.text}") from None
         self.machine = self.vm.machine
-        self._own_time = getattr(self._engine, "keeps_time", False)  # time is the CPU's, not the host's
+        self._own_time = request.icount is not None or getattr(self._engine, "keeps_time", False)  # the CPUs' time, not the host's
         self._found: Callable[[], bool] = lambda: False
         if not self._own_time:
             self.machine.time.follow_host()

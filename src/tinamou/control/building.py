@@ -19,6 +19,8 @@ from tinamou.machine.cpu import CpuFactory, Runner
 from tinamou.machine.machine import Machine
 from tinamou.machine.props import PropertyError, nearest
 
+SAME_DATE = "2020-08-11"                # of the RTC with -icount sleep=off
+
 
 def build(r: Request, cpu_factory: CpuFactory | None, runner: Runner | None, arch: str) -> Vm:
     """Make everything. Raises OptionError."""
@@ -75,6 +77,9 @@ class Builder:
                 setattr(s, attribute, r.machine[key])
         s.ram_size = s.ram_size or chosen.ram
         s.cpus = s.cpus or chosen.default_cpus
+        if r.icount is not None and not r.icount["sleep"]:  # each run is the same: nothing comes in from the host that was not asked for
+            s.rtc_base, s.rtc_clock = s.rtc_base or SAME_DATE, s.rtc_clock or "vm"
+            s.seed = s.seed or 0
         machine = chosen.make(s, options, cpu_factory=cpu_factory)
         vm = self.vm(machine, runner, arch)
         if "dumpdtb" in r.machine:

@@ -164,14 +164,14 @@ def fw_cfg(r: Request, value: str) -> None:
 def rtc(r: Request, value: str) -> None:
     given = opts(value)
     only(given, ("base", "clock", "driftfix"))
-    base, clock = given.get("base", "utc"), given.get("clock", "host")
-    if base not in ("utc", "localtime"):
+    base, clock = given.get("base", ""), given.get("clock", "")
+    if base not in ("", "utc", "localtime"):
         try:
             parse_date(base)
         except ValueError:
             raise PropertyError("invalid datetime format", "valid formats: '2006-06-17T16:01:21' or '2006-06-17'") from None
-    if clock not in ("host", "rt", "vm"):
-        raise PropertyError(f"invalid option value '{clock}'")
+    if clock not in ("", "host", "rt", "vm"):
+        raise PropertyError(f"invalid option value '{clock}'", f"accepted: host, rt, vm{nearest(clock, ('host', 'rt', 'vm'))}")
     r.settings.rtc_base, r.settings.rtc_clock = base, clock
 
 

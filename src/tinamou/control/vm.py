@@ -171,7 +171,9 @@ class Vm:
                 press()
 
     def requested(self, what: str, details: dict[str, Any]) -> None:
-        """The machine asks for something; done from the loop, because CPUs cannot stop themselves."""
+        """The machine asks for something; done from the loop, because CPUs cannot wait for themselves."""
+        if what in ("shutdown", "reset"):
+            self.runner.stop()  # here and now: the same instruction in every run
         if what == "shutdown":
             self.loop.soon(lambda: self._guest_shutdown(details.get("cause", "guest-shutdown"), details.get("code", 0)))
         elif what == "reset":

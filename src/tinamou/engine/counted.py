@@ -164,6 +164,8 @@ class Turns:
         """All CPUs wait."""
         virtual = self.machine.time
         with self.engine.changed:
+            if not self.engine.running:  # they do not wait: they were stopped
+                return
             deadline = virtual.deadline
             left = None if deadline is None else max(0, deadline - virtual.now)
             if left is not None and not self.how.sleep:

@@ -43,8 +43,8 @@ class Settings:
     nics: list[Any] = field(default_factory=list)
     fw_cfg: list[tuple[str, bytes]] = field(default_factory=list)
     data_dirs: list[str] = field(default_factory=list)
-    rtc_base: str = "utc"
-    rtc_clock: str = "host"
+    rtc_base: str = ""                  # utc if not said
+    rtc_clock: str = ""                 # host if not said
     seed: int | None = None
 
 
@@ -81,7 +81,7 @@ class Machine:
         self.lock = threading.RLock()
         self.log = log or Log()
         self.time = time or VirtualTime()
-        self.rtc = Rtc(self.time, self.settings.rtc_base, self.settings.rtc_clock)
+        self.rtc = Rtc(self.time, self.settings.rtc_base or "utc", self.settings.rtc_clock or "host")
         self.memory = Memory(endian=endian, lock=self.lock)
         self.sysbus = Bus("main-system-bus")
         self.cpus: list[Cpu] = []
