@@ -7,6 +7,7 @@ import shutil
 import subprocess
 import tempfile
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -152,3 +153,19 @@ class Running:
 
     def close(self):
         self.engine.close()
+
+
+def port_stores(r: Running) -> list[tuple[int, int, int]]:
+    """(cycle, register, value) of each store to PORTB, PORTC and PORTD from now on."""
+    cpu: Any = r.m.cpus[0]
+    out: list[tuple[int, int, int]] = []
+    io = cpu.machine.memory.find(0x800025).region.bank
+    for address in (0x25, 0x28, 0x2B):
+        write = io.writers[address]
+
+        def note(value: int, address: int = address, write: Any = write) -> None:
+            out.append((cpu.cycles, address, value))
+            write(value)
+
+        io.writers[address] = note
+    return out

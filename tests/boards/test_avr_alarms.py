@@ -2,11 +2,9 @@
 
 from __future__ import annotations
 
-from typing import Any
-
 import pytest
 
-from avr_guests import Running, program
+from avr_guests import Running, port_stores, program
 from tinamou.boards.avr.common import ShiftedHints
 
 HEAD = """
@@ -62,17 +60,7 @@ PROGRAMS = {
 def trace(name: str, seconds: float) -> list[tuple[int, int, int]]:
     """(cycle, register, value) of each store to a port."""
     r = Running(program(HEAD + PROGRAMS[name]), "uno")
-    cpu: Any = r.m.cpus[0]
-    out = []
-    io = cpu.machine.memory.find(0x800025).region.bank
-    for address in (0x25, 0x28, 0x2B):
-        write = io.writers[address]
-
-        def note(value: int, address: int = address, write: Any = write) -> None:
-            out.append((cpu.cycles, address, value))
-            write(value)
-
-        io.writers[address] = note
+    out = port_stores(r)
     r.run(seconds)
     r.close()
     return out

@@ -3,36 +3,19 @@
 from __future__ import annotations
 
 import io
-from typing import Any
 
 import pytest
 from test_avr_alarms import HEAD, PROGRAMS
 
-from avr_guests import Running, program
+from avr_guests import Running, port_stores, program
 from tinamou.machine import snapshot
-
-
-def traced(r: Running) -> list[tuple[int, int, int]]:
-    """(cycle, register, value) of each store to a port from now on."""
-    cpu: Any = r.m.cpus[0]
-    out: list[tuple[int, int, int]] = []
-    bank = cpu.machine.memory.find(0x800025).region.bank
-    for address in (0x25, 0x28, 0x2B):
-        write = bank.writers[address]
-
-        def note(value: int, address: int = address, write: Any = write) -> None:
-            out.append((cpu.cycles, address, value))
-            write(value)
-
-        bank.writers[address] = note
-    return out
 
 
 @pytest.mark.parametrize("name", PROGRAMS)
 def test_the_same_after_a_snapshot(name: str) -> None:
     elf = program(HEAD + PROGRAMS[name])
     r = Running(elf, "uno")
-    trace = traced(r)
+    trace = port_stores(r)
     r.run(0.0031)
     taken, kept = snapshot.take(r.m), io.BytesIO()
     snapshot.write(r.m, kept)
@@ -48,7 +31,7 @@ def test_the_same_after_a_snapshot(name: str) -> None:
 
     new = Running(elf, "uno")
     new.run(0.0007)
-    trace = traced(new)
+    trace = port_stores(new)
     kept.seek(0)
     snapshot.read(new.m, kept)
     new.run(0.003)
