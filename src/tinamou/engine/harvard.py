@@ -443,35 +443,34 @@ def at_break(cpu: Cpu) -> bool:
     return False
 
 
+def begin_slice(cpu: Cpu, over: bool) -> None:
+    """The next slice, unless run() ends here."""
+    if over:
+        cpu.slice = i64(0)
+        leave(KICK, cpu.target)
+    set_budget(cpu.slice)
+
+
 def h_pause(cpu: Cpu, entry: u64) -> None:
     end_slice(cpu, i64(0))
     cpu.target = pc_of(entry) & harvard(cpu).code_mask
     if cpu.single != 0:
         leave(KICK, cpu.target)
     sample(cpu, cpu.target)
-    if boundary(cpu) or cpu.kick != 0:
-        cpu.slice = i64(0)
-        leave(KICK, cpu.target)
-    set_budget(cpu.slice)
+    begin_slice(cpu, boundary(cpu) or cpu.kick != 0)
     enter(find_slow(cpu, cpu.target), cpu.target)
 
 
 def h_begin(cpu: Cpu, entry: u64) -> None:
     """run() begins here."""
     cpu.slice = i64(0)
-    if boundary(cpu):
-        cpu.slice = i64(0)
-        leave(KICK, cpu.target)
-    set_budget(cpu.slice)
+    begin_slice(cpu, boundary(cpu))
     enter(find_slow(cpu, cpu.target), cpu.target)
 
 
 def h_step_exact(cpu: Cpu, entry: u64) -> None:
     cpu.slice = i64(0)
-    if boundary(cpu):
-        cpu.slice = i64(0)
-        leave(KICK, cpu.target)
-    set_budget(cpu.slice)
+    begin_slice(cpu, boundary(cpu))
     alone(cpu, "h_stop")
 
 
