@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from functools import partial
-from typing import Any
+from typing import Annotated, Any
 
 from tinamou.boards.avr.base import PARTS, Part
 from tinamou.boards.avr.loading import load_firmware
@@ -31,6 +31,16 @@ from tinamou.machine.trace import Trace, VcdFile
 DATA = 0x80_0000
 CRYSTAL = 16_000_000
 KINDS: dict[str, type[TimerCounter]] = {"avr-timer8": Timer8, "avr-timer2": Timer2, "avr-timer16": Timer16}
+EepromFile = Annotated[str, "File that keeps the content of the EEPROM"]
+VcdFileName = Annotated[str, "File for a Value Change Dump of pins and buses"]
+Traced = Annotated[str, "What to dump: D13:D9:usart0"]
+
+# The pins of the headers: D0, D1, ... and A0, A1, ...
+UNO_PINS = [*(f"PD{n}" for n in range(8)), *(f"PB{n}" for n in range(6))], [f"PC{n}" for n in range(6)]
+MEGA_PINS = """PE0 PE1 PE4 PE5 PG5 PE3 PH3 PH4 PH5 PH6 PB4 PB5 PB6 PB7 PJ1 PJ0 PH1 PH0 PD3 PD2 PD1 PD0 PA0 PA1 PA2 PA3 PA4 PA5
+PA6 PA7 PC7 PC6 PC5 PC4 PC3 PC2 PC1 PC0 PD7 PG2 PG1 PG0 PL7 PL6 PL5 PL4 PL3 PL2 PL1 PL0 PB3 PB2 PB1 PB0""".split(), [
+    *(f"PF{n}" for n in range(8)), *(f"PK{n}" for n in range(8))]  # fmt: skip
+
 Subscribe = Callable[[Callable[[], None]], Callable[[], None]]
 
 
@@ -247,8 +257,9 @@ def subscribe(users: list[Any], entry: Any, changed: Callable[[], None]) -> Call
     return end
 
 
-def arduino(m: Machine, part: str, title: str, digital: list[str], analog: list[str], *, eeprom: str, vcd: str, trace: str) -> Mcu:
+def arduino(m: Machine, part: str, title: str, pins: tuple[list[str], list[str]], *, eeprom: str, vcd: str, trace: str) -> Mcu:
     """An Arduino: the part, pins D0, D1, ... and A0, A1, ..., LED on D13, the USB serial adapter on D0 and D1, and the program."""
+    digital, analog = pins
     names = {**{f"D{n}": p for n, p in enumerate(digital)}, **{f"A{n}": p for n, p in enumerate(analog)}}
     mcu = Mcu(m, PARTS[part], names, eeprom=eeprom)
     m.pins.alias("LED", m.pins["D13"])
