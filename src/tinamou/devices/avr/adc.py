@@ -68,6 +68,7 @@ class Adc(AvrDevice, type="avr-adc", size=8):
     off1 = DIDR1.rw()
 
     polled = ("ADCSRA",)
+    cleared = {"irq": "adif"}
     result = state(0)           # ten bits, two's complement for differential channels
     locked = state(False)       # ADCL was read, ADCH not yet
     first = state(True)         # the next conversion initialises the analog circuitry
@@ -228,13 +229,8 @@ class Adc(AvrDevice, type="avr-adc", size=8):
     def irq(self) -> int:
         return self.adif & self.adie
 
-    def acknowledge(self, output: str) -> None:
-        self.adif = 0
-        self.settle()
-
     def restored(self) -> None:
         self._choose_trigger()
-        self.settle()
 
 
 class Comparator(AvrDevice, type="avr-comparator", size=1):
@@ -253,6 +249,7 @@ class Comparator(AvrDevice, type="avr-comparator", size=1):
     acic = ACSR.rw(2)
     acis = ACSR.rw(1, 0)
 
+    cleared = {"irq": "aci"}
     last = state(False)
 
     def setup(self) -> None:
@@ -313,10 +310,5 @@ class Comparator(AvrDevice, type="avr-comparator", size=1):
     def irq(self) -> int:
         return self.aci & self.acie
 
-    def acknowledge(self, output: str) -> None:
-        self.aci = 0
-        self.settle()
-
     def restored(self) -> None:
         self.follow()
-        self.settle()

@@ -37,6 +37,7 @@ class AvrDevice(Device, width=8, access=(1, 1), size=0x20, category="Misc"):
     """
 
     polled: ClassVar[tuple[str, ...]] = ()
+    cleared: ClassVar[dict[str, str]] = {}  # output that asks for an interrupt -> the flag that entering its handler clears
 
     name: str = prop(STR, default="", help="what the data sheet calls this instance")
     clock: Clock = prop(OBJECT)
@@ -70,11 +71,11 @@ class AvrDevice(Device, width=8, access=(1, 1), size=0x20, category="Misc"):
         """After a restore, when the CPU has its state too: tell it again what loads give."""
         self._shown.clear()
         self.restored()
+        self.settle()
         return super().relevel()
 
     def restored(self) -> None:
         """Everything has been loaded: derive what is derived."""
-        self.settle()
 
     def visible(self, name: str) -> int | None:
         """What loads of a polled register give until the device acts again; None when a load must come here."""
@@ -108,6 +109,26 @@ class AvrDevice(Device, width=8, access=(1, 1), size=0x20, category="Misc"):
 
     def acknowledge(self, output: str) -> None:
         """The CPU entered the handler of the interrupt that output `output` asks for."""
+        if output in self.cleared:
+            setattr(self, self.cleared[output], 0)
+            self.settle()
+
+
+class Signal:
+    """An output that a peripheral shapes bit by bit, as its pin sees it (machine.pins.Wave); `rewatch` is told that somebody watches."""
+
+    def __init__(self, level: Callable[[], bool], rewatch: Callable[[], object]) -> None:
+        self.level, self.rewatch, self.watched = level, rewatch, False
+
+    def duty(self) -> float:
+        return float(self.level())
+
+    def frequency(self) -> float:
+        return 0.0
+
+    def watch(self, on: bool) -> None:
+        self.watched = on
+        self.rewatch()
 
 
 class IoSpace(Device, type="avr-io", width=8, access=(1, 1)):

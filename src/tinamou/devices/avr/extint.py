@@ -119,4 +119,3 @@ class ExternalInterrupts(AvrDevice, type="avr-extint"):
 
     def restored(self) -> None:
         self.follow()
-        self.settle()

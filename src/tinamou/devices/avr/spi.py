@@ -6,7 +6,7 @@ from collections.abc import Callable
 from functools import partial
 from typing import Any
 
-from tinamou.devices.avr.core import AvrDevice
+from tinamou.devices.avr.core import AvrDevice, Signal
 from tinamou.devices.ssi.bus import SsiBus, SsiDevice
 from tinamou.machine.bus import Bus
 from tinamou.machine.device import Device, timer
@@ -34,23 +34,6 @@ class PinSelectBus(SsiBus):
         self.chip_select(n, not level)
 
 
-class SpiPin:
-    """SCK or MOSI as the pin sees it (machine.pins.Wave)."""
-
-    def __init__(self, level: Callable[[], bool], spi: Spi) -> None:
-        self.level, self.spi, self.watched = level, spi, False
-
-    def duty(self) -> float:
-        return float(self.level())
-
-    def frequency(self) -> float:
-        return 0.0
-
-    def watch(self, on: bool) -> None:
-        self.watched = on
-        self.spi.watch_bits()
-
-
 class Spi(AvrDevice, type="avr-spi", size=3):
     """Master and slave. A byte takes eight SCK periods."""
 
@@ -75,6 +58,7 @@ class Spi(AvrDevice, type="avr-spi", size=3):
     data = SPDR.rw()
 
     polled = ("SPSR", "SPCR")
+    cleared = {"irq": "spif"}
     shift = state(-1)           # the byte being sent, -1 while idle
     started = state(0)
     received = state(0)
@@ -85,7 +69,7 @@ class Spi(AvrDevice, type="avr-spi", size=3):
         super().setup()
         self.bus_ = PinSelectBus("spi", self)
         self.traces: list[Callable[[str, int], object]] = []
-        self.sck_pin, self.mosi_pin = SpiPin(self.clock_level, self), SpiPin(self.data_level, self)
+        self.sck_pin, self.mosi_pin = (Signal(level, self.watch_bits) for level in (self.clock_level, self.data_level))
         self._end: Callable[[], None] | None = None
 
     def buses(self) -> list[Bus]:
@@ -227,10 +211,5 @@ class Spi(AvrDevice, type="avr-spi", size=3):
     def irq(self) -> int:
         return self.spie & self.spif
 
-    def acknowledge(self, output: str) -> None:
-        self.spif = 0
-        self.settle()
-
     def restored(self) -> None:
         self._take_pins()
-        self.settle()

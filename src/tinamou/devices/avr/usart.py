@@ -10,7 +10,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import Any
 
-from tinamou.devices.avr.core import AvrDevice
+from tinamou.devices.avr.core import AvrDevice, Signal
 from tinamou.devices.char.port import SerialDevice
 from tinamou.devices.ssi.bus import SsiBus
 from tinamou.machine.bus import Bus
@@ -24,37 +24,18 @@ ASYNCHRONOUS, SYNCHRONOUS, _, SPI_MASTER = range(4)
 FRAME_ERROR, PARITY_ERROR, OVERRUN = 1 << 16, 1 << 17, 1 << 18
 
 
-class TxPin:
-    """TXD as the pin sees it (machine.pins.Wave)."""
-
-    def __init__(self, usart: Usart) -> None:
-        self.usart, self.watched = usart, False
-
-    def level(self) -> bool:
-        return self.usart.tx_level()
-
-    def duty(self) -> float:
-        return float(self.level())
-
-    def frequency(self) -> float:
-        return 0.0
-
-    def watch(self, on: bool) -> None:
-        self.watched = on
-        self.usart.watch_bits()
-
-
-class XckPin:
+class XckSignal(Signal):
     """The clock of the synchronous modes as the pin sees it: always there for frames, only during bytes in SPI mode."""
 
     def __init__(self, usart: Usart) -> None:
-        self.usart, self.watched = usart, False
+        super().__init__(self.now, usart.watch_bits)
+        self.usart = usart
 
     def running(self) -> bool:
         u = self.usart
         return u.umsel == SYNCHRONOUS or (u.umsel == SPI_MASTER and u.tx_shift >= 0)
 
-    def level(self) -> bool:
+    def now(self) -> bool:
         u = self.usart
         if not self.running():
             return bool(u.ucpol)
@@ -65,10 +46,6 @@ class XckPin:
 
     def frequency(self) -> float:
         return self.usart.baud if self.running() else 0.0
-
-    def watch(self, on: bool) -> None:
-        self.watched = on
-        self.usart.watch_bits()
 
 
 class Usart(SerialDevice, AvrDevice, type="avr-usart", width=8, access=(1, 1), size=0x8):
@@ -110,6 +87,7 @@ class Usart(SerialDevice, AvrDevice, type="avr-usart", width=8, access=(1, 1), s
     udr = UDR.rw()
 
     polled = ("UCSRA",)
+    cleared = {"tx_complete": "txc"}
 
     rx = fifo(2)                # frames and their errors
     tx_buffer = state(-1)       # the frame behind the one that is being sent
@@ -121,7 +99,7 @@ class Usart(SerialDevice, AvrDevice, type="avr-usart", width=8, access=(1, 1), s
 
     def setup(self) -> None:
         AvrDevice.setup(self)
-        self.pin, self.xck_pin = TxPin(self), XckPin(self)
+        self.pin, self.xck_pin = Signal(self.tx_level, self.watch_bits), XckSignal(self)
         self.spi = SsiBus(f"{self.name or 'usart'}.spi", self)
         self.traces: list[Callable[[str, int], object]] = []
         self._end: Callable[[], None] | None = None
@@ -244,7 +222,7 @@ class Usart(SerialDevice, AvrDevice, type="avr-usart", width=8, access=(1, 1), s
         if self.pin.watched:
             self._changed(self.txd, self.pin)
 
-    def _changed(self, place: tuple[Any, int] | None, pin: TxPin | XckPin) -> None:
+    def _changed(self, place: tuple[Any, int] | None, pin: Signal) -> None:
         driver: Driver | None = place[0].drivers.get(place[1]) if place else None
         if driver is not None and driver.wave is pin:
             driver.changed()
@@ -393,14 +371,8 @@ class Usart(SerialDevice, AvrDevice, type="avr-usart", width=8, access=(1, 1), s
     def tx_complete(self) -> int:
         return self.txcie & self.txc
 
-    def acknowledge(self, output: str) -> None:
-        if output == "tx_complete":
-            self.txc = 0
-            self.settle()
-
     def restored(self) -> None:
         self._take_pins()
-        self.settle()
 
 
 def _reverse(byte: int) -> int:

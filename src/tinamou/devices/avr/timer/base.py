@@ -14,7 +14,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import Any, ClassVar
 
-from tinamou.devices.avr.core import AvrDevice
+from tinamou.devices.avr.core import AvrDevice, Signal
 from tinamou.devices.avr.timer.waveform import MODES8, NEVER, Mode, Ramp
 from tinamou.machine.clock import Clock
 from tinamou.machine.device import timer
@@ -84,25 +84,19 @@ def forces(channel: int) -> Callable[[TimerCounter, int], None]:
     return lambda self, on: self.force(on << channel)
 
 
-class Output:
-    """A compare output as the pin sees it (machine.pins.Wave)."""
+class Output(Signal):
+    """A compare output as the pin sees it."""
 
     def __init__(self, timer_: TimerCounter, channel: int) -> None:
-        self.timer, self.channel, self.watched = timer_, channel, False
+        super().__init__(lambda: timer_.output(channel), timer_.rearm)
+        self.timer, self.channel = timer_, channel
         self.driver: Driver | None = None
-
-    def level(self) -> bool:
-        return self.timer.output(self.channel)
 
     def duty(self) -> float:
         return self.timer.duty_of(self.channel)
 
     def frequency(self) -> float:
         return self.timer.frequency_of(self.channel)
-
-    def watch(self, on: bool) -> None:
-        self.watched = on
-        self.timer.rearm()
 
 
 class TimerCounter(AvrDevice):
