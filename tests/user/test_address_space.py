@@ -11,6 +11,7 @@ import tempfile
 import textwrap
 import time
 from collections.abc import Iterator
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -132,6 +133,34 @@ def test_remap_of_a_file_grows_in_place(space: AddressSpace) -> None:
         assert [str(r).split()[0] for r in space.regions()] == ["00200000-00202000"]
 
 
+@pytest.mark.parametrize("kind", [PRIVATE, SHARED])
+@pytest.mark.parametrize("named", [True, False])
+@pytest.mark.parametrize("moves", [True, False])
+def test_remap_of_a_file_keeps_what_was_written(space: AddressSpace, tmp_path: Path, kind: int, named: bool, moves: bool) -> None:
+    path = tmp_path / "file"
+    path.write_bytes(b"".join(bytes([letter]) * PAGE for letter in b"abcd"))
+    with open(path, "r+b") as file:
+        at = space.map(0x100000, 2 * PAGE, READ | WRITE, kind, file.fileno(), PAGE)
+    if not named:
+        path.unlink()
+    if moves:
+        space.map(at + 2 * PAGE, PAGE, READ, PRIVATE | ANON | FIXED)
+    space.write(at, b"W")
+    new = space.remap(at, 2 * PAGE, 4 * PAGE, 1)
+    assert (new == at) == (not moves and (named or kind == SHARED))
+    assert [space.read(new + k * PAGE, 2) for k in range(3)] == [b"Wb", b"cc", b"dd"]
+    assert space.refusal(new + 3 * PAGE, READ) == "absent", "behind the end of the file"
+    space.write(new + 2 * PAGE, b"X")
+    if new != at:
+        assert space.find(at) is None and space.refusal(at, READ) == "unmapped"
+    if named:
+        data = path.read_bytes()
+        assert data[PAGE : PAGE + 2] + data[3 * PAGE : 3 * PAGE + 2] == (b"WbXd" if kind == SHARED else b"bbdd")
+    (region,) = [r for r in space.regions() if r.inode]
+    assert (region.start, region.end, region.offset) == (new, new + 4 * PAGE, PAGE)
+    assert not any(r.name == "[host]" for r in space.regions())
+
+
 def test_heap(space: AddressSpace) -> None:
     space.heap = space.heap_end = 0x50000
     assert space.brk(0) == 0x50000
@@ -178,9 +207,7 @@ print(AddressSpace(1 << 38).limit)
     assert 1 << 28 <= int(done.stdout) <= 8 << 30
 
 
-operation = st.tuples(
-    st.sampled_from(["map", "unmap", "protect"]), st.integers(0, 31), st.integers(1, 12), st.sampled_from([0, 1, 3, 5])
-)
+operation = st.tuples(st.sampled_from(["map", "unmap", "protect"]), st.integers(0, 31), st.integers(1, 12), st.sampled_from([0, 1, 3, 5]))
 
 
 @settings(max_examples=60, deadline=None)
@@ -222,11 +249,17 @@ def test_model(steps: list[tuple[str, int, int, int]]) -> None:
         space.release()
 
 
-def test_moving_leaves_no_hole_for_other_host_threads() -> None:
-    """While memory moves, another thread of the host maps and unmaps its own: neither meets the other's."""
+@pytest.mark.parametrize("kind", ["anonymous", "shared", "private", "deleted"])
+def test_moving_leaves_no_hole_for_other_host_threads(kind: str, tmp_path: Path) -> None:
+    """While memory moves and grows, another thread of the host maps and unmaps its own: neither meets the other's."""
     script = """
-        import threading
+        import os, sys, threading
         from tinamou.user import memory
+        kind, path = sys.argv[1:]
+        fd = -1 if kind == "anonymous" else os.open(path, os.O_RDWR)
+        if kind == "deleted":
+            os.unlink(path)
+        flags = {"anonymous": 0x22, "shared": 1}.get(kind, 2)
         space, stop = memory.AddressSpace(1 << 30), threading.Event()
         def other():
             while not stop.is_set():
@@ -236,14 +269,19 @@ def test_moving_leaves_no_hole_for_other_host_threads() -> None:
         thread = threading.Thread(target=other, daemon=True)
         thread.start()
         for i in range(1000):
-            old = space.map(0, 16384, 3, 0x22)
+            old = space.map(0, 16384, 3, flags, fd)
             space.write(old, b"%8d" % i)
             new = space.remap(old, 16384, 65536, 3, 0x10000000 + i % 7 * 0x100000)
             assert space.read(new, 8) == b"%8d" % i and space.read(new + 65528, 8) == bytes(8)
+            if kind != "deleted":
+                assert space.remap(new, 65536, 131072, 0) == new
+                assert space.read(new + 131064, 8) == bytes(8)
             assert not any(r.name == "[host]" for r in space.regions())
-            space.unmap(new, 65536)
+            space.unmap(new, 131072)
         stop.set()
         thread.join()
     """
-    done = subprocess.run([sys.executable, "-c", textwrap.dedent(script)], capture_output=True, text=True, timeout=60)
+    path = tmp_path / "file"
+    path.write_bytes(bytes(131072))
+    done = subprocess.run([sys.executable, "-c", textwrap.dedent(script), kind, str(path)], capture_output=True, text=True, timeout=120)
     assert (done.stderr, done.returncode) == ("", 0)

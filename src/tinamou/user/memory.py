@@ -486,7 +486,7 @@ class AddressSpace:
                 if not region.inode and not shared:
                     self.map(end, new_size - size, region.prot, region.flags | MAP_ANONYMOUS | MAP_FIXED, name=region.name)
                     return old
-                if self._grow(region, old, size, new_size):
+                if self._grow(region, old, size, new_size, bool(flags & MREMAP_MAYMOVE)):
                     return old
             if not flags & MREMAP_MAYMOVE:
                 raise OSError(errno.ENOMEM, "no room to grow")
@@ -494,24 +494,73 @@ class AddressSpace:
             self._hint = new
             return self._move(region, old, size, new_size, new, flags)
 
-    def _grow(self, region: Region, old: int, size: int, new_size: int) -> bool:
-        """Extend a mapping of a file in place: the reservation behind it makes room for a moment."""
+    def _grow(self, region: Region, old: int, size: int, new_size: int, may_move: bool) -> bool:
+        """Extend a mapping of a file in place, if that can be done; else it may be moved, or may not."""
         at = self.base + old
-        _munmap(at + size, new_size - size)
-        if _mremap(at, size, new_size, 0, None) == _FAILED:
-            self._close_hole(old + size, new_size - size)
-            return False
         piece = region.part(old, old + size)
+        if region.flags & MAP_TYPE == MAP_PRIVATE:
+            done = self._map_more(piece, new_size - size) or (not may_move and self._grow_bare(at, size, new_size))
+        else:
+            done = self._extend(at, 0, size, new_size, at)
+        if not done:
+            return False
         grown = Region(old + size, old + new_size, piece.prot, piece.flags, piece.offset + size, piece.dev, piece.inode, piece.name)
         self._insert(grown)
         self._set_flags(old + size, old + new_size, region.prot)
         return True
 
+    def _grow_bare(self, at: int, size: int, new_size: int) -> bool:
+        """Extend a mapping at a host address: the reservation behind it makes room, for a moment for anybody."""
+        _munmap(at + size, new_size - size)
+        if _mremap(at, size, new_size, 0, None) != _FAILED:
+            return True
+        self._close_hole(at + size - self.base, new_size - size)
+        return False
+
+    def _map_more(self, region: Region, size: int) -> bool:
+        """Map what follows a private mapping of a file, if the file is still there under its name."""
+        try:
+            fd = os.open(region.name, os.O_RDONLY | os.O_NONBLOCK | os.O_CLOEXEC)
+        except (OSError, ValueError):
+            return False
+        try:
+            facts = os.fstat(fd)
+            if (facts.st_dev, facts.st_ino) != (region.dev, region.inode):
+                return False
+            offset = region.offset + region.end - region.start
+            _host_map(self.base + region.end, size, self._host_prot(region.prot), region.flags | MAP_FIXED, fd, offset)
+        except OSError:
+            return False
+        finally:
+            os.close(fd)
+        return True
+
+    @staticmethod
+    def _extend(like: int, part: int, size: int, new_size: int, at: int) -> bool:
+        """Map at host address at + size what follows the `size` bytes of the file mapped at `like`, up to new_size.
+
+        The longer mapping is made elsewhere, and its end takes the place of what is there: nothing of the guest's is ever free.  Its
+        beginning is of no use: `part` 0 has it share the pages of `like` (of shared mappings), `part` = size takes them away.
+        """
+        flags = MREMAP_MAYMOVE | (MREMAP_DONTUNMAP if part else 0)
+        longer = _mremap(like, part, part or new_size, flags, None)
+        if longer != _FAILED and part:
+            short, longer = longer, _mremap(longer, size, new_size, MREMAP_MAYMOVE, None)
+            if longer == _FAILED:
+                _munmap(short, size)
+        if longer == _FAILED:
+            return False
+        end = _mremap(longer + size, new_size - size, new_size - size, MREMAP_MAYMOVE | MREMAP_FIXED, at + size)
+        _munmap(longer, new_size if end == _FAILED else size)
+        return bool(end != _FAILED)
+
     def _move(self, region: Region, old: int, size: int, new_size: int, new: int, flags: int) -> int:
         host_flags = MREMAP_MAYMOVE | MREMAP_FIXED | flags & MREMAP_DONTUNMAP
         whole = self._move_whole(region, old, size, new_size, new)
         if not whole and _mremap(self.base + old, size, new_size, host_flags, self.base + new) == _FAILED:
-            raise _error()
+            error = _error()
+            self.unmap(new, new_size)  # what was there is lost, as with the kernel
+            raise error
         if self.tags is not None and region.prot & TAGGED:
             self.tags.clear(new, new + new_size)
             self.tags.move(old, new, min(size, new_size))
@@ -530,16 +579,23 @@ class AddressSpace:
         return new
 
     def _move_whole(self, region: Region, old: int, size: int, new_size: int, new: int) -> bool:
-        """Move private memory without a file (Linux 5.7) so that nothing of the old range is ever free: another host thread might map
-        something there.  What it grows by is fresh."""
-        if region.inode or region.flags & MAP_TYPE != MAP_PRIVATE or not size or new_size < size:
+        """Move memory (without a file: Linux 5.7, with one: 5.13) so that nothing of the old range is ever free: another host thread
+        might map something there.  What it grows by is fresh, or more of the file."""
+        if not size or new_size < size:
             return False
+        like, at, grows = self.base + old, self.base + new, new_size > size
         host_flags = MREMAP_MAYMOVE | MREMAP_FIXED | MREMAP_DONTUNMAP
-        if _mremap(self.base + old, size, size, host_flags, self.base + new) == _FAILED:
+        shared = region.flags & MAP_TYPE != MAP_PRIVATE
+        if grows and shared and not self._extend(like, 0, size, new_size, at):
             return False
-        if new_size > size:
-            host_flags = MAP_PRIVATE | MAP_ANONYMOUS | MAP_FIXED | region.flags & MAP_NORESERVE
-            _host_map(self.base + new + size, new_size - size, self._host_prot(region.prot), host_flags)
+        if grows and not shared and not region.inode:
+            fresh = MAP_PRIVATE | MAP_ANONYMOUS | MAP_FIXED | region.flags & MAP_NORESERVE
+            _host_map(at + size, new_size - size, self._host_prot(region.prot), fresh)
+        if _mremap(like, size, size, host_flags, at) == _FAILED:
+            return False
+        if grows and not shared and region.inode and not self._extend(like, size, size, new_size, at):
+            _mremap(at, size, size, host_flags, like)  # back
+            return False
         return True
 
     def _close_hole(self, start: int, length: int) -> None:
