@@ -17,11 +17,14 @@ All positions and lengths are bytes. A node may be used from several threads; `F
 from __future__ import annotations
 
 import threading
-from typing import TYPE_CHECKING, Any, ClassVar, NamedTuple
+from typing import TYPE_CHECKING, Any, ClassVar
 
 from . import options as opt
 from .errors import BlockError, CorruptImage, Unsupported
+from .extents import Extent, Status, status, walk
 from .options import Options
+from .settings import Settings
+from .zero import LONGEST, fill_zero, is_zero, zeroes
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator, Sequence
@@ -30,67 +33,6 @@ if TYPE_CHECKING:
 
     Buffer = bytes | bytearray | memoryview
 
-
-MAX_SIZE = (1 << 63) - 1
-_ZEROES = bytes(1 << 20)
-_zero_arrays: dict[int, bytearray] = {}
-
-
-def zeroes(length: int) -> memoryview:
-    """`length` zero bytes to write from, at most 1 MiB, not copied."""
-    return memoryview(_ZEROES)[:length]
-
-
-def is_zero(data: Buffer) -> bool:
-    """Whether all bytes are zero, by memory compare."""
-    n = len(data)
-    if n > 65536:
-        view = memoryview(data)
-        return all(is_zero(view[i : i + 65536]) for i in range(0, n, 65536))
-    if n and data[n - 1]:
-        return False
-    same = _zero_arrays.get(n)
-    if same is None:
-        if len(_zero_arrays) > 64:
-            _zero_arrays.clear()
-        same = _zero_arrays[n] = bytearray(n)
-    return same == data
-
-
-class Extent(NamedTuple):
-    """Where `length` bytes of a disk, from the asked position on, live.
-
-    kind      "data"   in `file` at byte `offset`, as they are
-              "crypt"  in `file` at byte `offset`, through the node's `encrypt`/`decrypt`
-              "zero"   reads as zeroes (`offset` >= 0: space is reserved there)
-              "hole"   never written: the backing node shows through, zeroes where there is none (`offset` as for "zero")
-              "zlib", "zstd", ...  compressed with the cluster's other bytes: `size` bytes in `file` at `offset`, and the
-                       first wanted byte is byte `skip` of the unpacked cluster
-    length    at least 1; may reach beyond what was asked
-    writable  "data"/"crypt" only: may be overwritten in place (False when a snapshot shares it)
-    file      the node that holds it; None: the format's own `file` child
-    """
-
-    kind: str
-    length: int
-    offset: int = -1
-    size: int = 0
-    skip: int = 0
-    writable: bool = True
-    file: Node | None = None
-
-
-class Status(NamedTuple):
-    """What a user is told about a range (`map`): the answer after looking through filters, formats and the host file."""
-
-    length: int
-    data: bool
-    zero: bool
-    present: bool
-    depth: int
-    offset: int = -1
-    file: Node | None = None
-    compressed: bool = False
 
 
 class CheckResult:
@@ -211,7 +153,7 @@ class Node:
     def write_zeroes(self, pos: int, length: int, unmap: bool = True) -> None:
         """Make the range read as zeroes; `unmap` allows giving the space back."""
         while length:
-            n = min(length, len(_ZEROES))
+            n = min(length, LONGEST)
             self.writev(pos, [zeroes(n)])
             pos, length = pos + n, length - n
 
@@ -294,58 +236,6 @@ class Node:
 
     def __repr__(self) -> str:
         return f"<{self.driver} {self.filename!r} size={self.size}>"
-
-
-class Settings:
-    """How a node is opened: what the generic options (`read-only`, `cache.direct`, ...) and the tool's flags say.
-
-    write          for reading and writing
-    backing        open the backing chain
-    direct         O_DIRECT
-    no_flush       flush does nothing (`cache=unsafe`)
-    writethrough   flush after each write of a guest or of `tinamou-io`
-    discard        "ignore" or "unmap"
-    detect_zeroes  "off", "on" or "unmap"
-    force_share    take no host locks (-U); `locks` is the `locking=` option of files
-    exclusive      a tool that must be alone at the image: also raw files are locked against other writers
-    for_check      open images that are broken, repair nothing on the way
-    no_io          only metadata will be looked at
-    """
-
-    def __init__(
-        self,
-        *,
-        write: bool = False,
-        backing: bool = True,
-        direct: bool = False,
-        no_flush: bool = False,
-        writethrough: bool = False,
-        discard: str = "ignore",
-        detect_zeroes: str = "off",
-        force_share: bool = False,
-        auto_read_only: bool = False,
-        for_check: bool = False,
-        no_io: bool = False,
-        locks: str = "auto",
-        exclusive: bool = False,
-    ) -> None:
-        self.write = write
-        self.backing = backing
-        self.direct = direct
-        self.no_flush = no_flush
-        self.writethrough = writethrough
-        self.discard = discard
-        self.detect_zeroes = detect_zeroes
-        self.force_share = force_share
-        self.auto_read_only = auto_read_only
-        self.for_check = for_check
-        self.no_io = no_io
-        self.locks = locks
-        self.exclusive = exclusive
-
-    def replace(self, **changes: Any) -> Settings:
-        """A copy with some settings changed."""
-        return Settings(**{**vars(self), **changes})
 
 
 class Protocol(Node):
@@ -791,7 +681,7 @@ class Format(Node):
             return
         for a, b in ((pos, start), (stop, end)) if done else ((pos, end),):
             while a < b:
-                n = min(b - a, len(_ZEROES))
+                n = min(b - a, LONGEST)
                 with self.lock:
                     extent = self.extent(a, n)
                 n = min(n, extent.length)
@@ -825,79 +715,6 @@ def extend_zeroed(file: Node, size: int, preallocation: str = "off") -> None:
         file.resize(size, preallocation)
     else:
         file.write_zeroes(0, size, preallocation == "off")
-
-
-def fill_zero(view: memoryview) -> None:
-    """Set every byte of `view` to zero."""
-    n = len(view)
-    step = len(_ZEROES)
-    if n <= step:
-        view[:] = zeroes(n)
-        return
-    for at in range(0, n, step):
-        view[at : at + step] = zeroes(min(step, n - at))
-
-
-def status(node: Node, pos: int, want: int, depth: int = 0, until: Node | None = None) -> Status:
-    """What the range from `pos` on is, looking through filters and backing nodes down to, but not into, `until`.
-
-    `depth` counts the backing layers above the one that answers. The length is at most `want`.
-    """
-    layer: Node | None = node
-    while layer is not None and layer is not until:
-        if layer.kind == "filter":
-            layer = layer.below
-            continue
-        if pos >= layer.size:
-            return Status(want, False, True, False, depth)
-        if want > layer.size - pos:
-            want = layer.size - pos
-        extent = layer.extent(pos, want)
-        n = extent.length if extent.length < want else want
-        if extent.kind != "hole":
-            return _host_status(layer, extent, n, depth)
-        backing = layer.children.get("backing")
-        if backing is None:
-            return Status(n, False, True, False, depth, extent.offset, extent.file or layer.children.get("file"))
-        if backing is until:
-            return Status(n, False, False, False, depth + 1)
-        want = n
-        layer = backing
-        depth += 1
-        if pos >= layer.size:
-            return Status(n, False, True, True, depth)
-    return Status(want, False, False, False, depth)
-
-
-def _host_status(layer: Node, extent: Extent, n: int, depth: int) -> Status:
-    """Complete an allocated extent with what the host file knows."""
-    kind, _, offset, _, _, _, file = extent
-    if file is None:
-        file = layer.children.get("file")
-    if kind == "data":
-        if layer.kind != "format" or not layer.look_below or file is None:  # type: ignore[attr-defined]
-            return Status(n, True, False, True, depth, offset, file)
-        if file.kind == "protocol" and offset < file.size:
-            inner = file.extent(offset, n)
-            length, data = inner.length if inner.length < n else n, inner.kind == "data"
-            zero = inner.kind == "zero"
-        else:
-            below = status(file, offset, n)
-            length, data, zero = below.length, below.data, below.zero
-        return Status(length, data or not layer.present_when_zero, zero, True, depth, offset, file)  # type: ignore[attr-defined]
-    if kind == "zero":
-        return Status(n, False, True, True, depth, offset, file)
-    return Status(n, True, False, True, depth, compressed=kind != "crypt")
-
-
-def walk(node: Node) -> Iterator[Node]:
-    """The node and its backing chain, top first, filters left out."""
-    layer: Node | None = node
-    while layer is not None:
-        while layer.below is not None:
-            layer = layer.below
-        yield layer
-        layer = layer.backing
 
 
 __all__ = [
