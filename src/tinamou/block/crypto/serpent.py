@@ -1,17 +1,14 @@
 """Serpent (R. Anderson, E. Biham, L. Knudsen: Serpent: A Proposal for the Advanced Encryption Standard, 1998), many blocks at once.
 
 The bitslice form of chapter 3: the 128-bit state is four 32-bit words and an S-box is a Boolean function of the four. Here a word is
-a big integer with one 32-bit lane per block, so that each operation works on all blocks of a chunk.
+a big integer with one 32-bit lane per block (`lanes`).
 """
 
 from __future__ import annotations
 
-import sys
-from array import array
-from collections.abc import Callable
 from itertools import combinations
 
-from .ciphers import Data
+from .lanes import LaneCipher, rotate
 
 S_BOXES = (
     (3, 8, 15, 1, 10, 6, 5, 11, 14, 13, 4, 2, 7, 0, 9, 12),
@@ -24,9 +21,6 @@ S_BOXES = (
     (1, 13, 15, 0, 14, 8, 2, 11, 7, 4, 12, 10, 9, 3, 5, 6),
 )
 GOLDEN = 0x9E3779B9
-CHUNK = 4096
-"""Blocks worked on together: four words of 16 KiB, which the processor's first caches hold."""
-
 SHIFTS = (1, 3, 5, 7, 10, 13, 19, 22, 25, 27, 29, 31)
 """Distances of the linear transformation and its inverse, to the left and to the right."""
 
@@ -97,10 +91,6 @@ def substitute(box: Box, x: list[int], ones: int) -> list[int]:
     return [r[at] ^ ones if complement >> i & 1 else r[at] for i, at in enumerate(outputs)]
 
 
-def rotate(value: int, n: int) -> int:
-    return (value << n | value >> 32 - n) & 0xFFFF_FFFF
-
-
 class Lanes:
     """Constants for `count` lanes of 32 bits."""
 
@@ -117,53 +107,22 @@ class Lanes:
         return x << n & self.high[n]
 
 
-Work = Callable[[list[int], Lanes, list[list[int]]], list[int]]
-
-
-class Serpent:
-    """The cipher with a key of 16, 24 or 32 bytes; `encrypt` and `decrypt` take any number of 16-byte blocks."""
-
-    block_size = 16
+class Serpent(LaneCipher[Lanes, list[list[int]]]):
+    """The cipher with a key of 16, 24 or 32 bytes."""
 
     def __init__(self, key: bytes | bytearray) -> None:
+        super().__init__()
         padded = int.from_bytes(key, "little") | (1 << 8 * len(key) if len(key) < 32 else 0)
         words = [padded >> 32 * i & 0xFFFF_FFFF for i in range(8)]
         for i in range(132):
             words.append(rotate(words[i] ^ words[i + 3] ^ words[i + 5] ^ words[i + 7] ^ GOLDEN ^ i, 11))
         self.keys = [substitute(BOXES[(3 - i) % 8], words[8 + 4 * i : 12 + 4 * i], 0xFFFF_FFFF) for i in range(33)]
-        self._lanes: dict[int, tuple[Lanes, list[list[int]]]] = {}
 
-    def _sized(self, count: int) -> tuple[Lanes, list[list[int]]]:
-        """The constants and round keys for `count` lanes; the last few sizes are kept."""
-        found = self._lanes.get(count)
-        if found is None:
-            if len(self._lanes) >= 4:
-                self._lanes.pop(next(iter(self._lanes)), None)
-            lanes = Lanes(count)
-            found = self._lanes[count] = lanes, [[lanes.unit * word for word in key] for key in self.keys]
-        return found
+    def _prepare(self, count: int) -> tuple[Lanes, list[list[int]]]:
+        lanes = Lanes(count)
+        return lanes, [[lanes.unit * word for word in key] for key in self.keys]
 
-    def encrypt(self, data: Data) -> bytes:
-        return self._chunks(data, self._encrypt)
-
-    def decrypt(self, data: Data) -> bytes:
-        return self._chunks(data, self._decrypt)
-
-    def _chunks(self, data: Data, work: Work) -> bytes:
-        view = memoryview(data)
-        size = 16 * CHUNK
-        return b"".join(self._words(view[at : at + size], work) for at in range(0, len(view), size))
-
-    def _words(self, view: memoryview, work: Work) -> bytes:
-        words = array("I", view.tobytes())
-        count = len(words) // 4
-        x = work([int.from_bytes(words[i::4].tobytes(), sys.byteorder) for i in range(4)], *self._sized(count))
-        for i in range(4):
-            words[i::4] = array("I", x[i].to_bytes(4 * count, sys.byteorder))
-        return words.tobytes()
-
-    @staticmethod
-    def _encrypt(x: list[int], lanes: Lanes, keys: list[list[int]]) -> list[int]:
+    def _encrypt(self, x: list[int], lanes: Lanes, keys: list[list[int]]) -> list[int]:
         rol, shl = lanes.rol, lanes.shl
         for i in range(32):
             k = keys[i]
@@ -178,8 +137,7 @@ class Serpent:
             x = [x0, x1, x2, x3]
         return [a ^ b for a, b in zip(x, keys[32], strict=True)]
 
-    @staticmethod
-    def _decrypt(x: list[int], lanes: Lanes, keys: list[list[int]]) -> list[int]:
+    def _decrypt(self, x: list[int], lanes: Lanes, keys: list[list[int]]) -> list[int]:
         rol, shl = lanes.rol, lanes.shl
         x = [a ^ b for a, b in zip(x, keys[32], strict=True)]
         for i in range(31, -1, -1):

@@ -6,11 +6,7 @@ plane, which is one byte of one word of every block. Sums of 32-bit words are ma
 
 from __future__ import annotations
 
-import sys
-from array import array
-from collections.abc import Callable
-
-from .ciphers import Data
+from .lanes import LaneCipher, rotate
 
 Q_TABLES = (
     (
@@ -35,9 +31,6 @@ RS = (
 )
 Q_ORDER = ((1, 1, 0, 0, 1), (0, 1, 1, 0, 0), (0, 0, 0, 1, 1), (1, 0, 1, 1, 0))
 """Which permutation byte j of a word meets: for 256-bit keys first, last after all key words (figure 2)."""
-
-CHUNK = 4096
-LITTLE = sys.byteorder == "little"
 
 
 def _permutation(t: tuple[tuple[int, ...], ...]) -> bytes:
@@ -98,10 +91,6 @@ def h_values(words: list[bytes]) -> list[int]:
     return [sum((r[0][x] ^ r[1][x] ^ r[2][x] ^ r[3][x]) << 8 * i for i, r in enumerate(rows)) for x in range(40)]
 
 
-def rotate(value: int, n: int) -> int:
-    return (value << n | value >> 32 - n) & 0xFFFF_FFFF
-
-
 class Lanes:
     """Constants for `count` lanes of 32 bits."""
 
@@ -123,15 +112,11 @@ class Lanes:
         return (x >> 1 & self.rest) | ((x & self.unit) << 31)
 
 
-Work = Callable[[list[int], Lanes, list[int]], list[int]]
-
-
-class Twofish:
-    """The cipher with a key of 16, 24 or 32 bytes; `encrypt` and `decrypt` take any number of 16-byte blocks."""
-
-    block_size = 16
+class Twofish(LaneCipher[Lanes, list[int]]):
+    """The cipher with a key of 16, 24 or 32 bytes."""
 
     def __init__(self, key: bytes | bytearray) -> None:
+        super().__init__()
         pieces = [bytes(key[i : i + 4]) for i in range(0, len(key), 4)]
         even, odd = pieces[0::2], pieces[1::2]
         vector = []
@@ -151,16 +136,10 @@ class Twofish:
             a = even_h[2 * i]
             b = rotate(odd_h[2 * i + 1], 8)
             self.keys += [(a + b) & 0xFFFF_FFFF, rotate((a + 2 * b) & 0xFFFF_FFFF, 9)]
-        self._lanes: dict[int, tuple[Lanes, list[int]]] = {}
 
-    def _sized(self, count: int) -> tuple[Lanes, list[int]]:
-        found = self._lanes.get(count)
-        if found is None:
-            if len(self._lanes) >= 4:
-                self._lanes.pop(next(iter(self._lanes)), None)
-            lanes = Lanes(count)
-            found = self._lanes[count] = lanes, [lanes.unit * key for key in self.keys]
-        return found
+    def _prepare(self, count: int) -> tuple[Lanes, list[int]]:
+        lanes = Lanes(count)
+        return lanes, [lanes.unit * key for key in self.keys]
 
     def _g(self, word: int, count: int, shift: int) -> int:
         """The function g of all lanes; `shift` 1: of the word rotated left by eight bits."""
@@ -178,29 +157,6 @@ class Twofish:
                 value ^= part
             out[row::4] = value.to_bytes(count, "little")
         return int.from_bytes(out, "little")
-
-    def encrypt(self, data: Data) -> bytes:
-        return self._chunks(data, self._encrypt)
-
-    def decrypt(self, data: Data) -> bytes:
-        return self._chunks(data, self._decrypt)
-
-    def _chunks(self, data: Data, work: Work) -> bytes:
-        view = memoryview(data)
-        size = 16 * CHUNK
-        return b"".join(self._words(view[at : at + size], work) for at in range(0, len(view), size))
-
-    def _words(self, view: memoryview, work: Work) -> bytes:
-        words = array("I", view.tobytes())
-        if not LITTLE:
-            words.byteswap()
-        count = len(words) // 4
-        x = work([int.from_bytes(words[i::4].tobytes(), sys.byteorder) for i in range(4)], *self._sized(count))
-        for i in range(4):
-            words[i::4] = array("I", x[i].to_bytes(4 * count, sys.byteorder))
-        if not LITTLE:
-            words.byteswap()
-        return words.tobytes()
 
     def _encrypt(self, x: list[int], lanes: Lanes, keys: list[int]) -> list[int]:
         a, b, c, d = (word ^ key for word, key in zip(x, keys[:4], strict=True))
