@@ -401,9 +401,6 @@ class Graph:
                 self._open_backing(node, child_options, settings)
         except BaseException:
             self.nodes.pop(name, None)
-            abandon = getattr(node, "abandon", None)
-            if abandon is not None:
-                abandon()
             for key, child in list(node.children.items()):
                 if key not in children:
                     self._drop(child)

@@ -7,8 +7,6 @@ system's OpenSSL or the package `cryptography` (`pip install 'tinamou[crypto]'`)
 
 from __future__ import annotations
 
-import ctypes
-
 SECTOR = 512
 """Bytes that are encrypted together: they share one initialisation vector."""
 
@@ -19,6 +17,8 @@ def wipe(*keys: bytes | bytearray | None) -> None:
         if isinstance(key, bytearray):
             key[:] = bytes(len(key))
         elif key is not None and len(key) > 1:
+            import ctypes
+
             ctypes.memset(id(key) + bytes.__basicsize__ - 1, 0, len(key))
 
 

@@ -8,7 +8,8 @@ from typing import TYPE_CHECKING, Any
 from ..errors import BlockError
 from ..formats.qcow2.layout import EXT_ENCRYPTION
 from . import SECTOR, wipe
-from .luks import Algorithms, AmendOptions, CreateOptions, Luks, passphrase
+from .luks import Algorithms, Luks, passphrase
+from .options import AmendOptions, CreateOptions
 from .sectors import SectorCipher
 
 if TYPE_CHECKING:
@@ -45,33 +46,21 @@ class Window:
         self.file.flush()
 
 
-class ByOffset:
-    """Sectors numbered by their place in the data file: LUKS."""
+class ImageCipher:
+    """The sectors of an image, numbered by their place in the data file (LUKS) or, `by_position`, on the disk (legacy AES)."""
 
-    def __init__(self, sectors: SectorCipher) -> None:
+    def __init__(self, sectors: SectorCipher, by_position: bool) -> None:
         self.sectors = sectors
+        self.by_position = by_position
 
     def decrypt(self, pos: int, offset: int, view: memoryview) -> None:
-        self.sectors.decrypt(offset // SECTOR, view)
+        self.sectors.decrypt((pos if self.by_position else offset) // SECTOR, view)
 
     def encrypt(self, pos: int, offset: int, data: Data) -> bytes | bytearray:
-        return self.sectors.encrypt(offset // SECTOR, data)
+        return self.sectors.encrypt((pos if self.by_position else offset) // SECTOR, data)
 
 
-class ByPosition:
-    """Sectors numbered by their place on the disk: legacy AES."""
-
-    def __init__(self, sectors: SectorCipher) -> None:
-        self.sectors = sectors
-
-    def decrypt(self, pos: int, offset: int, view: memoryview) -> None:
-        self.sectors.decrypt(pos // SECTOR, view)
-
-    def encrypt(self, pos: int, offset: int, data: Data) -> bytes | bytearray:
-        return self.sectors.encrypt(pos // SECTOR, data)
-
-
-def open_cipher(image: Qcow2, kind: str) -> ByOffset | ByPosition | None:
+def open_cipher(image: Qcow2, kind: str) -> ImageCipher | None:
     if kind == "aes":
         if image.encryption_header is not None:
             raise BlockError("CRYPTO header extension only expected with LUKS encryption method")
@@ -98,18 +87,18 @@ def load(image: Qcow2) -> Luks:
     return Luks.load(Window(image, offset, length))
 
 
-def luks_cipher(luks: Luks, key: bytearray) -> ByOffset:
+def luks_cipher(luks: Luks, key: bytearray) -> ImageCipher:
     try:
-        return ByOffset(luks.algorithms.sectors(key))
+        return ImageCipher(luks.algorithms.sectors(key), by_position=False)
     finally:
         wipe(key)
 
 
-def legacy_cipher(image: Qcow2, name: str | None) -> ByPosition:
+def legacy_cipher(image: Qcow2, name: str | None) -> ImageCipher:
     secret = passphrase(image.graph, name, "encrypt.key-secret")
     key = secret[:16].ljust(16, b"\0")
     try:
-        return ByPosition(SectorCipher("aes", "cbc", "plain64", key))
+        return ImageCipher(SectorCipher("aes", "cbc", "plain64", key), by_position=True)
     finally:
         wipe(secret, key)
 

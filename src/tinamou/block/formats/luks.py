@@ -10,11 +10,12 @@ from collections.abc import Iterable
 from typing import TYPE_CHECKING, Any
 
 from .. import options as opt
-from ..crypto import SECTOR, luks, wipe
-from ..crypto.sectors import SectorCipher
+from ..crypto import SECTOR, wipe
+from ..crypto.options import MAGIC, AmendOptions, CreateOptions
 from ..node import BlockError, Extent, Format, Node, Options
 
 if TYPE_CHECKING:
+    from ..crypto.sectors import SectorCipher
     from ..graph import Graph
     from ..node import Buffer
 
@@ -28,17 +29,19 @@ class LuksDisk(Format, name="luks"):
     class Open(Options):
         key_secret = opt.text("ID of the secret that provides the keyslot passphrase", key="key-secret")
 
-    class Create(luks.CreateOptions, Format.Create):
+    class Create(CreateOptions, Format.Create):
         detached_header = opt.flag("Create a detached LUKS header", key="detached-header")
 
-    Amend = luks.AmendOptions
+    Amend = AmendOptions
     opts: Open
 
     @classmethod
     def probe(cls, head: bytes, file_size: int, filename: str) -> int:
-        return 100 if head[:8] == luks.MAGIC + b"\0\1" else 0
+        return 100 if head[:8] == MAGIC + b"\0\1" else 0
 
     def open(self) -> None:
+        from ..crypto import luks
+
         detached = "header" in self.children
         self.luks = luks.Luks.load(self.children["header"] if detached else self.file, detached)
         self.alignment = SECTOR
@@ -91,6 +94,8 @@ class LuksDisk(Format, name="luks"):
 
     def amend(self, options: Any, force: bool, progress: Any) -> None:
         """Change key slots."""
+        from ..crypto import luks
+
         self.luks.amend(
             options,
             force,
@@ -100,6 +105,8 @@ class LuksDisk(Format, name="luks"):
 
     @classmethod
     def create(cls, graph: Graph, file: Node, options: Any) -> None:
+        from ..crypto import luks
+
         algorithms = luks.Algorithms.chosen(options)
         secret = luks.passphrase(graph, options.key_secret, "key-secret")
         try:
@@ -115,9 +122,13 @@ class LuksDisk(Format, name="luks"):
 
     @classmethod
     def check_measure_options(cls, graph: Graph, options: Any) -> None:
+        from ..crypto import luks
+
         wipe(luks.passphrase(graph, options.key_secret, "key-secret"))
 
     @classmethod
     def measure(cls, options: Any, disk_size: int, ranges: Iterable[tuple[int, int]]) -> tuple[int, int]:
+        from ..crypto import luks
+
         total = luks.Algorithms.chosen(options).header_bytes + disk_size
         return total, total

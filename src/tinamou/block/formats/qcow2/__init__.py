@@ -230,9 +230,6 @@ class Qcow2(MapWriter, name="qcow2"):
                 self.header.incompatible_features &= ~q.DIRTY
                 self.write_header_fields("incompatible_features")
 
-    def abandon(self) -> None:
-        """Opening failed half way: nothing to write."""
-
     # The rest lives in modules of its own
 
     def read_into(self, pos: int, view: memoryview) -> None:
