@@ -25,6 +25,9 @@ from tinamou.block.node import Settings, status
 ROOM = 64 << 20
 INTERESTING = (0, 1, 2, 3, 0x7F, 0x80, 0xFE, 0xFF)
 WORDS = (0, 1, 2, 511, 512, 513, 0x7FFF_FFFF, 0x8000_0000, 0xFFFF_FFFE, 0xFFFF_FFFF)
+WHOLE = (0, 1 << 30)
+"""Anywhere in the file."""
+
 KINDS: dict[str, tuple[str, dict[str, Any], list[tuple[int, int]]]] = {
     # the format, how it is created, where headers and tables are
     "vdi": ("vdi", {}, [(0x40, 0x1C8), (0x200, 0x220)]),
@@ -34,8 +37,8 @@ KINDS: dict[str, tuple[str, dict[str, Any], list[tuple[int, int]]]] = {
     "vmdk": ("vmdk", {}, [(0, 80), (0x200, 0x360), (21 * 512, 22 * 512), (26 * 512, 27 * 512), (27 * 512, 27 * 512 + 64)]),
     "vmdk-zeroed": ("vmdk", {"zeroed_grain": "on"}, [(0, 80), (26 * 512, 27 * 512 + 128)]),
     "vmdk-stream": ("vmdk", {"subformat": "streamOptimized"}, [(0, 80), (26 * 512, 27 * 512 + 128), (65536, 65560), (66048, 66100)]),
-    "qcow2": ("qcow2", {"cluster_size": 4096}, [(0, 112), (112, 600), (4096, 4128), (8192, 8256), (12288, 12320), (16384, 24576)]),
-    "qcow2-sub": ("qcow2", {"cluster_size": 16384, "extended_l2": "on"}, [(0, 112), (16384, 16400), (49152, 49168), (65536, 66560)]),
+    "qcow2": ("qcow2", {"cluster_size": 4096}, [(0, 112), (112, 600), (4096, 4128), (8192, 8256), (12288, 12320), (16384, 24576), WHOLE]),
+    "qcow2-sub": ("qcow2", {"cluster_size": 16384, "extended_l2": "on"}, [(0, 112), (16384, 16400), (49152, 49168), (65536, 66560), WHOLE]),
     "vmdk-text": ("vmdk", {"subformat": "monolithicFlat"}, [(0, 330)]),
 }
 
@@ -49,6 +52,11 @@ def new_image(kind: str) -> bytes:
         for index in range(4):
             node.write(index * 3 * 65536, (b"%d line of a text" % index) * 4096)
         node.write_zeroes(1 << 20, 65536)
+        if fmt == "qcow2":
+            node.create_snapshot("one")
+            node.write(5000, b"b" * 9000)
+            node.link_compressed(2 << 20, node.compress(b"c" * node.cluster_size), node.cluster_size)
+            node.add_bitmap("dirty")
     with open(name, "rb") as file:
         return file.read()
 
@@ -57,8 +65,8 @@ def mutate(contents: bytes, rng: random.Random, places: list[tuple[int, int]]) -
     data = bytearray(contents)
     for _ in range(rng.choice((1, 1, 1, 2, 3, 6))):
         low, high = rng.choice(places)
-        at = rng.randrange(low, high)
-        at = min(at + len(data) if low < 0 else at, len(data) - 1)
+        at = rng.randrange(low, min(high, len(data)))
+        at = at + len(data) if low < 0 else at
         how = rng.random()
         if how < 0.3:
             data[at] = rng.choice(INTERESTING)
@@ -84,13 +92,14 @@ def repair_checksum(data: bytearray, at: int) -> None:
     data[at + field : at + field + 4] = vpc.checksum(part, field).to_bytes(4, "big")
 
 
-def exercise(fmt: str, contents: bytes, writing: bool) -> None:
-    """Whatever comes must be a `BlockError` or an `OSError`."""
+def exercise(fmt: str, contents: bytes, writing: bool, for_check: bool = False) -> None:
+    """Open, look, read, then write or check: whatever comes must be a `BlockError` or an `OSError`."""
     graph = Graph()
     try:
-        node = open_memory(graph, contents, Settings(write=writing, backing=False), fmt)
+        node = open_memory(graph, contents, Settings(write=writing, for_check=for_check, backing=False), fmt)
         node.info()
-        for pos in (0, 70000, 3 * 65536, (1 << 20) - 10, node.size - 4096):
+        node.snapshots()
+        for pos in (0, 5000, 70000, 100 << 10, 3 * 65536, 512 << 10, (1 << 20) - 10, node.size - 4096):
             if 0 <= pos < node.size:
                 status(node, pos, min(4 << 20, node.size - pos))
                 node.read(pos, 4096)

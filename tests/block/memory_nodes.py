@@ -7,7 +7,7 @@ from collections.abc import Sequence
 from typing import Any
 
 from tinamou.block.graph import Graph
-from tinamou.block.node import Extent, Protocol, Settings
+from tinamou.block.node import Extent, Node, Protocol, Settings, status
 
 LIMIT = 256 << 20
 
@@ -91,3 +91,13 @@ def new_image(**options: Any) -> bytes:
         file: Any = graph.open_options({"driver": "test-memory"}, Settings(write=True))
         Qcow2.create(graph, file, Qcow2.Create(options))
         return bytes(file.data)
+
+
+def zeroes_as_told(node: Node, model: bytes | bytearray) -> None:
+    """What the map calls zero is zero in `model`, all along the disk."""
+    pos = 0
+    while pos < node.size:
+        found = status(node, pos, node.size - pos)
+        if found.zero:
+            assert not any(model[pos : pos + found.length])
+        pos += found.length

@@ -8,9 +8,10 @@ from typing import Any
 
 import pytest
 
+from block.memory_nodes import zeroes_as_told
 from support import originals
 from tinamou.block.graph import Graph, create, create_class
-from tinamou.block.node import Settings, status
+from tinamou.block.node import Settings
 from tinamou.tools.img import main
 
 SIZE = 2 << 20
@@ -85,12 +86,7 @@ def test_every_layer_reads_as_written(chain: Any, tmp_path: Path) -> None:
         assert "identical" in originals.run("qemu-img", "compare", "-F", "raw", path, raw)
         with Graph() as graph:
             node = graph.open(str(path))
-            pos = 0
-            while pos < node.size:
-                found = status(node, pos, node.size - pos)
-                if found.zero:
-                    assert not any(model[pos : pos + found.length])
-                pos += found.length
+            zeroes_as_told(node, model)
     sound(*paths)
 
 

@@ -97,26 +97,24 @@ def test_published_xts() -> None:
         assert bytes(engine.decrypt(vector, out)) == data
 
 
-def test_published_cbc() -> None:
-    """NIST SP 800-38A, F.2.1, as the first blocks of a sector."""
+@pytest.mark.parametrize(
+    ("mode", "vector", "expected"),
+    [
+        ("cbc", "000102030405060708090a0b0c0d0e0f", "7649abac8119b246cee98e9b12e9197d5086cb9b507219ee95db113a917678b2"),  # F.2.1
+        ("ctr", "f0f1f2f3f4f5f6f7f8f9fafbfcfdfeff", "874d6191b620e3261bef6864990db6ce9806f66b7970fdff8617187bb9fffdff"),  # F.5.1
+    ],
+)
+def test_published_modes(mode: str, vector: str, expected: str) -> None:
+    """NIST SP 800-38A, as the first blocks of a sector."""
     key = bytes.fromhex("2b7e151628aed2a6abf7158809cf4f3c")
-    vector = bytes.fromhex("000102030405060708090a0b0c0d0e0f")
+    start = bytes.fromhex(vector)
     plain = bytes.fromhex("6bc1bee22e409f96e93d7e117393172aae2d8a571e03ac9c9eb76fac45af8e51").ljust(512, b"\0")
-    for engine in engines("aes", "cbc", key):
-        out = bytes(engine.encrypt(vector, plain))
-        assert out[:32].hex() == "7649abac8119b246cee98e9b12e9197d5086cb9b507219ee95db113a917678b2"
-        assert bytes(engine.decrypt(vector, out)) == plain
-        assert decrypt_cbc(key, vector, out) == plain
-
-
-def test_published_ctr() -> None:
-    """NIST SP 800-38A, F.5.1."""
-    key = bytes.fromhex("2b7e151628aed2a6abf7158809cf4f3c")
-    vector = bytes.fromhex("f0f1f2f3f4f5f6f7f8f9fafbfcfdfeff")
-    plain = bytes.fromhex("6bc1bee22e409f96e93d7e117393172aae2d8a571e03ac9c9eb76fac45af8e51").ljust(512, b"\0")
-    for engine in engines("aes", "ctr", key):
-        out = bytes(engine.encrypt(vector, plain))
-        assert out[:32].hex() == "874d6191b620e3261bef6864990db6ce9806f66b7970fdff8617187bb9fffdff"
+    for engine in engines("aes", mode, key):
+        out = bytes(engine.encrypt(start, plain))
+        assert out[:32].hex() == expected
+        assert bytes(engine.decrypt(start, out)) == plain
+        if mode == "cbc":
+            assert decrypt_cbc(key, start, out) == plain
 
 
 @pytest.mark.parametrize("mode", sectors.MODES)

@@ -19,6 +19,7 @@ from support import originals
 from support.beside import FLAKY
 from tinamou.block.crypto import luks
 from tinamou.block.crypto.luks import HEADER_BYTES, Header, Luks, Slot
+from tinamou.block.crypto.options import AmendOptions
 from tinamou.block.errors import BlockError
 from tinamou.block.graph import Graph, create, create_class
 from tinamou.block.node import Settings, status
@@ -288,7 +289,7 @@ def test_cryptsetups_images(cipher: str, bits: str, hash_name: str, tmp_path: Pa
         assert node.luks.unlock(bytearray(b"hunter2")) == printed
         with pytest.raises(BlockError, match="Invalid password"):
             node.luks.unlock(bytearray(b"hunter3"))
-        node.amend(luks.AmendOptions({"state": "active", "new-secret": "s1", "iter-time": "0", "keyslot": "4"}), False, None)
+        node.amend(AmendOptions({"state": "active", "new-secret": "s1", "iter-time": "0", "keyslot": "4"}), False, None)
     assert cryptsetup("luksOpen", "--test-passphrase", "--key-file", tmp_path / "other", "--key-slot", "4", name).returncode == 0
     assert cryptsetup("luksKillSlot", "-q", "--key-file", tmp_path / "other", name, "0").returncode == 0
     with new_graph({"qom-type": "secret", "id": "s1", "data": "other"}) as graph:
@@ -373,7 +374,7 @@ def test_a_failed_amend_changes_nothing(tmp_path: Path) -> None:
             {"state": "active", "new-secret": "s0", "keyslot": "8"},
         ):
             with pytest.raises(BlockError):
-                node.amend(luks.AmendOptions(values), False, None)
+                node.amend(AmendOptions(values), False, None)
         assert (tmp_path / "a").read_bytes() == before
 
 
@@ -382,11 +383,11 @@ def test_erased_slots_leave_nothing(tmp_path: Path) -> None:
     with new_graph({"qom-type": "secret", "id": "s1", "data": "other"}) as graph:
         make(graph, tmp_path / "a", "luks", size=65536)
         node = open_image(graph, tmp_path / "a", "luks")
-        node.amend(luks.AmendOptions({"state": "active", "new-secret": "s1", "iter-time": "0"}), False, None)
+        node.amend(AmendOptions({"state": "active", "new-secret": "s1", "iter-time": "0"}), False, None)
         slot = node.luks.slots[1]
         at, length = slot.offset * 512, node.luks.algorithms.material_bytes
         before, salt = (tmp_path / "a").read_bytes(), slot.salt
-        node.amend(luks.AmendOptions({"state": "inactive", "old-secret": "s1"}), False, None)
+        node.amend(AmendOptions({"state": "inactive", "old-secret": "s1"}), False, None)
     after = (tmp_path / "a").read_bytes()
     assert salt in before and salt not in after
     assert all(before[i : i + 512] != after[i : i + 512] for i in range(at, at + length, 512))
@@ -406,10 +407,10 @@ def test_an_amend_cut_at_any_write(values: dict[str, str], forced: bool) -> None
     """After every single write the disk still opens with the passphrase whose slot was not meant."""
     with new_graph({"qom-type": "secret", "id": "s1", "data": "other"}) as graph:
         node = open_memory(graph, small_image(), Settings(write=True))
-        node.amend(luks.AmendOptions({"state": "active", "new-secret": "s1", "iter-time": "0"}), False, lambda *_: None)
+        node.amend(AmendOptions({"state": "active", "new-secret": "s1", "iter-time": "0"}), False, lambda *_: None)
         before = bytes(node.file.data)
         node.file.log.clear()
-        node.amend(luks.AmendOptions(values), forced, lambda *_: None)
+        node.amend(AmendOptions(values), forced, lambda *_: None)
         log = list(node.file.log)
         graph.close_node(node)
         assert len([c for c in log if c[0] != "flush"]) >= 2

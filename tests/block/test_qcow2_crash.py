@@ -5,6 +5,7 @@ from __future__ import annotations
 
 import random
 import subprocess
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -98,9 +99,8 @@ def look(contents: bytes, allowed: list[set[bytes]]) -> None:
         assert data[i * UNIT : (i + 1) * UNIT] in values, f"block {i}"
 
 
-def cut_everywhere(kind: str, steps: int, originals_every: int, folder: Path) -> int:
-    options, snapshots = KINDS[kind]
-    start, log, history = record(options, kind, snapshots, steps)
+def cuts(start: bytes, log: list[tuple[Any, ...]], history: list[Any]) -> Iterator[tuple[int, bytearray, list[set[bytes]]]]:
+    """Per number of changes that reached the disk: the image (the same object each time) and what each block may hold."""
     image = bytearray(start)
     allowed: list[set[bytes]] = [set() for _ in range(SIZE // UNIT)]
     at = 0
@@ -116,6 +116,13 @@ def cut_everywhere(kind: str, steps: int, originals_every: int, folder: Path) ->
             at += 1
         if cut:
             apply(image, log[cut - 1])
+        yield cut, image, allowed
+
+
+def cut_everywhere(kind: str, steps: int, originals_every: int, folder: Path) -> int:
+    options, snapshots = KINDS[kind]
+    start, log, history = record(options, kind, snapshots, steps)
+    for cut, image, allowed in cuts(start, log, history):
         if cut and log[cut - 1][0] == "flush":
             continue
         look(bytes(image), allowed)
@@ -185,20 +192,7 @@ def repaired(contents: bytes) -> tuple[bytes, bytes]:
 
 def test_lazy_refcounts_are_repaired_by_the_next_writer(tmp_path: Path) -> None:
     start, log, history = record({"cluster_size": 512, "lazy_refcounts": "on"}, "lazy", 0, 60)
-    image = bytearray(start)
-    allowed: list[set[bytes]] = [set() for _ in range(SIZE // UNIT)]
-    at = 0
-    for cut in range(len(log) + 1):
-        while at < len(history) and history[at][0] <= cut:
-            _, what, value = history[at]
-            if what == "flush":
-                allowed = [{block} for block in value]
-            else:
-                for i in range(value[0], value[0] + value[1]):
-                    allowed[i].add(value[2])
-            at += 1
-        if cut:
-            apply(image, log[cut - 1])
+    for cut, image, allowed in cuts(start, log, history):
         if cut % 4:
             continue
         _, data = repaired(bytes(image))

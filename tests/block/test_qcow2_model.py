@@ -9,11 +9,11 @@ from typing import Any
 
 import pytest
 
-from block.memory_nodes import apply, new_image, open_memory
+from block.memory_nodes import apply, new_image, open_memory, zeroes_as_told
 from support import originals
 from tinamou.block.formats.qcow2.snapshots import TooNarrow
 from tinamou.block.graph import Graph
-from tinamou.block.node import Settings, status
+from tinamou.block.node import Settings
 
 KINDS = {
     "default": {"cluster_size": 65536},
@@ -113,12 +113,7 @@ def test_random_workload(kind: str, snapshots: bool, tmp_path: Path) -> None:
             node = open_memory(graph, contents, Settings(for_check=True))
             result = node.check(False, False)
             assert (result.corruptions, result.leaks, result.errors) == (0, 0, 0), result.messages[:5]
-            pos = 0
-            while pos < node.size:
-                found = status(node, pos, node.size - pos)
-                if found.zero:
-                    assert not any(model[pos : pos + found.length])
-                pos += found.length
+            zeroes_as_told(node, model)
     image, raw = tmp_path / "a.qcow2", tmp_path / "a.raw"
     image.write_bytes(contents)
     raw.write_bytes(model)

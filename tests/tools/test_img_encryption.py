@@ -11,7 +11,7 @@ from pathlib import Path
 import pytest
 
 from support import originals
-from support.beside import FLAKY, blur, both, parsed, run, write_shims
+from support.beside import FLAKY, blur, run, same, write_shims
 
 SECRETS = {"S0": "secret,id=s0,data=hunter2", "S1": "secret,id=s1,data=other words", "S2": "secret,id=s2,data=third"}
 ENVIRONMENT = {
@@ -91,17 +91,7 @@ def veil(text: str) -> str:
 
 @pytest.mark.parametrize("case", CASES)
 def test_same_as_the_original(case: str, images: Path, shims: Path, tmp_path: Path) -> None:
-    command = case.partition(";;")[0]
-    (theirs, after_theirs), (ours, after_ours) = both(case, needed(case, images), shims, tmp_path, **ENVIRONMENT)
-    assert ours.code == theirs.code, ours.err
-    assert blur(ours.err) == blur(theirs.err)
-    if "--output=json" in command and theirs.out.startswith(("{", "[")):
-        assert parsed(ours.out) == parsed(theirs.out)
-    elif command.startswith("create -f luks -o help"):
-        assert [line for line in ours.out.splitlines() if "detached-header" not in line] == theirs.out.splitlines()
-    else:
-        assert blur(ours.out) == blur(theirs.out)
-    assert (after_ours.code, veil(after_ours.out), after_ours.err) == (after_theirs.code, veil(after_theirs.out), after_theirs.err)
+    same(case, needed(case, images), shims, tmp_path, veil, **ENVIRONMENT)
 
 
 IO_CASES = [

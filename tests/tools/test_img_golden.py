@@ -11,7 +11,7 @@ from pathlib import Path
 import pytest
 
 from support import originals
-from support.beside import blur, both, parsed, write_shims
+from support.beside import same, write_shims
 
 SETUP = """
 img create -q -f raw a.raw 16M
@@ -82,12 +82,4 @@ def needed(case: str, images: Path) -> list[Path]:
 @pytest.mark.parametrize("case", [c for c in CASES if c and not c.startswith("#")])
 def test_same_as_the_original(case: str, images: Path, shims: Path, tmp_path: Path) -> None:
     """`case`: a command line after `qemu-img`; what follows `;;` looks at the result with the original's tools."""
-    command = case.partition(";;")[0]
-    (theirs, after_theirs), (ours, after_ours) = both(case, needed(case, images), shims, tmp_path)
-    assert ours.code == theirs.code, ours.err
-    assert blur(ours.err) == blur(theirs.err)
-    if "--output=json" in command and theirs.out.startswith(("{", "[")):
-        assert parsed(ours.out) == parsed(theirs.out)
-    else:
-        assert blur(ours.out) == blur(theirs.out)
-    assert (after_ours.code, blur(after_ours.out), after_ours.err) == (after_theirs.code, blur(after_theirs.out), after_theirs.err)
+    same(case, needed(case, images), shims, tmp_path)

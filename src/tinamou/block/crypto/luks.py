@@ -17,7 +17,7 @@ from typing import Annotated, Any, Protocol
 from ..errors import BlockError
 from ..layout import Struct, u16, u32
 from . import SECTOR, ciphers, wipe
-from .options import MAGIC, AmendOptions, CreateOptions
+from .options import MAGIC
 from .sectors import HASHES, IV_GENERATORS, MODES, SectorCipher, check_mode, digest_size
 
 SLOTS = 8
@@ -539,4 +539,4 @@ def passphrase(graph: Any, name: str | None, key: str) -> bytearray:
     return data
 
 
-__all__ = ["Algorithms", "AmendOptions", "CreateOptions", "Luks", "passphrase"]
+__all__ = ["Algorithms", "Luks", "passphrase"]
