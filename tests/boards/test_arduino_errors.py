@@ -1,6 +1,7 @@
 """What a person may do wrong with a microcontroller board, and what is said then."""
 
 import struct
+from pathlib import Path
 
 import pytest
 
@@ -9,6 +10,7 @@ from avr_guests import Running, bin_of, hex_of, needs_gcc, program
 from tinamou.api.errors import MachineError
 from tinamou.control.texts import machine_help
 from tinamou.machine.props import PropertyError
+from tinamou.tools import system
 
 NOTHING = "int main(void) { for (;;); }"
 
@@ -59,6 +61,41 @@ def test_program_for_another_architecture(tmp_path):
     header = b"\x7fELF\1\1\1" + bytes(9) + struct.pack("<HHIIIIIHHHHHH", 2, 243, 1, 0, 52, 0, 0, 52, 32, 1, 0, 0, 0)
     path.write_bytes(header + struct.pack("<IIIIIIII", 1, 84, 0, 0, 4, 4, 5, 4) + b"\0\0\0\0")
     assert "it is for riscv, not for avr" in refused(path)
+
+
+def told(capsys, *words):
+    """What `tinamou-system-avr` says and does not do."""
+    assert system.main(["avr", *map(str, words), "-display", "none", "-serial", "null", "-monitor", "none"]) == 1
+    out, err = capsys.readouterr()
+    assert out == "" and "Traceback" not in err
+    return err
+
+
+@needs_gcc
+def test_command_line(capsys, tmp_path):
+    elf, other = program(NOTHING), program(NOTHING, "mega2560")
+    said = "tinamou-system-avr: Current machine: Arduino UNO (ATmega328P) with 'avr5' CPU\n"
+    said += f"tinamou-system-avr: ELF image '{other}' is for 'avr6' CPU\nbuild it with avr-gcc -mmcu=atmega328p\n"
+    assert told(capsys, "-M", "uno", "-bios", other) == said
+    wrong, cut, long = "tinamou-system-avr: Unable to load firmware image", tmp_path / "cut", tmp_path / "long.bin"
+    content = Path(elf).read_bytes()
+    for size in (10, 40, 51, 60, 100, len(content) // 2, len(content) - 1):
+        cut.write_bytes(content[:size])
+        assert told(capsys, "-M", "uno", "-bios", cut).startswith(f"{wrong} '{cut}': the ELF "), size
+    lines = Path(hex_of(elf)).read_bytes()
+    for size in (12, 40, len(lines) - 15):
+        cut.write_bytes(lines[:size])
+        assert f"{wrong} '{cut}': " in told(capsys, "-M", "uno", "-bios", cut), size
+    cut.write_bytes(b"")
+    assert told(capsys, "-M", "uno", "-bios", cut) == f"{wrong} '{cut}': it is empty\n"
+    long.write_bytes(bytes(32769))
+    assert "it has 32769 bytes, but the flash of ATmega328P has 32768 bytes" in told(capsys, "-M", "uno", "-bios", long)
+    assert f"Unable to find firmware image '{tmp_path}/none'\nNo such file" in told(capsys, "-M", "uno", "-bios", tmp_path / "none")
+    assert "\nIs a directory" in told(capsys, "-M", "uno", "-bios", tmp_path)
+    for name, near in (("unoo", "uno"), ("mega256", "mega2560"), ("arduino-un", "arduino-uno")):
+        text = told(capsys, "-M", name)
+        assert text.startswith("tinamou-system-avr: unsupported machine type\nUse -machine help to list supported machines\nNearest: ")
+        assert near in text.splitlines()[-1].replace(",", "").split()
 
 
 @needs_gcc

@@ -61,11 +61,15 @@ def test_mistakes(tmp_path):
                         ([elf, "--set", "D99=1"], "no pin 'D99' on machine 'arduino-uno'\nnearest: D9"),
                         ([elf, "--set", "D9=x"], "--set D9=x: 'x' is no voltage\nvolts"),
                         ([elf, "--attach", "lm76"], "'lm76' is not a valid device model name\nnearest: lm75"),
-                        ([elf, "--vcd", tmp_path], "Could not open"),
+                        ([elf, "--vcd", tmp_path], f"Could not open '{tmp_path}': Is a directory"),
+                        ([elf, "--page", tmp_path / "no" / "p.svg"], f"Could not open '{tmp_path}/no/p.svg': No such file"),
+                        ([program("int main(void) { for (;;); }", "mega2560")], "' is for 'avr6' CPU\nbuild it with"),
                         ([elf, "--vcd", tmp_path / "v", "--trace", "D77"], "no pin or bus 'D77' to trace\nnearest: D7"),
                         (["/no/such.hex"], "Unable to find firmware image '/no/such.hex'")):
         out, err = run(*words, "--seconds", "0.01", code=1)
         assert out == "" and err.startswith("tinamou run: ") and told in err and "Traceback" not in err
+    for wrong in ("-1", "0", "nan", "inf", "1h"):
+        assert f"'{wrong}'" in run(elf, "--seconds", wrong, code=2)[1]
     assert "never said 'x'" in run(elf, "--seconds", "0.01", "--until", "x", code=1)[1]
     assert "mega2560" in run("x", "--board", "help")[0]
 

@@ -109,4 +109,4 @@ def detach() -> None:
 def complain(program: str, e: OptionError) -> str:
     """The lines for standard error."""
     prefix = f"{e.prefix}: " if e.prefix else ""
-    return f"{program}: {prefix}{e}\n" + (f"{e.hint}\n" if e.hint else "")
+    return "".join(f"{program}: {prefix}{line}\n" for line in str(e).split("\n")) + (f"{e.hint}\n" if e.hint else "")

@@ -117,7 +117,7 @@ def find(name: str, arch: str = "") -> Board:
         if name in (b.name, b.alias):
             return b
     raise PropertyError("unsupported machine type", "Use -machine help to list supported machines"
-                        + nearest(name, known, "\nNearest: "))
+                        + nearest(name, [*known, *(b.alias for b in known.values() if b.alias)], "\nNearest: "))
 
 
 __all__ = ["BOARDS", "SIZE", "Board", "board", "discover", "find", "parse_size", "size_text"]

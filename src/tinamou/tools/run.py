@@ -25,7 +25,7 @@ def parser() -> argparse.ArgumentParser:
     p = argparse.ArgumentParser(prog="tinamou run", description="Run a program on a microcontroller board.")
     p.add_argument("firmware", help="program: ELF, Intel HEX or raw bytes")
     p.add_argument("--board", default="uno", help="kind of board (default: uno); `help` lists them")
-    p.add_argument("--seconds", type=float, metavar="N", help="stop after N seconds of the board's time")
+    p.add_argument("--seconds", type=seconds, metavar="N", help="stop after N seconds of the board's time")
     p.add_argument("--until", metavar="TEXT", help="stop when the serial port has said TEXT; exit status 1 if it never does")
     p.add_argument("--realtime", action="store_true", help="do not run ahead of the clock on the wall")
     p.add_argument("--live", action="store_true", help="show pins, PWM and serial port; implies --realtime")
@@ -38,6 +38,13 @@ def parser() -> argparse.ArgumentParser:
     p.add_argument("--eeprom", metavar="FILE", help="keep the content of the EEPROM there")
     p.add_argument("--pins", action="store_true", help="show the pins at the end")
     return p
+
+
+def seconds(text: str) -> float:
+    value = float(text)
+    if not 0 < value < float("inf"):
+        raise argparse.ArgumentTypeError(f"'{text}' is no time: a number of seconds above 0")
+    return value
 
 
 class Session:
@@ -68,11 +75,15 @@ class Session:
         self.vcd = None
         if given.vcd or given.page:
             self.trace.choose([n for n in given.trace.split(",") if n])
-        if given.vcd:
-            try:
-                self.vcd = VcdFile(given.vcd, self.trace)
-            except OSError as e:
-                raise PropertyError(f"Could not open '{given.vcd}': {e.strerror}") from None
+        self.page: TextIO | None = None
+        at = ""
+        try:
+            if at := given.vcd or "":
+                self.vcd = VcdFile(at, self.trace)
+            if at := given.page or "":
+                self.page = open(at, "w", encoding="utf-8")
+        except OSError as e:
+            raise PropertyError(f"Could not open '{at}': {e.strerror}") from None
 
     def set_pin(self, text: str) -> None:
         name, _, value = text.partition("=")
@@ -143,10 +154,9 @@ class Session:
             live.draw(last=True)
         if self.vcd is not None:
             self.vcd.close()
-        if self.given.page:
-            picture = self.given.page.endswith(".svg")
-            with open(self.given.page, "w", encoding="utf-8") as f:
-                f.write(svg(self.trace) if picture else page(self.trace, {"Serial port": self.text}))
+        if self.page is not None:
+            with self.page as f:
+                f.write(svg(self.trace) if self.given.page.endswith(".svg") else page(self.trace, {"Serial port": self.text}))
         if self.given.pins:
             out.write(self.m.pins.describe())
         self.engine.close()
@@ -225,13 +235,13 @@ def main(words: list[str]) -> int:
             session = Session(given)
         except PropertyError as e:
             if str(e) == "unsupported machine type":
-                known = board.discover("avr")
-                names = [*known, *(b.alias for b in known.values())]
+                names = [n for b in board.discover("avr").values() for n in (b.name, b.alias)]
                 raise PropertyError(f"no board '{given.board}'", nearest(given.board, names, "nearest: ") or ", ".join(names)) from None
             raise
         return session.run(sys.stdout)
     except PropertyError as e:
-        print(f"tinamou run: {e}", *([e.hint.strip("; \n")] if e.hint else []), sep="\n", file=sys.stderr)
+        print(*(f"tinamou run: {line}" for line in str(e).split("\n")), *([e.hint.strip("; \n")] if e.hint else []), sep="\n",
+              file=sys.stderr)
         return 1
     except BrokenPipeError:
         return 1

@@ -47,6 +47,8 @@ def place(m: Machine, mcu: Mcu, title: str, name: str, data: bytes) -> None:
     """Check that the program is for this part and fits, then write it."""
     part = mcu.part
     wrong = f"Unable to load firmware image '{name}'"
+    if not data:
+        raise PropertyError(f"{wrong}: it is empty")
     try:
         image = loaders.intel_hex(data) if re.match(rb":[0-9A-Fa-f]{10}", data) else loaders.load(data)
     except loaders.ImageError as e:
@@ -56,8 +58,8 @@ def place(m: Machine, mcu: Mcu, title: str, name: str, data: bytes) -> None:
             raise PropertyError(f"{wrong}: it is for {image.machine}, not for avr", f"build it with avr-gcc -mmcu={part.name.lower()}")
         mach = MACHINES.get(image.flags & 0x7F, f"machine {image.flags & 0x7F}")
         if mach != part.mach:
-            raise PropertyError(f"Current machine: {title} with '{part.mach}' CPU",
-                                f"ELF image '{name}' is for '{mach}' CPU\nbuild it with avr-gcc -mmcu={part.name.lower()}")
+            raise PropertyError(f"Current machine: {title} with '{part.mach}' CPU\nELF image '{name}' is for '{mach}' CPU",
+                                f"build it with avr-gcc -mmcu={part.name.lower()}")
         if image.entry:
             raise PropertyError(f"{wrong}: its entry point is {image.entry:#x}, the part starts at 0")
     code = [s for s in image.segments if s.data and s.address < EEPROM]
