@@ -43,30 +43,38 @@ POINTERS = [
     _pointer("Z", Zl, Zh, pp="00", b="0"),
 ]
 BASES = POINTERS[1:]  # those that also go without change, and with displacement
-LD, LD_INC, LD_DEC = (2, 2, 2, 2), (2, 2, 2, 2), (2, 3, 2, 3)
+LD, LD_INC, LD_DEC, LDD = (2, 1, 2, 1), (2, 1, 2, 2), (2, 2, 2, 2), (2, 2, 2, 2)
 ST, ST_DEC = (2, 1, 1, 1), (2, 2, 1, 2)
+
+
+def data(cpu: Avr, address: u16) -> u8:
+    """A byte of the data space.  On XMEGA one from I/O takes a cycle less than one from memory: the rows have the cycles of I/O."""
+    value = cpu.load(u8, address)
+    if cpu.io_end and address >= cpu.io_end:
+        cpu.spend(1)
+    return value
 
 
 @sram("1001 000d dddd 1100", "ld {d},X", name="ld.x", cycles=LD)
 def ld_x(cpu: Avr, xl: Xl, xh: Xh) -> R:
-    return cpu.load(u8, word(xl, xh))
+    return data(cpu, word(xl, xh))
 
 
 @core("1000 000d dddd <b>000", "ld {d},<P>", name="ld.<p>", over="ldd.<p>", cycles=LD, each=BASES)
 def ld(cpu: Avr, lo: Low, hi: High) -> R:
-    return cpu.load(u8, word(lo, hi))
+    return data(cpu, word(lo, hi))
 
 
 @sram("1001 000d dddd <pp>01", "ld {d},<P>+", name="ld.<p>+", cycles=LD_INC, each=POINTERS)
 def ld_inc(cpu: Avr, lo: Low, hi: High) -> tuple[R, Low, High]:
     p = word(lo, hi)
-    return cpu.load(u8, p), low(p + 1), high(p + 1)
+    return data(cpu, p), low(p + 1), high(p + 1)
 
 
 @sram("1001 000d dddd <pp>10", "ld {d},-<P>", name="ld.-<p>", cycles=LD_DEC, each=POINTERS)
 def ld_dec(cpu: Avr, lo: Low, hi: High) -> tuple[R, Low, High]:
     p = word(lo, hi) - 1
-    return cpu.load(u8, p), low(p), high(p)
+    return data(cpu, p), low(p), high(p)
 
 
 @sram("1001 001r rrrr 1100", "st X,{r}", name="st.x", cycles=ST)
@@ -99,9 +107,9 @@ full = avr.extension("sram", CORE=("e", "xm", "xt"))
 reduced = avr.extension("core", CORE=("rc",))
 
 
-@full("10q0 qq0d dddd <b>qqq", "ldd {d},<P>+{q}", name="ldd.<p>", cycles=(2, 3, 2, 2), each=BASES)
+@full("10q0 qq0d dddd <b>qqq", "ldd {d},<P>+{q}", name="ldd.<p>", cycles=LDD, each=BASES)
 def ldd(cpu: Avr, lo: Low, hi: High, q: Address) -> R:
-    return cpu.load(u8, word(lo, hi) + q)
+    return data(cpu, word(lo, hi) + q)
 
 
 @full("10q0 qq1r rrrr <b>qqq", "std <P>+{q},{r}", name="std.<p>", cycles=(2, 2, 1, 1), each=BASES)
@@ -109,9 +117,9 @@ def std(cpu: Avr, r: R, lo: Low, hi: High, q: Address) -> None:
     cpu.store(u8, word(lo, hi) + q, r)
 
 
-@full("1001 000d dddd 0000 kkkk kkkk kkkk kkkk", "lds {d},{k:#06x}", cycles=(2, 3, 3, 2))
+@full("1001 000d dddd 0000 kkkk kkkk kkkk kkkk", "lds {d},{k:#06x}", cycles=(2, 2, 3, 2))
 def lds(cpu: Avr, k: Address) -> R:
-    return cpu.load(u8, k)
+    return data(cpu, k)
 
 
 @full("1001 001r rrrr 0000 kkkk kkkk kkkk kkkk", "sts {k:#06x},{r}", cycles=2)

@@ -31,6 +31,7 @@ class Avr(HarvardCpu):
 
     wide: ClassVar[bool] = False  # the program counter has 22 bits: three bytes on the stack
     io_base: ClassVar[int] = 0x20  # data address of I/O address 0; below it are R0 to R31
+    io_end: ClassVar[int] = 0  # loads from this data address on take a cycle more than those from I/O; 0: all take the same
     latency: ClassVar[int] = 4  # cycles from an interrupt's acceptance to the first instruction at its vector
 
     r: Annotated[Array[u8], 32]
@@ -146,6 +147,15 @@ class AvrDirectWide(AvrDirect):
     wide: ClassVar[bool] = True
 
 
-STATES: dict[tuple[str, bool], type[Avr]] = {("e", False): Avr, ("e", True): AvrWide}
-for _core in ("xm", "xt", "rc"):
-    STATES |= {(_core, False): AvrDirect, (_core, True): AvrDirectWide}
+class AvrXmega(AvrDirect):
+    io_end: ClassVar[int] = 0x1000
+
+
+class AvrXmegaWide(AvrXmega):
+    wide: ClassVar[bool] = True
+
+
+STATES: dict[tuple[str, bool], type[Avr]] = {
+    **{("e", False): Avr, ("e", True): AvrWide, ("xm", False): AvrXmega, ("xm", True): AvrXmegaWide},
+    **{(core, wide): AvrDirectWide if wide else AvrDirect for core in ("xt", "rc") for wide in (False, True)},
+}
