@@ -17,6 +17,7 @@ All positions and lengths are bytes. A node may be used from several threads; `F
 from __future__ import annotations
 
 import threading
+import time
 from typing import TYPE_CHECKING, Any, ClassVar
 
 from . import options as opt
@@ -314,6 +315,26 @@ class Filter(Node):
         return self.file.zeroes_when_new()
 
 
+class Alone:
+    """`with Alone(node):` holds the lock of a format while no other thread reads or writes where it found an extent before: for
+    changes that make a place belong to somebody else, or to a snapshot as well. Not for a thread that has the lock already."""
+
+    def __init__(self, node: Format) -> None:
+        self.node = node
+
+    def __enter__(self) -> None:
+        node = self.node
+        while True:
+            node.lock.acquire()
+            if not node.running:
+                return
+            node.lock.release()
+            time.sleep(0.0002)
+
+    def __exit__(self, *exc: object) -> None:
+        self.node.lock.release()
+
+
 class Format(Node):
     """Lays a disk out inside `file`. A format is one module in `formats/`; see docs/how-to/add-an-image-format.md.
 
@@ -345,6 +366,9 @@ class Format(Node):
         self.backing_file: str | None = None
         self.backing_format: str | None = None
         self._unpacked: tuple[tuple[Node, int, int], bytes] | None = None
+        self.running: set[object] = set()
+        """One object per access that has found an extent and now, without the lock, reads or writes there. What a disk no longer
+        uses may be given to others once the accesses that ran at that time are done. Objects are added under the lock."""
 
     # The format itself
 
@@ -461,12 +485,20 @@ class Format(Node):
         return self.cluster_size
 
     def read_into(self, pos: int, view: memoryview) -> None:
+        access = object()
+        try:
+            self._read_extents(access, pos, view)
+        finally:
+            self.running.discard(access)
+
+    def _read_extents(self, access: object, pos: int, view: memoryview) -> None:
         end = pos + len(view)
         at = 0
         while pos < end:
             want = end - pos
             with self.lock:
                 extent = self.extent(pos, want)
+                self.running.add(access)
             n = extent.length if extent.length < want else want
             part = view[at : at + n]
             kind = extent.kind
@@ -541,11 +573,17 @@ class Format(Node):
             with self.lock:
                 extent = self.extent(pos, want)
                 in_place = extent.writable and extent.kind in ("data", "crypt")
-                if not in_place:
+                if in_place:
+                    access = object()
+                    self.running.add(access)
+                else:
                     n = self._write_new(pos, view[at:], extent)
             if in_place:
                 n = min(want, extent.length)
-                self._write_extent(pos, extent, view[at : at + n])
+                try:
+                    self._write_extent(pos, extent, view[at : at + n])
+                finally:
+                    self.running.discard(access)
             pos += n
             at += n
 
@@ -718,6 +756,7 @@ def extend_zeroed(file: Node, size: int, preallocation: str = "off") -> None:
 
 
 __all__ = [
+    "Alone",
     "BlockError",
     "CheckResult",
     "CorruptImage",

@@ -6,7 +6,7 @@ from array import array
 from collections.abc import Callable, Iterable
 from typing import TYPE_CHECKING, Any
 
-from ...node import BlockError, Node, Settings
+from ...node import Alone, BlockError, Node, Settings
 from . import layout as q
 from .layout import COMPRESSED, COPIED, OFFSET_MASK, ZERO, Header, words_to
 from .refcounts import CODES, Refcounts, pack_counts
@@ -249,7 +249,7 @@ def resize(image: Qcow2, size: int, preallocation: str = "off", new: bool = Fals
         raise BlockError("The new size must be a multiple of 512")
     if image.read_only:
         raise BlockError("Image is read-only")
-    with image.lock:
+    with Alone(image):
         if not new:
             if image.header.nb_snapshots and header.version < 3:
                 raise BlockError("Can't resize a v2 image which has snapshots")

@@ -352,7 +352,7 @@ class MapWriter(ClusterMap):
 
     def _flush_map(self) -> None:
         tables = [t for t in self.l2_cache.values() if t.low != t.high]
-        if not tables and not self.l1_dirty and not self.refs.freed:
+        if not tables and not self.l1_dirty and not self.refs.has_freed:
             if not self.lazy:
                 self.refs.write()
             return
@@ -363,13 +363,13 @@ class MapWriter(ClusterMap):
                 self.file.debug_event("l2_update")
                 self.file.write(table.offset + 8 * table.low, words_to(table.words[table.low : table.high]))
                 table.low = table.high = 0
-            if self.l1_dirty or self.refs.freed:
+            if self.l1_dirty or self.refs.has_freed:
                 self.barrier()
         if self.l1_dirty:
             self._write_l1()
-            if self.refs.freed:
+            if self.refs.has_freed:
                 self.barrier()
-        if self.refs.freed:
+        if self.refs.has_freed:
             self.refs.apply_freed()
 
     def _write_l1(self) -> None:

@@ -73,6 +73,9 @@ class Refcounts:
         self.blocks: dict[int, Block] = {}
         self.search_from = 0
         self.freed: list[tuple[int, int]] = []
+        self.in_use: list[tuple[frozenset[object], list[tuple[int, int]]]] = []
+        """What nothing on disk refers to any more, and the accesses that may still be there."""
+
         header = image.header
         length = header.refcount_table_clusters * image.cluster_size
         if length > MAX_REFTABLE_BYTES:
@@ -169,11 +172,20 @@ class Refcounts:
         else:
             self.freed.append((first, number))
 
+    @property
+    def has_freed(self) -> bool:
+        return bool(self.freed or self.in_use)
+
     def apply_freed(self) -> None:
-        freed, self.freed = self.freed, []
-        for first, number in freed:
-            self.add(first, number, -1)
-            self.image.discard_freed(first, number)
+        """Count what was given up as free, but for clusters that a thread may be reading or writing: those wait for the next time."""
+        running = self.image.running
+        if self.freed:
+            self.in_use.append((frozenset(running), self.freed))
+            self.freed = []
+        while self.in_use and self.in_use[0][0].isdisjoint(running):
+            for first, number in self.in_use.pop(0)[1]:
+                self.add(first, number, -1)
+                self.image.discard_freed(first, number)
 
     def allocate(self, number: int) -> int:
         """Find `number` contiguous free clusters and count them once; the first cluster's number."""

@@ -11,7 +11,7 @@ from array import array
 from collections import Counter
 from typing import TYPE_CHECKING
 
-from ...node import BlockError, Snapshot
+from ...node import Alone, BlockError, Snapshot
 from . import layout as q
 from .layout import COMPRESSED, COPIED, OFFSET_MASK, SnapshotExtra, SnapshotHeader, words_from, words_to
 
@@ -251,7 +251,7 @@ def create(image: Qcow2, name: str, vm_state_size: int = 0, vm_clock_nsec: int =
     """Keep the disk's present contents under `name`."""
     if image.external:
         raise BlockError("Cannot take a snapshot of an image with an external data file")
-    with image.lock:
+    with Alone(image):
         image.flush_metadata()
         all_of = [s for s in image.snapshots() if isinstance(s, StoredSnapshot)]
         if len(all_of) >= q.MAX_SNAPSHOTS:
@@ -302,7 +302,7 @@ def load(image: Qcow2, ident: str | None, name: str | None, either: bool = False
 
 
 def delete(image: Qcow2, ident: str | None, name: str | None, either: bool = False) -> None:
-    with image.lock:
+    with Alone(image):
         image.flush_metadata()
         s = find(image, ident, name, either)
         l1 = snapshot_l1(image, s)
@@ -319,7 +319,7 @@ def delete(image: Qcow2, ident: str | None, name: str | None, either: bool = Fal
 
 def apply(image: Qcow2, ident: str | None, name: str | None, either: bool = False) -> None:
     """The disk's contents become those of the snapshot."""
-    with image.lock:
+    with Alone(image):
         image.flush_metadata()
         s = find(image, ident, name, either)
         new = snapshot_l1(image, s)
