@@ -5,7 +5,9 @@ from __future__ import annotations
 import os
 import signal
 import sys
+import threading
 from collections.abc import Callable
+from functools import partial
 from typing import Any
 
 from tinamou.control.building import build
@@ -16,6 +18,7 @@ from tinamou.control.vm import Idle, Vm
 from tinamou.machine.cpu import CpuFactory, Runner
 from tinamou.machine.props import PropertyError
 
+SIGNALS = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
 EngineMaker = Callable[[Request], tuple[CpuFactory, Runner]]
 
 
@@ -39,17 +42,20 @@ def main(words: list[str], program: str, arch: str, engine: EngineMaker | None =
 def run(r: Request, vm: Vm) -> int:
     """Serve until the machine ends; the exit status."""
     servers: list[Any] = []
+    at = ""
     try:
         if r.daemonize:
             detach()
         if r.pidfile:
             write_pid(r.pidfile)
-        servers += [gdb_server(vm, where) for where in r.gdb]
+        for where in r.gdb:
+            at = f"-gdb {where}: "
+            servers.append(gdb_server(vm, where))
     except (OSError, ValueError, PropertyError, TargetError) as e:
-        sys.stderr.write(f"{r.program}: {e}\n")
+        sys.stderr.write(f"{r.program}: {at}{e}\n")
         return 1
-    for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):
-        signal.signal(number, lambda n, _: vm.loop.soon(lambda: terminated(r, vm, n)))
+    signal.pthread_sigmask(signal.SIG_BLOCK, SIGNALS)
+    threading.Thread(target=await_signals, args=(r, vm), name="signals", daemon=True).start()
     keeps_time = getattr(vm.runner, "keeps_time", False)  # the accelerator moves the machine's time itself
     if not keeps_time and r.icount is None and vm.runner.name != "qtest":
         vm.machine.time.follow_host()
@@ -70,9 +76,26 @@ def run(r: Request, vm: Vm) -> int:
     return vm.exit_code
 
 
-def terminated(r: Request, vm: Vm, number: int) -> None:
-    sys.stderr.write(f"{r.program}: terminating on signal {number}\n")
+def await_signals(r: Request, vm: Vm) -> None:
+    """End the emulator when it is asked to, saying by whom: only this way of waiting tells."""
+    while True:
+        info = signal.sigwaitinfo(SIGNALS)
+        vm.loop.soon(partial(terminated, r, vm, info.si_signo, info.si_pid))
+
+
+def terminated(r: Request, vm: Vm, number: int, sender: int) -> None:
+    who = f" from pid {sender} ({command_of(sender)})" if sender else ""  # 0: a key of the terminal
+    sys.stderr.write(f"{r.program}: terminating on signal {number}{who}\n")
     vm.quit("host-signal")
+
+
+def command_of(pid: int) -> str:
+    """How that process was started."""
+    try:
+        with open(f"/proc/{pid}/cmdline", "rb") as f:
+            return f.read(4096).split(b"\0")[0].decode(errors="replace") or "<unknown process>"
+    except OSError:
+        return "<unknown process>"
 
 
 def gdb_server(vm: Vm, where: str) -> Any:
