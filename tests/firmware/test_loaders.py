@@ -1,4 +1,6 @@
+import bz2
 import gzip
+import lzma
 import struct
 import zlib
 
@@ -98,6 +100,25 @@ def test_uimage():
         uimage(bytes(good[:66]))
     with pytest.raises(ImageError, match="compression type 9"):
         uimage(make_uimage(b"x", 9))
+
+
+@pytest.mark.parametrize("packed,pack", [(2, bz2.compress), (3, lambda data: lzma.compress(data, lzma.FORMAT_ALONE))])
+def test_packed_uimages(packed, pack):
+    body = pack(b"kernel" * 100)
+    assert uimage(make_uimage(body, packed)).segments[0].data == b"kernel" * 100
+    for bad in (body[:-20], b"\xff" * 40 + body, b""):
+        with pytest.raises(ImageError, match="compressed data"):
+            uimage(make_uimage(bad, packed))
+
+
+def test_what_is_no_image_file(tmp_path):
+    (tmp_path / "empty").touch()
+    for path, why in ((tmp_path / "empty", "the file is empty"), ("/dev/zero", "no regular file")):
+        with pytest.raises(ImageError, match=why):
+            read_file(path)
+    for path in (tmp_path, tmp_path / "none"):
+        with pytest.raises(OSError):
+            read_file(path)
 
 
 def test_gzip_raw_and_linux_headers(tmp_path):

@@ -33,14 +33,19 @@ def find_data(m: Machine, name: str) -> Path | None:
     return None
 
 
+def reason(e: Exception) -> str:
+    """Why a file was not loaded, in words."""
+    return e.strerror or str(e) if isinstance(e, OSError) else str(e)
+
+
 def place(m: Machine, name: str, image: Image) -> None:
     """Put every piece into memory now and at each reset. Raises PropertyError when something lies outside."""
     for i, s in enumerate(image.segments):
-        data = s.data.ljust(s.size, b"\0")
         try:
-            m.blob(name if not i else f"{name}#{i}", s.address, data)
+            m.memory.require(s.address, s.size)  # before that many bytes are made
+            m.blob(name if not i else f"{name}#{i}", s.address, s.data.ljust(s.size, b"\0"))
         except BusError:
-            raise PropertyError(f"could not load '{name}': {s.address:#x}-{s.address + len(data) - 1:#x} is not memory "
+            raise PropertyError(f"could not load '{name}': {s.address:#x}-{s.address + s.size - 1:#x} is not memory "
                                 f"of machine {m.name}") from None
 
 
@@ -59,11 +64,12 @@ def load_firmware(m: Machine, start: int, default: str) -> int:
     else:
         path = find_data(m, name)
         if path is None:
-            raise PropertyError(f'Unable to load the RISC-V firmware "{name}"')
+            raise PropertyError(f'Unable to load the RISC-V firmware "{name}"',
+                                "no such file, neither as it stands nor in the folders of -L and the system's")
     try:
         image = loaders.load(loaders.read_file(path), start)
     except (OSError, ImageError) as e:
-        raise PropertyError(f"could not load firmware '{path}'", str(e)) from None
+        raise PropertyError(f"could not load firmware '{path}'", reason(e)) from None
     check_architecture(m, image, str(path))
     place(m, str(path), image)
     return image.high
@@ -93,7 +99,7 @@ def load_kernel(m: Machine, firmware_end: int, xlen: int) -> Image | None:
             data = loaders.gunzip(data)
         image = loaders.load(data, start)
     except (OSError, ImageError) as e:
-        raise PropertyError(f"could not load kernel '{name}'", str(e)) from None
+        raise PropertyError(f"could not load kernel '{name}'", reason(e)) from None
     check_architecture(m, image, name)
     header = loaders.linux_image(image.segments[0].data) if image.kind == "raw" else None
     place(m, name, image)
@@ -117,8 +123,8 @@ def load_initrd(m: Machine, kernel_start: int, tree: Tree) -> None:
     try:
         data = loaders.read_file(name)
         m.blob(name, start, data)
-    except OSError:
-        raise PropertyError(f"could not load ramdisk '{name}'") from None
+    except (OSError, ImageError) as e:
+        raise PropertyError(f"could not load ramdisk '{name}'", reason(e)) from None
     except BusError:
         raise PropertyError(f"could not load ramdisk '{name}'",
                             f"its {len(data)} bytes do not fit at {start:#x}: give the machine more memory (-m)") from None
@@ -140,7 +146,7 @@ def load_fdt(m: Machine, tree: Tree, ram_base: int, ram_size: int) -> int:
         try:
             tree = Tree.unpack(loaders.read_file(m.settings.dtb, 16 * MiB))
         except (OSError, FdtError, ImageError) as e:
-            raise PropertyError(f"Couldn't open dtb file {m.settings.dtb}", str(e)) from None
+            raise PropertyError(f"Couldn't open dtb file {m.settings.dtb}", reason(e)) from None
         if m.settings.append:
             tree.root.add("chosen", bootargs=m.settings.append)
     m.fdt = tree

@@ -8,7 +8,10 @@ published header layout; Documentation/arch/riscv/boot-image-header.rst of Linux
 from __future__ import annotations
 
 import bz2
+import errno
 import lzma
+import os
+import stat
 import struct
 import zlib
 from dataclasses import dataclass, field
@@ -195,12 +198,23 @@ def uimage(data: bytes) -> Image:
     if packed == 1:
         body = gunzip(body)
     elif packed == 2:
-        body = bz2.decompress(body)
+        body = unpack(bz2.BZ2Decompressor(), body)
     elif packed == 3:
-        body = lzma.decompress(body)
+        body = unpack(lzma.LZMADecompressor(), body)
     elif packed:
         raise ImageError(f"unable to load uImage with compression type {packed}")
     return Image("uimage", [Segment(load, body)], entry, machine=UIMAGE_ARCH.get(arch, f"architecture {arch}"))
+
+
+def unpack(d: bz2.BZ2Decompressor | lzma.LZMADecompressor, data: bytes, limit: int = LIMIT) -> bytes:
+    """Unpack bzip2 or LZMA. Raises ImageError when damaged or more than `limit` bytes."""
+    try:
+        out = d.decompress(data, limit)
+    except (OSError, EOFError, lzma.LZMAError):
+        raise ImageError("the compressed data is damaged") from None
+    if not d.eof:
+        raise ImageError("the compressed data is too long or cut short")
+    return out
 
 
 def gunzip(data: bytes, limit: int = LIMIT) -> bytes:
@@ -252,10 +266,14 @@ def load(data: bytes, address: int = 0, *, physical: bool = True) -> Image:
 
 def read_file(path: str | Path, limit: int = LIMIT) -> bytes:
     """A file's bytes. Raises OSError, or ImageError when it is larger than `limit`."""
+    found = os.stat(path)
+    if stat.S_ISDIR(found.st_mode):
+        raise IsADirectoryError(errno.EISDIR, os.strerror(errno.EISDIR), str(path))
+    if not stat.S_ISREG(found.st_mode):
+        raise ImageError("it is no regular file")
+    if not found.st_size:
+        raise ImageError("the file is empty")
+    if found.st_size > limit:
+        raise ImageError(f"the file has {found.st_size} bytes, more than {limit}")
     with open(path, "rb") as f:
-        f.seek(0, 2)
-        size = f.tell()
-        if size > limit:
-            raise ImageError(f"the file has {size} bytes, more than {limit}")
-        f.seek(0)
-        return f.read()
+        return f.read(limit)

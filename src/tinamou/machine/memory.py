@@ -479,6 +479,11 @@ class Memory:
             address += n
             size -= n
 
+    def require(self, address: int, size: int) -> None:
+        """Raise BusError when there is a hole in the block."""
+        for _ in self._pieces(address, size, True):
+            pass
+
     def load(self, address: int, size: int) -> bytes:
         """The bytes at `address`, I/O read by its widest aligned accesses. Raises BusError."""
         out = []

@@ -17,7 +17,7 @@ def load_at(m: Machine, what: str, name: str | None, start: int) -> None:
         image = loaders.load(loaders.read_file(path or name), start)
     except (OSError, loaders.ImageError) as e:
         text = f'Unable to load the RISC-V firmware "{name}"' if what == "bios" else f"could not load kernel '{name}'"
-        raise PropertyError(text, str(e)) from None
+        raise PropertyError(text, linux.reason(e)) from None
     linux.check_architecture(m, image, name)
     linux.place(m, name, image)
     if what == "kernel":
