@@ -147,10 +147,13 @@ class Vm:
         self.exit_code, self.ended = code, True
         self.loop.stop()
 
-    def reset(self, reason: str = "host-qmp-system-reset", guest: bool = False) -> None:
-        """Reset the machine (or end, with -no-reboot)."""
+    def reset(self, reason: str = "host-qmp-system-reset", guest: bool = False, done: bool = False) -> None:
+        """Reset the machine (or end, with -no-reboot). `done`: a CPU has done it, between two instructions, and goes on."""
         if self.no_reboot and guest:
             self.quit(reason, guest=True)
+            return
+        if done:
+            self.emit("RESET", {"guest": guest, "reason": reason})
             return
         was = self.running
         if was:
@@ -178,6 +181,10 @@ class Vm:
             self.loop.soon(lambda: self._guest_shutdown(details.get("cause", "guest-shutdown"), details.get("code", 0)))
         elif what == "reset":
             self.loop.soon(lambda: self._guest_reset(details.get("cause", "guest-reset")))
+        elif what == "restarted":
+            if self.no_reboot and details["guest"]:
+                self.runner.stop()
+            self.loop.soon(lambda: self._guest_reset(details["cause"], details["guest"], done=True))
         elif what == "block-io-error":
             stopping = details["action"] == "stop"
             data = {k: details[k] for k in ("device", "node", "operation", "action", "nospace", "reason")}
@@ -192,11 +199,11 @@ class Vm:
         else:
             self.quit(cause, code, guest=True)
 
-    def _guest_reset(self, cause: str) -> None:
+    def _guest_reset(self, cause: str, guest: bool = True, done: bool = False) -> None:
         if cause == "watchdog":
             self.emit("WATCHDOG", {"action": "reset"})
             cause = "guest-reset"
-        self.reset(cause, guest=True)
+        self.reset(cause, guest, done)
 
     def call(self, action: Callable[[], object]) -> None:
         """Have the loop do it, from another thread, and wait."""

@@ -221,7 +221,7 @@ class Machine:
     # --- requests a guest or a person makes; the run loop or the monitor listens
 
     def on_request(self, f: Callable[[str, dict[str, Any]], object]) -> None:
-        """Call `f(what, details)` for shutdown, reset, powerdown, panic, wakeup."""
+        """Call `f(what, details)` for shutdown, reset, powerdown, panic, wakeup; and for restarted: a CPU has reset the machine itself."""
         self._requests.append(f)
 
     def request(self, what: str, **details: Any) -> None:

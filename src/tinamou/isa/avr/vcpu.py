@@ -159,7 +159,7 @@ class AvrVcpu(MachineCpu):
         self.attend()
 
     def restart(self, cause: str) -> None:
-        """Reset the machine before the next instruction."""
+        """Reset the machine before the next instruction: "watchdog", "brown-out" or "pin"."""
         self._restart = cause
         self._quit.value = 1
         self.attend()
@@ -364,8 +364,10 @@ class AvrVcpu(MachineCpu):
         if self._quit.value:
             self._quit.value = 0
             if self._restart is not None:
-                self._restart = None
+                cause, self._restart = self._restart, None
                 self.machine.reset("warm")
+                reason = {"watchdog": "watchdog", "pin": "host-ui"}.get(cause, "guest-reset")
+                self.machine.request("restarted", cause=reason, guest=cause != "pin")
 
     # -- debuggers, monitors, snapshots
 
