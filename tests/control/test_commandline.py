@@ -69,9 +69,22 @@ MISTAKES = [
     ([*BASE, "-smp", "4,sockets=1,cores=3,threads=1"], "product of the hierarchy must match maxcpus"),
     ([*BASE, "-serial", "stdio", "-monitor", "stdio"], "cannot use stdio by multiple character devices"),
     ([*BASE, "-loadvm", "/nonexistent"], "-loadvm /nonexistent: Could not open '/nonexistent'")]
+MORE_MISTAKES = [
+    (["-M", "virt,usb=maybe"], "Parameter 'usb' expects 'on' or 'off'"), (["-M", "virt,accel=foo:bar"], "invalid accelerator foo:bar"),
+    (["-M", "virt", "-nographic", "-daemonize"], ": -nographic cannot be used with -daemonize"),
+    ([*BASE, "-netdev", "user,id=a"], "there are no network backends yet\naccepted: none"),
+    ([*BASE, "-drive", "file=/dev/null,format=rwa"], "Unknown driver 'rwa'\nDid you mean 'raw'?"),
+    ([*BASE, "-drive", "file=/dev/null,werror=stp"], "'stp' invalid write error action\nnearest: stop"),
+    ([*BASE, "-drive", "file=/dev/null,rerror=enospc"], "'enospc' invalid read error action\naccepted: report, ignore, stop"),
+    ([*BASE, "-drive", "media=cd"], "'cd' invalid media\naccepted: disk, cdrom"),
+    ([*BASE, "-global", "virtio-mmio.force=off"], "can't apply global virtio-mmio.force=off: Property 'virtio-mmio.force' not found"),
+    (["-M", "virt", "-bios", "/nonexistent"], 'Unable to load the RISC-V firmware "/nonexistent"\nno such file'),
+    ([*BASE, "-kernel", "/nonexistent"], "could not load kernel '/nonexistent'\nNo such file or directory\n"),
+    ([*BASE, "-kernel", "/dev/zero"], "could not load kernel '/dev/zero'\nit is no regular file\n"),
+    ([*BASE, "-kernel", "/"], "could not load kernel '/'\nIs a directory\n")]
 
 
-@pytest.mark.parametrize("words,text", MISTAKES, ids=[" ".join(m[0][-2:]) for m in MISTAKES])
+@pytest.mark.parametrize("words,text", MISTAKES + MORE_MISTAKES, ids=[" ".join(m[0][-2:]) for m in MISTAKES + MORE_MISTAKES])
 def test_mistakes(words, text):
     from tinamou.backends.chardev.streams import StdioChardev
 
@@ -82,8 +95,8 @@ def test_mistakes(words, text):
 
 
 def test_hints_name_the_nearest():
-    assert "Nearest: virt" in told("-M", "virtt") and "nearest: virtio-rng-pci" in told(*BASE, "-device", "virtio-rng-pcy")
-    assert "Nearest: -" not in told("-qqqqqq") and "Nearest: kernel" in told("-kernl")
+    assert "nearest: virt" in told("-M", "virtt") and "nearest: virtio-rng-pci" in told(*BASE, "-device", "virtio-rng-pcy")
+    assert "nearest: -" not in told("-qqqqqq") and "nearest: kernel" in told("-kernl")
 
 
 @pytest.mark.parametrize("words,start,status", [
@@ -138,12 +151,23 @@ def test_a_machine_with_everything(tmp_path):
         d.close()
 
 
+def test_globals_reach_what_boards_make(capsys):
+    """Transports of the board, devices of -device and their insides; what does not exist is told."""
+    given = ("virtio-mmio.force-legacy=false", "virtio-rng-device.period=5", "vritio-mmio.x=1")
+    vm = make("-M", "virt", "-bios", "none", "-nodefaults", *(word for text in given for word in ("-global", text)),
+              "-device", "virtio-rng-pci,id=r", "-device", "virtio-rng-pci,period=6,id=s")
+    slots = [d for d in vm.machine.devices if d.type_name == "virtio-mmio"]
+    assert len(slots) == 8 and not any(s.legacy for s in slots)
+    assert [vm.machine.find_device(n).virtio.period for n in "rs"] == [5, 6]
+    assert capsys.readouterr().err.endswith("warning: global vritio-mmio.x has invalid class name\nnearest: virtio-mmio\n")
+
+
 def test_configuration_files(tmp_path):
     (tmp_path / "c").write_text('[machine]\n  type = "virt"\n[memory]\n  size = "64M"\n[device "r"]\n  driver = "virtio-rng-pci"\n'
-                                '[smp-opts]\n  cpus = "2"\n')
+                                '[smp-opts]\n  cpus = "2"\n[name]\n  guest = "a,b"\n')
     vm = make("-readconfig", str(tmp_path / "c"), "-bios", "none", "-nodefaults", "-set", "device.r.period=7")
     assert vm.machine.settings.ram_size == 64 * MiB and len(vm.machine.cpus) == 2
-    assert vm.machine.find_device("r").virtio.period == 7
+    assert vm.machine.find_device("r").virtio.period == 7 and vm.name == "a,b"
     (tmp_path / "bad").write_text("[device]\nx\n")
     assert "line 2: parse error" in told("-readconfig", str(tmp_path / "bad"))
     assert "Cannot read config file" in told("-readconfig", "/nonexistent")

@@ -15,7 +15,7 @@ from tinamou.block.errors import BlockError
 from tinamou.block.graph import Graph, create, create_class, find_driver
 from tinamou.block.node import Node
 from tinamou.block.node import Settings as NodeSettings
-from tinamou.machine.props import PropertyError, nearest
+from tinamou.machine.props import PropertyError, choices
 
 INTERFACES = ("none", "ide", "scsi", "floppy", "pflash", "virtio", "mtd", "sd", "xen")
 PER_BUS = {"ide": 2, "scsi": 7}
@@ -107,22 +107,22 @@ def open_drive(options: dict[str, str], taken: list[Drive], *, snapshot: bool = 
     given = dict(options)
     interface = given.pop("if", "none")
     if interface not in INTERFACES:
-        raise PropertyError(f"unsupported bus type '{interface}'", nearest(interface, INTERFACES, "nearest: "))
+        raise PropertyError(f"unsupported bus type '{interface}'", choices(interface, INTERFACES))
     media = given.pop("media", "disk")
     if media not in ("disk", "cdrom"):
-        raise PropertyError(f"'{media}' invalid media")
+        raise PropertyError(f"'{media}' invalid media", choices(media, ("disk", "cdrom")))
     index = _place(given, interface, taken)
     id_ = given.pop("id", "") or _name(interface, index, media)
     if any(d.id == id_ for d in taken):
         raise PropertyError(f"Duplicate ID '{id_}' for drive")
     cache = given.pop("cache", "writeback")
     if cache not in CACHE:
-        raise PropertyError("invalid cache option", f"accepted: {', '.join(CACHE)}")
+        raise PropertyError("invalid cache option", choices(cache, CACHE))
     writeback, direct, no_flush = CACHE[cache]
     for name in ("werror", "rerror"):
-        value = given.get(name)
-        if value is not None and (value not in ERRORS or (name == "rerror" and value == "enospc")):
-            raise PropertyError(f"'{value}' invalid {'write' if name == 'werror' else 'read'} error action")
+        value, known = given.get(name), ERRORS if name == "werror" else ERRORS[:3]
+        if value is not None and value not in known:
+            raise PropertyError(f"'{value}' invalid {'write' if name == 'werror' else 'read'} error action", choices(value, known))
     drive = Drive(id_, None, interface, index, media, given.pop("werror", "enospc"), given.pop("rerror", "report"),
                   writethrough=not writeback)
     readonly = _flag(given, "readonly", _flag(given, "read-only", media == "cdrom"))
@@ -136,7 +136,7 @@ def open_drive(options: dict[str, str], taken: list[Drive], *, snapshot: bool = 
     for key in given:
         if key not in nested:
             raise PropertyError(f"Block format '{fmt or 'raw'}' does not support the option '{key}'",
-                                nearest(key, KNOWN, "nearest: "))
+                                choices(key, KNOWN))
     if file is None and not nested:
         return drive
     drive.graph = graph or Graph()
@@ -148,7 +148,7 @@ def open_drive(options: dict[str, str], taken: list[Drive], *, snapshot: bool = 
         else:
             drive.node_ = drive.graph.open(file or "", fmt, settings, nested or None)
     except BlockError as e:
-        raise PropertyError(str(e)) from None
+        raise PropertyError(e.message, "\n".join(e.hints)) from None
     except OSError as e:
         raise PropertyError(f"Could not open '{file}': {os.strerror(e.errno or 0)}") from None
     drive.filename = file or ""
@@ -168,7 +168,7 @@ def open_node(graph: Graph, options: dict[str, Any]) -> Drive:
     try:
         node = graph.open_options(dict(options), NodeSettings(write=True))
     except BlockError as e:
-        raise PropertyError(str(e)) from None
+        raise PropertyError(e.message, "\n".join(e.hints)) from None
     return Drive("", node, graph=graph)
 
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 from typing import Any
 
-from tinamou.machine.props import STR, Declared, PropertyError, nearest, prop
+from tinamou.machine.props import STR, Declared, PropertyError, choices, prop
 
 
 class RngRandom(Declared, kind="rng-random"):
@@ -45,7 +45,7 @@ def make(options: dict[str, Any]) -> Any:
         raise PropertyError("Parameter 'qom-type' is missing")
     cls = KINDS.get(kind)
     if cls is None:
-        raise PropertyError(f"Parameter 'qom-type' does not accept value '{kind}'", nearest(kind, KINDS, "nearest: "))
+        raise PropertyError(f"Parameter 'qom-type' does not accept value '{kind}'", choices(kind, KINDS))
     if not id_:
         raise PropertyError("Parameter 'id' is missing")
     return cls(id=id_, **cls.properties.parse(given))

@@ -7,18 +7,23 @@ import sys
 import uuid
 from typing import Any, TextIO
 
+from tinamou import devices
 from tinamou.backends.chardev import legacy
 from tinamou.backends.chardev.base import Chardev
 from tinamou.backends.chardev.base import make as make_chardev
 from tinamou.backends.chardev.mux import MuxChardev
+from tinamou.control.options import spell
 from tinamou.control.request import Finished, OptionError, Request
 from tinamou.control.vm import CommandError, Vm
 from tinamou.machine import board
 from tinamou.machine.board import Board
 from tinamou.machine.cpu import CpuFactory, Runner
+from tinamou.machine.device import GLOBALS
 from tinamou.machine.machine import Machine
-from tinamou.machine.props import PropertyError, nearest
+from tinamou.machine.props import BOOL, PropertyError, choices
 
+FILES = {"kernel": "kernel", "initrd": "initrd", "append": "append", "dtb": "dtb", "firmware": "bios"}  # of every machine -> Settings
+SWITCHES = {"graphics", "usb", "dump-guest-core", "mem-merge"}  # of every machine; no machine has what they switch
 SAME_DATE = "2020-08-11"                # of the RTC with -icount sleep=off
 
 
@@ -63,30 +68,35 @@ class Builder:
         chosen = self.board()
         self.open_log()
         for given in r.chardevs:
-            self.at = "-chardev " + ",".join(v if k == "backend" else f"{k}={v}" for k, v in given.items())
+            self.at = "-chardev " + spell(given, "backend")
             self.add_chardev(dict(given))
         serials, monitors = self.consoles()
         s.serials = [self.port(where, f"serial{n}", "serial") for n, where in enumerate(serials)]
         self.at = ""
         self.open_drives()
         s.drives = self.drives
-        options = {k: v for k, v in r.machine.items() if k not in ("type", "accel", "dumpdtb", "graphics", "usb", "memory-backend",
-                                                                     "kernel", "initrd", "append", "dtb", "firmware", "dump-guest-core")}
-        for key, attribute in (("kernel", "kernel"), ("initrd", "initrd"), ("append", "append"), ("dtb", "dtb"), ("firmware", "bios")):
-            if key in r.machine:
-                setattr(s, attribute, r.machine[key])
+        options = {k: v for k, v in r.machine.items() if k not in ("type", "dumpdtb")}
+        for key in SWITCHES & options.keys():
+            BOOL.parse(key, options.pop(key))
+        for key in FILES.keys() & options.keys():
+            setattr(s, FILES[key], options.pop(key))
         s.ram_size = s.ram_size or chosen.ram
         s.cpus = s.cpus or chosen.default_cpus
         if r.icount is not None and not r.icount["sleep"]:  # each run is the same: nothing comes in from the host that was not asked for
             s.rtc_base, s.rtc_clock = s.rtc_base or SAME_DATE, s.rtc_clock or "vm"
             s.seed = s.seed or 0
-        machine = chosen.make(s, options, cpu_factory=cpu_factory)
+        self.check_globals()
+        token = GLOBALS.set(r.globals_)
+        try:
+            machine = chosen.make(s, options, cpu_factory=cpu_factory)
+        finally:
+            GLOBALS.reset(token)
         vm = self.vm(machine, runner, arch)
         if "dumpdtb" in r.machine:
             self.dump_dtb(machine, r.machine["dumpdtb"])
         for text, given in r.devices:
             self.at = f"-device {text}"
-            vm.plug({**self.defaults(given), **given})
+            vm.plug(given)
         self.at = ""
         for n, (mode, where) in enumerate(monitors):
             self.monitor(vm, n, mode, where)
@@ -176,7 +186,7 @@ class Builder:
         if where.startswith("chardev:"):
             named = where[8:]
             if named not in self.chardevs:
-                raise OptionError(f"chardev \"{named}\" not found", "", nearest(named, self.chardevs, "nearest: "))
+                raise OptionError(f"chardev \"{named}\" not found", "", choices(named, self.chardevs))
             return self.chardevs[named]
         multiplexed = where.startswith("mon:")
         try:
@@ -240,7 +250,7 @@ class Builder:
             self.at = "-blockdev " + ",".join(f"{k}={v}" for k, v in tree.items() if not isinstance(v, dict))
             self.nodes[tree["node-name"]] = open_node(self.graph, tree)
         for given in self.r.drives:
-            self.at = "-drive " + ",".join(f"{k}={v}" for k, v in given.items())
+            self.at = "-drive " + spell(given)
             self.drives.append(open_drive(given, self.drives, snapshot=self.r.snapshot, graph=self.graph))
         self.at = ""
 
@@ -252,11 +262,15 @@ class Builder:
         try:
             self.graph.add_object(item)
         except BlockError as e:
-            raise PropertyError(str(e)) from None
+            raise PropertyError(e.message, "\n".join(e.hints)) from None
 
-    def defaults(self, given: dict[str, Any]) -> dict[str, Any]:
-        """What -global says for this device's model."""
-        return {p: v for d, p, v in self.r.globals_ if d == given.get("driver") and p not in given}
+    def check_globals(self) -> None:
+        """Warn of -global for what does not exist."""
+        known = devices.discover() if self.r.globals_ else {}
+        for driver, name, _ in self.r.globals_:
+            if driver not in known:
+                lines = [f"{self.r.program}: warning: global {driver}.{name} has invalid class name", choices(driver, known)]
+                sys.stderr.write("".join(f"{x}\n" for x in lines if x))
 
     def vm(self, machine: Machine, runner: Runner | None, arch: str) -> Vm:
         r = self.r
@@ -267,7 +281,7 @@ class Builder:
         vm = Vm(machine, runner, self.loop, name=r.name, arch=arch, no_reboot=r.no_reboot, no_shutdown=r.no_shutdown)
         vm.chardevs = self.chardevs
         vm.drives = {d.id: d for d in self.drives}
-        vm.nodes, vm.objects = self.nodes, self.objects
+        vm.nodes, vm.objects, vm.globals = self.nodes, self.objects, r.globals_
         if r.uuid:
             vm.uuid = uuid.UUID(r.uuid)
         for c in self.chardevs.values():

@@ -7,18 +7,20 @@ from __future__ import annotations
 
 import os
 import re
+from collections.abc import Callable
 from functools import partial
 from typing import Any
 
 from tinamou.backends.chardev.base import discover as chardev_kinds
 from tinamou.control import plugging
-from tinamou.control.options import HELP, keyval, only, opts, readconfig, wants_help
+from tinamou.control.options import HELP, keyval, only, opts, readconfig, spell, wants_help
 from tinamou.control.request import OPTIONS, Finished, OptionError, Request, flag, kept, listed, option
 from tinamou.control.texts import cpu_models, help_text, machine_help, version_text
 from tinamou.machine import board
 from tinamou.machine.clock import parse_date
-from tinamou.machine.props import PropertyError, nearest, parse_size
+from tinamou.machine.props import PropertyError, choices, nearest, parse_size
 
+ACCELERATORS = ("tcg", "qtest")
 SIZE_HINT = ("Optional suffix k, M, G, T, P or E means kilo-, mega-, giga-, tera-, peta-\nand exabytes, respectively.")
 LOG_ITEMS = {
     "in_asm": "show target assembly code for each compiled TB", "int": "show interrupts/exceptions in short format",
@@ -43,7 +45,7 @@ def parse(words: list[str], program: str = "qemu-system-riscv64", arch: str = "r
         name = word[2:] if word.startswith("--") else word[1:]
         o = OPTIONS.get(name)
         if o is None:
-            raise OptionError("invalid option", word, nearest(name, OPTIONS, "Nearest: "))
+            raise OptionError("invalid option", word, nearest(name, OPTIONS, "nearest: "))
         if not o.argument:
             o.function(r)
             continue
@@ -55,6 +57,8 @@ def parse(words: list[str], program: str = "qemu-system-riscv64", arch: str = "r
             o.function(r, value)
         except PropertyError as e:
             raise OptionError(str(e), f"{word} {value}", e.hint) from None
+    if r.daemonize and r.nographic:
+        raise OptionError("-nographic cannot be used with -daemonize")
     return r
 
 
@@ -78,6 +82,12 @@ def machine(r: Request, value: str) -> None:
     given = keyval(value, "type")
     if wants_help(given):
         raise Finished(board.find(given.get("type", ""), r.arch).properties.help())
+    wanted = given.pop("accel", None)
+    if wanted is not None:  # the first that there is
+        usable = [name for name in str(wanted).split(":") if name in ACCELERATORS]
+        if not usable:
+            raise PropertyError(f"invalid accelerator {wanted}", choices(str(wanted), ACCELERATORS))
+        r.accelerators.append(usable[0])
     r.machine.update(given)
 
 
@@ -93,11 +103,12 @@ def cpu(r: Request, value: str) -> None:
 @option("accel", "[accel=]accelerator[,prop[=value][,...]]", "select accelerator ('-accel help' for list)")
 def accel(r: Request, value: str) -> None:
     given = opts(value, "accel")
-    if given.get("accel") in HELP:
+    name = given.get("accel", "")
+    if name in HELP:
         raise Finished("Accelerators supported in QEMU binary:\ntcg\nqtest\n")
-    if given.get("accel") not in ("tcg", "qtest"):
-        raise PropertyError(f"invalid accelerator {given.get('accel')}", nearest(given.get("accel", ""), ("tcg", "qtest"), "Nearest: "))
-    r.accelerators.append(given["accel"])
+    if name not in ACCELERATORS:
+        raise PropertyError(f"invalid accelerator {name}", choices(name, ACCELERATORS))
+    r.accelerators.append(name)
 
 
 @option("smp", "[cpus=]n[,maxcpus=maxcpus][,cores=cores][,threads=threads][,sockets=sockets]", "set the number of CPUs to 'n'")
@@ -171,7 +182,7 @@ def rtc(r: Request, value: str) -> None:
         except ValueError:
             raise PropertyError("invalid datetime format", "valid formats: '2006-06-17T16:01:21' or '2006-06-17'") from None
     if clock not in ("", "host", "rt", "vm"):
-        raise PropertyError(f"invalid option value '{clock}'", f"accepted: host, rt, vm{nearest(clock, ('host', 'rt', 'vm'))}")
+        raise PropertyError(f"invalid option value '{clock}'", choices(clock, ("host", "rt", "vm")))
     r.settings.rtc_base, r.settings.rtc_clock = base, clock
 
 
@@ -304,7 +315,7 @@ def mon(r: Request, value: str) -> None:
     only(given, ("chardev", "mode", "pretty", "default"))
     mode = given.get("mode", "readline")
     if mode not in ("readline", "control"):
-        raise PropertyError(f"Parameter 'mode' does not accept value '{mode}'")
+        raise PropertyError(f"Parameter 'mode' does not accept value '{mode}'", choices(mode, ("readline", "control")))
     r.monitors.append(("pretty" if given.get("pretty") == "on" else mode, f"chardev:{given.get('chardev', '')}"))
 
 
@@ -337,23 +348,23 @@ def display(r: Request, value: str) -> None:
     if kind in HELP:
         raise Finished("Available display backend types:\nnone\n")
     if kind != "none":
-        raise PropertyError(f"Parameter 'type' does not accept value '{kind}'", "accepted: none")
+        raise PropertyError(f"Parameter 'type' does not accept value '{kind}'", choices(str(kind), ("none",)))
     r.display = "none"
 
 
 @option("vga", "type", "select video card type")
 def vga(r: Request, value: str) -> None:
     if value != "none":
-        raise PropertyError(f"unknown vga type: {value}")
+        raise PropertyError(f"unknown vga type: {value}", choices(value, ("none",)))
 
 
 def _no_network(r: Request, value: str) -> None:
     if value != "none":
-        raise PropertyError("there are no network backends yet", "What can be given: none")
+        raise PropertyError("there are no network backends yet", choices(value, ("none",)))
 
 
-option("nic", "none", "no network card")(_no_network)
-option("net", "none", "no network card")(_no_network)
+for _name in ("nic", "net", "netdev"):
+    option(_name, "none", "no network card")(_no_network)
 
 
 flag("nodefaults", "nodefaults", "don't create default devices")
@@ -389,7 +400,7 @@ def echr(r: Request, value: str) -> None:
     try:
         r.echr = int(value, 0)
     except ValueError:
-        raise PropertyError(f"invalid character '{value}'") from None
+        raise PropertyError(f"invalid character '{value}'", "expected a number: 0x01 is ctrl-a, 0x02 ctrl-b and so on") from None
 
 
 @option("msg", "[timestamp=on|off][,guest-name=on|off]", "control error message format")
@@ -405,30 +416,23 @@ def read_config(r: Request, value: str) -> None:
     except OSError as e:
         raise PropertyError(f"Cannot read config file {value}: {e.strerror}") from None
     for group, id_, values in groups:
-        given = {**values, **({"id": id_} if id_ else {})}
-        match group:
-            case "device":
-                r.devices.append((",".join(f"{k}={v}" for k, v in given.items()), dict(given)))
-            case "drive":
-                r.drives.append(given)
-            case "chardev":
-                r.chardevs.append(given)
-            case "machine":
-                r.machine.update(given)
-            case "memory":
-                memory(r, given.get("size", ""))
-            case "smp-opts":
-                smp(r, ",".join(f"{k}={v}" for k, v in given.items()))
-            case "mon":
-                mon(r, ",".join(f"{k}={v}" for k, v in given.items()))
-            case "global":
-                r.globals_.append((given.get("driver", ""), given.get("property", ""), given.get("value", "")))
-            case "name":
-                r.name = given.get("guest", "")
-            case "rtc":
-                rtc(r, ",".join(f"{k}={v}" for k, v in given.items()))
-            case _:
-                raise PropertyError(f"there is no option group '{group}'")
+        if group not in GROUPS:
+            raise PropertyError(f"there is no option group '{group}'", choices(group, GROUPS))
+        GROUPS[group](r, {**values, **({"id": id_} if id_ else {})})
+
+
+GROUPS: dict[str, Callable[[Request, dict[str, str]], object]] = {
+    "device": lambda r, given: r.devices.append((spell(given), dict(given))),
+    "drive": lambda r, given: r.drives.append(given),
+    "chardev": lambda r, given: r.chardevs.append(given),
+    "machine": lambda r, given: r.machine.update(given),
+    "memory": lambda r, given: memory(r, given.get("size", "")),
+    "smp-opts": lambda r, given: smp(r, spell(given)),
+    "mon": lambda r, given: mon(r, spell(given)),
+    "global": lambda r, given: r.globals_.append((given.get("driver", ""), given.get("property", ""), given.get("value", ""))),
+    "name": lambda r, given: name_(r, spell(given)),
+    "rtc": lambda r, given: rtc(r, spell(given)),
+}
 
 
 @option("set", "group.id.arg=value", "set <arg> parameter for item <id> of type <group>")
@@ -441,4 +445,4 @@ def set_(r: Request, value: str) -> None:
         if item.get("id") == m[2]:
             item[m[3]] = m[4]
             return
-    raise PropertyError(f'there is no {m[1]} "{m[2]}" defined')
+    raise PropertyError(f'there is no {m[1]} "{m[2]}" defined', choices(m[2], [str(d["id"]) for d in table if "id" in d]))

@@ -10,7 +10,7 @@ import json
 import re
 from typing import Any
 
-from tinamou.machine.props import PropertyError, nearest
+from tinamou.machine.props import PropertyError, choices
 
 ID = re.compile(r"[A-Za-z][A-Za-z0-9._-]*")
 HELP = ("help", "?")
@@ -137,7 +137,7 @@ def only(values: dict[str, Any], known: set[str] | tuple[str, ...]) -> None:
     """Raise PropertyError naming the first key that is not known."""
     for key in values:
         if key not in known:
-            raise PropertyError(f"Invalid parameter '{key}'", nearest(key, known, "nearest: "))
+            raise PropertyError(f"Invalid parameter '{key}'", choices(key, known))
 
 
 def readconfig(text: str) -> list[tuple[str, str, dict[str, str]]]:
@@ -171,3 +171,8 @@ def writeconfig(groups: list[tuple[str, str, dict[str, str]]]) -> str:
 def quote(text: str) -> str:
     """A value safe to put into option text."""
     return text.replace(",", ",,")
+
+
+def spell(values: dict[str, str], implied: str = "") -> str:
+    """The text that `opts` reads; the implied key's value stands alone."""
+    return ",".join(quote(v) if k == implied else f"{k}={quote(v)}" for k, v in values.items())

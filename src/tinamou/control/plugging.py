@@ -7,8 +7,8 @@ from typing import TYPE_CHECKING, Any
 from tinamou import devices
 from tinamou.control.options import check_id
 from tinamou.machine.bus import Bus
-from tinamou.machine.device import Device
-from tinamou.machine.props import Link, PropertyError, nearest
+from tinamou.machine.device import GLOBALS, Device
+from tinamou.machine.props import Link, PropertyError, choices
 
 if TYPE_CHECKING:
     from tinamou.control.vm import Vm
@@ -24,7 +24,7 @@ def device_class(name: str) -> type[Device]:
     cls = table.get(ALIASES.get(name, name))
     if cls is None or not cls.user_creatable:
         known = [n for n, c in table.items() if c.user_creatable]
-        raise PropertyError(f"'{name}' is not a valid device model name", nearest(name, known, "nearest: "))
+        raise PropertyError(f"'{name}' is not a valid device model name", choices(name, known))
     return cls
 
 
@@ -53,7 +53,11 @@ def plug(vm: Vm, options: dict[str, Any], hot: bool) -> Device:
             raise
 
     values = cls.properties.parse(given, resolve)
-    device = cls(**values)
+    token = GLOBALS.set(vm.globals)
+    try:
+        device = cls(**values)
+    finally:
+        GLOBALS.reset(token)
     device.id = id_ or ""
     bus.plug(device)
     if device.machine is None:
@@ -67,7 +71,7 @@ def find_bus(vm: Vm, cls: type[Device], name: str | None) -> Bus:
     if name is not None:
         bus = next((b for b in buses if b.name == name), None)
         if bus is None:
-            raise PropertyError(f"Bus '{name}' not found", nearest(name, [b.name for b in buses], "nearest: "))
+            raise PropertyError(f"Bus '{name}' not found", choices(name, [b.name for b in buses]))
         if bus.type != cls.bus:
             raise PropertyError(f"Device '{cls.type_name}' can't go on {bus.type} bus")
         if bus.full:

@@ -61,6 +61,7 @@ class Vm:
         self.drives: dict[str, Any] = {}
         self.objects: dict[str, Any] = {}
         self.nodes: dict[str, Any] = {}
+        self.globals: Sequence[tuple[str, str, str]] = ()  # -global
         self.exit_code = 0
         self.ended = False
         self.version = COMPATIBLE

@@ -16,7 +16,7 @@ from tinamou.machine.cpu import CpuFactory
 from tinamou.machine.log import Log
 from tinamou.machine.machine import Machine, Settings
 from tinamou.machine.memory import MiB
-from tinamou.machine.props import BOOL, SIZE, STR, U32, Kind, Prop, Properties, PropertyError, nearest, parse_size
+from tinamou.machine.props import BOOL, SIZE, STR, U32, Kind, Prop, Properties, PropertyError, choices, parse_size
 
 BOARDS: dict[str, Board] = {}
 
@@ -116,8 +116,8 @@ def find(name: str, arch: str = "") -> Board:
     for b in known.values():
         if name in (b.name, b.alias):
             return b
-    raise PropertyError("unsupported machine type", "Use -machine help to list supported machines"
-                        + nearest(name, [*known, *(b.alias for b in known.values() if b.alias)], "\nNearest: "))
+    hint = choices(name, [*known, *(b.alias for b in known.values() if b.alias)])
+    raise PropertyError("unsupported machine type", "Use -machine help to list supported machines" + (f"\n{hint}" if hint else ""))
 
 
 __all__ = ["BOARDS", "SIZE", "Board", "board", "discover", "find", "parse_size", "size_text"]

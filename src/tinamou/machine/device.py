@@ -5,7 +5,8 @@ from __future__ import annotations
 import dataclasses
 import enum
 from collections import deque
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from contextvars import ContextVar
 from functools import partial
 from typing import TYPE_CHECKING, Any, ClassVar, Literal, Self, TypeVar, dataclass_transform, overload
 
@@ -14,7 +15,7 @@ from tinamou.machine.clock import Clock, Event
 from tinamou.machine.lines import Line, Lines, Pin, Row, State, Wire, count_of
 from tinamou.machine.log import Log
 from tinamou.machine.memory import BusError, Endian, Region
-from tinamou.machine.props import STR, Prop, Properties, PropertyError, nearest, prop
+from tinamou.machine.props import STR, Link, Prop, Properties, PropertyError, nearest, prop
 from tinamou.machine.registers import Field, Reg
 
 if TYPE_CHECKING:
@@ -23,6 +24,7 @@ if TYPE_CHECKING:
     from tinamou.machine.machine import Machine, Placed
 
 ResetKind = Literal["cold", "warm"]
+GLOBALS: ContextVar[Sequence[tuple[str, str, str]]] = ContextVar("GLOBALS", default=())  # -global: (type, property, text) of new devices
 Plain = Any
 
 
@@ -247,6 +249,7 @@ class Device:
         self._writers: dict[int, Callable[[int], None]] = {}
         self._outputs: list[tuple[Callable[[], object], list[Wire]]] = []
         self._ready = False
+        given = {**self._global_values(given), **given}
         by_attribute = {p.attribute: p for p in self.properties.table.values()}
         for key in given:
             if key not in by_attribute:
@@ -268,6 +271,22 @@ class Device:
         self.setup()
         self._ready = True
         self.reset()
+
+    def _global_values(self, given: dict[str, Any]) -> dict[str, Any]:
+        """What GLOBALS say of this class and its bases, where `given` says nothing. Raises PropertyError."""
+        names = {c.type_name for c in type(self).__mro__ if issubclass(c, Device)} - {""}
+        values: dict[str, Any] = {}
+
+        def resolve(link: Link, name: str, text: str) -> Any:
+            raise PropertyError(f"Property '{self.type_name}.{name}' is given to each device")
+
+        for driver, name, text in GLOBALS.get():
+            if driver in names:
+                try:
+                    values |= self.properties.parse({name: text}, resolve)
+                except PropertyError as e:
+                    raise PropertyError(f"can't apply global {driver}.{name}={text}: {e}", e.hint) from None
+        return {k: v for k, v in values.items() if k not in given}
 
     def setup(self) -> None:
         """Runs once, with the properties set and the declared state in place."""

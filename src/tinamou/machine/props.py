@@ -12,6 +12,7 @@ from dataclasses import dataclass, field, replace
 from typing import Any, ClassVar, TypeVar, dataclass_transform
 
 T = TypeVar("T")
+FEW = 20                                # words that an error message lists
 
 
 class PropertyError(ValueError):
@@ -223,7 +224,8 @@ class Properties:
         for key, value in given.items():
             p = self.table.get(key)
             if p is None:
-                raise PropertyError(f"Property '{self.owner}.{key}' not found", nearest(key, self.table, "nearest: "))
+                shown = (n for n, known in self.table.items() if not known.hidden)
+                raise PropertyError(f"Property '{self.owner}.{key}' not found", choices(key, shown))
             if isinstance(p.kind, Link) and isinstance(value, str) and resolve:
                 out[p.attribute] = resolve(p.kind, key, value)
             else:
@@ -294,6 +296,12 @@ def parse_size(text: str, unit: int = 1) -> int | None:
                 return None
             value += int(part) * scale // 10 ** len(part)
     return value if value < 1 << 64 else None
+
+
+def choices(word: str, known: Iterable[str]) -> str:
+    """The line under a message about a wrong word: close spellings, or else all of them if they are few."""
+    all_ = [k for k in known if k]
+    return nearest(word, all_, "nearest: ") or (f"accepted: {', '.join(all_)}" if 0 < len(all_) <= FEW else "")
 
 
 def nearest(word: str, known: Iterable[str], prefix: str = "; nearest: ") -> str:

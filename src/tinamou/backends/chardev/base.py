@@ -8,7 +8,7 @@ from functools import cache
 from typing import Any, ClassVar, Protocol
 
 from tinamou.backends.loop import Loop
-from tinamou.machine.props import BOOL, OBJECT, STR, Declared, PropertyError, nearest, prop
+from tinamou.machine.props import BOOL, OBJECT, STR, Declared, PropertyError, choices, prop
 
 
 class FrontEnd(Protocol):
@@ -160,7 +160,7 @@ def make(options: dict[str, Any], loop: Loop | None = None) -> Chardev:
     kinds = discover()
     cls = kinds.get(ALIASES.get(name, name))
     if cls is None:
-        raise PropertyError(f"'{name}' is not a valid char driver name", nearest(name, kinds, "nearest: "))
+        raise PropertyError(f"'{name}' is not a valid char driver name", choices(name, kinds))
     return cls(id=id_, loop=loop, **cls.properties.parse(given))
 
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import re
 
-from tinamou.machine.props import PropertyError, nearest
+from tinamou.machine.props import PropertyError, choices
 
 SIMPLE = ("null", "pty", "stdio", "vc", "ringbuf")
 KNOWN = (*SIMPLE, "none", "file:", "pipe:", "tcp:", "telnet:", "unix:", "udp:", "mon:", "chardev:", "/dev/")
@@ -40,7 +40,7 @@ def options(text: str, id_: str) -> dict[str, str]:
         return {**base, "host": m[1] or "localhost", "port": m[2], "localaddr": m[3] or "", "localport": m[4] or "0"}
     if text.startswith("/dev/"):
         return {"backend": "serial", "id": id_, "path": text}
-    raise PropertyError(f"'{text}' is not a valid char driver", nearest(text, KNOWN, "nearest: "))
+    raise PropertyError(f"'{text}' is not a valid char driver", choices(text, KNOWN))
 
 
 def _flags(parts: list[str]) -> dict[str, str]:

@@ -47,7 +47,8 @@ class VirtioPci(PciFunction, Transport):
     def declare(self) -> None:
         carried = self.carries
         assert carried is not None
-        inner = {p.attribute: getattr(self, p.attribute) for n, p in carried.properties.table.items()}
+        mine = ((p, getattr(self, p.attribute)) for p in carried.properties.table.values())
+        inner = {p.attribute: value for p, value in mine if p.required or value != p.default}
         self.modern, self.legacy = not self.disable_modern, self.disable_legacy != "on"
         if not self.modern and not self.legacy:
             raise PropertyError("device cannot work as neither modern nor legacy mode is enabled",

@@ -11,7 +11,7 @@ from tinamou.engine.cpu import Trap
 from tinamou.engine.softmmu import FETCHES, READS, SLOTS, UNUSED, WRITES, SystemCpu
 from tinamou.engine.system import SystemVcpu
 from tinamou.machine.memory import BusError
-from tinamou.machine.props import BOOL, SIZE, STR, U64, Prop, Properties, PropertyError, nearest
+from tinamou.machine.props import BOOL, SIZE, STR, U64, Prop, Properties, PropertyError, choices
 from tinamou.native.types import Array, u32, u64
 
 from .models import MODELS, Model, extensions
@@ -77,7 +77,7 @@ def model_of(name: str, xlen: int, chosen: bool) -> Model:
     found = MODELS.get((xlen, name)) or (None if chosen else MODELS.get((xlen, OTHER_WIDTH.get(name, ""))))
     if found is None:
         known = [n for w, n in MODELS if w == xlen]
-        raise PropertyError(f"unable to find CPU model '{name}'", nearest(name, known, "nearest: "))
+        raise PropertyError(f"unable to find CPU model '{name}'", choices(name, known))
     return found
 
 
