@@ -94,7 +94,7 @@ def test_command_line(capsys, tmp_path):
     assert "\nIs a directory" in told(capsys, "-M", "uno", "-bios", tmp_path)
     for name, near in (("unoo", "uno"), ("mega256", "mega2560"), ("arduino-un", "arduino-uno")):
         text = told(capsys, "-M", name)
-        assert text.startswith("tinamou-system-avr: unsupported machine type\nUse -machine help to list supported machines\nNearest: ")
+        assert text.startswith("tinamou-system-avr: unsupported machine type\nUse -machine help to list supported machines\nnearest: ")
         assert near in text.splitlines()[-1].replace(",", "").split()
 
 

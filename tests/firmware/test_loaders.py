@@ -113,7 +113,7 @@ def test_packed_uimages(packed, pack):
 
 def test_what_is_no_image_file(tmp_path):
     (tmp_path / "empty").touch()
-    for path, why in ((tmp_path / "empty", "the file is empty"), ("/dev/zero", "no regular file")):
+    for path, why in ((tmp_path / "empty", "it is empty"), ("/dev/zero", "no regular file")):
         with pytest.raises(ImageError, match=why):
             read_file(path)
     for path in (tmp_path, tmp_path / "none"):

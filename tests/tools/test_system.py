@@ -169,7 +169,7 @@ def test_several_harts(run, tmp_path):
     [
         (["-foo"], "-foo: invalid option"),
         (["-m"], "-m: requires an argument"),
-        (["-M", "vurt"], "unsupported machine type\nUse -machine help to list supported machines\nNearest: virt"),
+        (["-M", "vurt"], "unsupported machine type\nUse -machine help to list supported machines\nnearest: virt"),
         (["-M", "virt", "-cpu", "rv46"], "unable to find CPU model 'rv46'"),
         (["-M", "virt", "-smp", "0"], "Invalid CPU topology: CPU topology parameters must be greater than zero"),
         (["-M", "virt", "-m", "many"], "Parameter 'size' expects a non-negative number"),

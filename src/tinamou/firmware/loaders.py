@@ -272,7 +272,7 @@ def read_file(path: str | Path, limit: int = LIMIT) -> bytes:
     if not stat.S_ISREG(found.st_mode):
         raise ImageError("it is no regular file")
     if not found.st_size:
-        raise ImageError("the file is empty")
+        raise ImageError("it is empty")
     if found.st_size > limit:
         raise ImageError(f"the file has {found.st_size} bytes, more than {limit}")
     with open(path, "rb") as f:
