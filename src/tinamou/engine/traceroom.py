@@ -52,7 +52,7 @@ class TraceRoom:
         s.trace_lock = s.trace_at = s.trace_end = u64(0)
         at = self.image.beyond + len(self.arenas) * SIZE
         try:
-            if at + SIZE > self.image.beyond + ROOM:
+            if not self.image.beyond or at + SIZE > self.image.beyond + ROOM:
                 return False
             arena = Arena(SIZE, at)
         except OSError:

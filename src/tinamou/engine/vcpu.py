@@ -14,7 +14,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 from tinamou.native.host import FaultMap
-from tinamou.native.image import allocate, release
+from tinamou.native.image import allocate, allocate_most, release
 from tinamou.native.types import i64, u64
 
 from . import interpreter
@@ -65,7 +65,7 @@ class Engine:
         bits: dict[str, int] = self.image.notes["extensions"]
         self.extensions = sum(1 << k for name, k in bits.items() if extensions is None or name in extensions)
         self.shared = Shared()
-        self.pagemap = self.arena = 0
+        self.pagemap = self.arena = self.arena_size = 0
         self.room: TraceRoom | None = None
         self.reset()
         if jit:
@@ -79,8 +79,8 @@ class Engine:
         if self.jit:
             self.jit.forget_all()
         self.pagemap = allocate((self.limit >> 12) * 8)
-        self.arena = allocate(ARENA)
-        self.shared.arena, self.shared.arena_end = u64(self.arena), u64(self.arena + ARENA)
+        self.arena, self.arena_size = allocate_most(ARENA)
+        self.shared.arena, self.shared.arena_end = u64(self.arena), u64(self.arena + self.arena_size)
         self.shared.arena_start = u64(self.arena)
         self.faults.clear()
         self.room = TraceRoom(self.image, self.shared, self.faults.traces)
@@ -88,7 +88,7 @@ class Engine:
     def close(self) -> None:
         if self.pagemap:
             release(self.pagemap, (self.limit >> 12) * 8)
-            release(self.arena, ARENA)
+            release(self.arena, self.arena_size)
             self.pagemap = self.arena = 0
         if self.room is not None:
             self.room.close()

@@ -11,6 +11,7 @@ import hashlib
 import importlib.util
 import json
 import os
+import resource
 import struct
 from collections.abc import Callable, Iterable
 from functools import cache
@@ -43,6 +44,21 @@ def allocate(size: int, protection: int = PROT_READ | PROT_WRITE) -> int:
     return int(at)
 
 
+def address_space_left() -> int:
+    """Bytes of address space that RLIMIT_AS allows still."""
+    limit = resource.getrlimit(resource.RLIMIT_AS)[0]
+    if limit == resource.RLIM_INFINITY:
+        return 1 << 64
+    with open("/proc/self/statm") as file:
+        return max(limit - int(file.read().split()[0]) * resource.getpagesize(), 0)
+
+
+def allocate_most(size: int) -> tuple[int, int]:
+    """That much memory, or a quarter of what RLIMIT_AS allows still if that is less: (address, size).  OSError when the host refuses."""
+    size = min(size, max(address_space_left() // 4, 1 << 20) & -4096)
+    return allocate(size), size
+
+
 def release(address: int, size: int) -> None:
     libc.munmap(address, size)
 
@@ -53,7 +69,11 @@ class Loaded:
     def __init__(self, image: Image) -> None:
         self.size = len(image.content)
         room = ROOM if "stencils" in image.symbols else 0
-        self.base = allocate(self.size + room, PROT_NONE)
+        try:
+            self.base = allocate(self.size + room, PROT_NONE)
+        except OSError:
+            room = 0
+            self.base = allocate(self.size, PROT_NONE)
         self.beyond = self.base + self.size if room else 0  # ROOM bytes of address space within reach of its code, for code to come
         libc.mprotect(self.base, self.size, PROT_READ | PROT_WRITE)
         self.code_size = image.code_size
