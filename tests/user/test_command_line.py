@@ -34,13 +34,18 @@ def command(*words: str | Path, **environment: str) -> subprocess.CompletedProce
         (["-0"], 1, "qemu: missing argument for option '0'"),
         (["-cpu", "foo", "x"], 1, "qemu-riscv64: unable to find CPU model 'foo'"),
         (["-R", "1z", "x"], 1, "Unrecognised -R size suffix 'z'"),
+        (["-B", "here", "x"], 1, "qemu-riscv64: -B here: an address: 0x10000000000"),
         (["-p", "3", "x"], 1, "page size must be a power of two"),
         (["-seed", "x", "x"], 1, "qemu-riscv64: cannot initialize crypto: Invalid seed number: x"),
         (["-D", "/nonexistent/x", "-d", "unimp", "x"], 1, "qemu-riscv64: Error opening logfile /nonexistent/x: No such file or directory"),
-        (["/nonexistent"], 1, "Error while loading /nonexistent: No such file or directory"),
+        (["/nonexistent/x"], 1, "Error while loading /nonexistent/x: No such file or directory"),
         (["/tmp"], 1, "Error while loading /tmp: Permission denied"),
         (["/etc/passwd"], 1, "Error while loading /etc/passwd: Permission denied"),
-        (["/bin/true"], 255, "qemu-riscv64: /bin/true: Invalid ELF image for this architecture"),
+        (
+            ["/bin/true"],
+            255,
+            "qemu-riscv64: /bin/true: Invalid ELF image for this architecture\n/bin/true is a program of this computer: run it by itself.",
+        ),
     ],
 )
 def test_mistakes(words: list[str], status: int, message: str) -> None:
@@ -114,10 +119,11 @@ def test_variables_of_our_own(prefix: str) -> None:
     assert not any(line.startswith("HOME=") for line in found)
 
 
-@pytest.mark.parametrize("option", [["-E", "novalue"], ["-U", "a=b"]])
+@pytest.mark.parametrize("option", [["-E", "novalue"], ["-U", "a=b"], ["-s", "much"]])
 def test_bad_variables(option: list[str]) -> None:
     done = command(*option, "x")
     assert done.returncode == 1 and done.stderr.startswith("usage: qemu-riscv64 ")
+    assert done.stderr.splitlines()[-1].startswith(f"qemu-riscv64: {option[0]} {option[1]}: ")
 
 
 def test_argv0() -> None:

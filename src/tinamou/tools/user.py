@@ -80,16 +80,26 @@ class CommandLine:
         self.program = b""
         self.arguments: list[bytes] = []
 
+    def say(self, text: str, status: int) -> NoReturn:
+        """Write what an option asks for, and end with that status.  Raises Usage when it cannot be written."""
+        data = text.encode()
+        try:
+            while data:
+                data = data[os.write(1, data) :]
+        except BrokenPipeError:
+            signal.signal(signal.SIGPIPE, signal.SIG_DFL)
+            os.kill(os.getpid(), signal.SIGPIPE)
+        except OSError as error:
+            raise Usage(f"{self.name}: write error: {error.strerror}") from None
+        sys.exit(status)
+
     # ---- one method per option
 
     def help(self, value: str) -> NoReturn:
-        print(usage(self.abi, self.name), end="")
-        sys.exit(0)
+        self.say(usage(self.abi, self.name), 0)
 
     def version(self, value: str) -> NoReturn:
-        print(f"{self.name} version 5.1.0 (tinamou {__version__})")
-        print("Copyright (c) 2026 the Tinamou authors")
-        sys.exit(0)
+        self.say(f"{self.name} version 5.1.0 (tinamou {__version__})\nCopyright (c) 2026 the Tinamou authors\n", 0)
 
     def set_gdb(self, value: str) -> None:
         self.gdb = value
@@ -101,13 +111,12 @@ class CommandLine:
         match = re.fullmatch(r"(0[xX][0-9a-fA-F]+|\d+)([kKmM]?).*", value)
         size = int(match[1], 0) * {"": 1, "k": 1 << 10, "m": 1 << 20}[match[2].lower()] if match and int(match[1], 0) else 0
         if not 0 < size <= 1 << 40:
-            raise Usage(usage(self.abi, self.name))
+            raise Usage(usage(self.abi, self.name) + f"\n{self.name}: -s {value}: a number of bytes, with K or M: 8M")
         self.options.stack_size = max(size, 64 << 10)
 
     def cpu(self, value: str) -> None:
         if value in ("help", "?"):
-            print("\n".join(self.abi.cpu_models()))
-            sys.exit(1)
+            self.say("\n".join(self.abi.cpu_models()) + "\n", 1)
         model, comma, properties = value.partition(",")
         if model not in self.abi.cpu_models():
             raise Usage(f"{self.name}: unable to find CPU model '{model}'" + nearest(model, self.abi.cpu_models()))
@@ -122,13 +131,13 @@ class CommandLine:
         for item in value.split(","):
             key, equals, content = os.fsencode(item).partition(b"=")
             if not equals:
-                raise Usage(usage(self.abi, self.name))
+                raise Usage(usage(self.abi, self.name) + f"\n{self.name}: -E {item}: NAME=VALUE")
             self.environment[key] = content
 
     def unset_variables(self, value: str) -> None:
         for item in value.split(","):
             if "=" in item:
-                raise Usage(usage(self.abi, self.name))
+                raise Usage(usage(self.abi, self.name) + f"\n{self.name}: -U {item}: the name alone")
             self.environment.pop(os.fsencode(item), None)
 
     def set_argv0(self, value: str) -> None:
@@ -138,8 +147,9 @@ class CommandLine:
         self.options.release = value
 
     def base(self, value: str) -> None:
-        number = re.match(r"0[xX][0-9a-fA-F]+|\d*", value)
-        self.options.base = int(number[0] or "0", 0) & -4096 if number else 0
+        if not re.fullmatch(r"0[xX][0-9a-fA-F]+|\d+", value):
+            raise Usage(f"{self.name}: -B {value}: an address: 0x10000000000")
+        self.options.base = int(value.lstrip("0") or "0", 10) & -4096 if value.isdigit() else int(value, 16) & -4096
 
     def reserve(self, value: str) -> None:
         match = re.match(r"(0[xX][0-9a-fA-F]+|\d*)(.*)", value, re.DOTALL)
@@ -162,11 +172,10 @@ class CommandLine:
             elif item in LOG_ITEMS or item == "tid":
                 found.add(item)
             else:
-                print("Log items (comma separated):")
-                print("\n".join(f"{name:<15} {text}" for name, text in LOG_ITEMS.items()))
-                print("tid             open a separate log file per thread; filename must contain '%d'")
-                print('trace:PATTERN   enable trace events\n\nUse "-d trace:help" to get a list of trace events.\n')
-                sys.exit(1)
+                items = "".join(f"{name:<15} {text}\n" for name, text in LOG_ITEMS.items())
+                items += "tid             open a separate log file per thread; filename must contain '%d'\n"
+                items += 'trace:PATTERN   enable trace events\n\nUse "-d trace:help" to get a list of trace events.\n\n'
+                self.say("Log items (comma separated):\n" + items, 1)
         self.options.log_items |= found
         self.options.strace |= "strace" in found
 
@@ -219,8 +228,7 @@ class CommandLine:
             else:
                 raise Usage(f"{self.name}: Invalid parameter '{key}'" + nearest(key, ["enable", "events", "file"]))
         if "help" in patterns or "?" in patterns:
-            print("\n".join(EVENTS))
-            sys.exit(0)
+            self.say("\n".join(EVENTS) + "\n", 0)
         for pattern in patterns:
             off, pattern = pattern.startswith("-"), pattern.removeprefix("-")
             found = frozenset(matching(pattern))
@@ -235,8 +243,7 @@ class CommandLine:
             if n == 0 and (not equals or key == "accel"):
                 chosen = content or key
                 if chosen == "help":
-                    print("Accelerators supported in QEMU binary:\ntcg")
-                    sys.exit(0)
+                    self.say("Accelerators supported in QEMU binary:\ntcg\n", 0)
                 if chosen != "tcg":
                     raise Usage(f"{self.name}: -accel {chosen}: invalid accelerator {chosen}\nPrograms run on tcg.")
             elif key == "jit":
@@ -404,6 +411,7 @@ def run(abi_name: str, name: str, words: list[str], prepare: Callable[[Process],
         print(str(mistake).rstrip("\n"), file=sys.stderr)
         return mistake.status
     from tinamou.user import exec
+    from tinamou.user.memory import LEAST
     from tinamou.user.process import Process
 
     if line.options.jit:
@@ -412,7 +420,8 @@ def run(abi_name: str, name: str, words: list[str], prepare: Callable[[Process],
     try:
         process = Process(abi, line.options)
     except OSError as error:
-        print(f"{name}: Unable to reserve {abi.limit:#x} bytes of virtual address space: {error.strerror}", file=sys.stderr)
+        size = (line.options.reserve or abi.limit) if line.options.base else LEAST
+        print(f"{name}: Unable to reserve {size:#x} bytes of virtual address space: {error.strerror}", file=sys.stderr)
         return 1
     if line.options.single_step or line.options.log_items & {"in_asm", "exec", "cpu", "int"}:
         from tinamou.user.trace import TracedVcpu
@@ -424,12 +433,17 @@ def run(abi_name: str, name: str, words: list[str], prepare: Callable[[Process],
     try:
         thread = exec.start(process, line.program, line.arguments, environment)
     except LoadError as error:
+        from tinamou.user.hints import hint
+
         text = str(error)
-        if error.errno < 0 or text.startswith("Error while loading"):  # before the file was looked at
-            print(text, file=sys.stderr)
-            return 1
-        print(f"{name}: {text}", file=sys.stderr)
-        return 255
+        early = error.errno < 0 or text.startswith("Error while loading")  # before the file was looked at
+        print(text if early else f"{name}: {text}", file=sys.stderr)
+        if more := hint(process, line.program, abs(error.errno), ABIS):
+            print(more, file=sys.stderr)
+        return 1 if early else 255
+    except (OSError, MemoryError) as error:  # of the emulator itself
+        print(f"{name}: {error}", file=sys.stderr)
+        return 1
     if line.gdb:
         from tinamou.control.gdb_user import serve
 

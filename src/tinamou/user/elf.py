@@ -74,6 +74,7 @@ class Header:
             raise LoadError(f"{name}: Incomplete read of file header", errno.ENOEXEC)
         self.segments = [Segment(abi, table[at : at + phentsize]) for at in range(0, len(table), phentsize)]
         self.loads = [s for s in self.segments if s.type == PT_LOAD]
+        self.missing = max((s.offset + s.filesz for s in self.loads), default=0) - os.fstat(fd).st_size  # bytes that a cut file lacks
         if not any(s.memsz for s in self.loads):
             raise LoadError(f"{name}: Error mapping file: {os.strerror(errno.EINVAL)}", errno.EINVAL)
         for s in self.loads:

@@ -7,6 +7,8 @@ import os
 import warnings
 from typing import TYPE_CHECKING, Any
 
+from tinamou.native.image import address_space_left
+
 from .errors import GuestFault
 from .memory import EXEC
 
@@ -19,6 +21,7 @@ if TYPE_CHECKING:
 
 __all__ = ["Exit", "GoldenEngine", "GoldenVcpu", "Watched", "new_vcpu"]
 
+LLVM = 1 << 30  # bytes of address space without which nothing is compiled (ulimit -v)
 QUANTUM = 1000  # instructions of the golden model between looks at kick
 
 
@@ -39,7 +42,8 @@ def _plain_vcpu(process: Process, arch: Architecture, cpu: Cpu, extensions: froz
         from tinamou.engine.vcpu import Engine
 
         memory = process.memory
-        process.engine = Engine(arch, memory.base, memory.limit, memory.flags, extensions, jit=os.environ.get("TINAMOU_JIT") != "off")
+        jit = os.environ.get("TINAMOU_JIT") != "off" and address_space_left() >= LLVM
+        process.engine = Engine(arch, memory.base, memory.limit, memory.flags, extensions, jit=jit)
         if process.options.perf_map or "jit" in process.options.log_items:
             from .perf import watch
 
@@ -164,6 +168,9 @@ class Watched:
         self.vcpu, self.cpu, self.engine = vcpu, vcpu.cpu, vcpu.engine
         self.kick_address = vcpu.kick_address
         self._kick = ctypes.c_uint64.from_address(self.kick_address)
+
+    def attach(self) -> None:
+        self.vcpu.attach()
 
     def kick(self) -> None:
         self.vcpu.kick()

@@ -112,6 +112,8 @@ def start(process: Process, path: bytes, arguments: list[bytes], environment: li
         raise LoadError(f"Error while loading {os.fsdecode(path)}: {os.strerror(number)}", -number) from None
     program = prepare(process, fd, path, arguments, environment)
     entry, sp = load(process, program)
+    if program.header.missing > 0:
+        process.complain(f"warning: {os.fsdecode(path)} is cut short, {program.header.missing} bytes of its code or data are missing")
     program.close()
     if "page" in process.options.log_items:
         log_layout(process)

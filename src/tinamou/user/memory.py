@@ -10,10 +10,11 @@ from __future__ import annotations
 import ctypes
 import errno
 import os
-import resource
 import threading
 from bisect import bisect_right
 from collections.abc import Callable, Iterator
+
+from tinamou.native.image import address_space_left
 
 from .errors import GuestFault
 from .tags import Tags
@@ -31,6 +32,8 @@ MADV_DONTNEED = 4
 MREMAP_MAYMOVE, MREMAP_FIXED, MREMAP_DONTUNMAP = 1, 2, 4
 BIG = 1 << 18  # table bytes (1 GiB of guest memory) from which clearing drops pages rather than writing zeroes
 LOWEST = 0x10000  # mmap_min_addr
+LEAST = 1 << 26  # bytes that a guest has at least
+EMULATOR = 150 << 20  # bytes of address space that the emulator needs behind those
 
 _libc = ctypes.CDLL(None, use_errno=True)
 _mmap, _munmap, _mprotect, _mremap, _madvise = _libc.mmap, _libc.munmap, _libc.mprotect, _libc.mremap, _libc.madvise
@@ -115,19 +118,20 @@ class AddressSpace:
     def __init__(self, limit: int, base: int = 0) -> None:
         """Reserve `limit` bytes with a guard before and behind them, less when RLIMIT_AS refuses; at host address `base` if given.
 
-        Raises OSError when the host refuses even 256 MiB, or that base.
+        Half of what RLIMIT_AS allows, EMULATOR bytes at least, is left to the emulator.  Raises OSError when the host refuses even LEAST
+        bytes, or that base.
         """
         fixed = MAP_FIXED_NOREPLACE if base else 0
-        soft = resource.getrlimit(resource.RLIMIT_AS)[0]
+        left = address_space_left()
         while True:
             try:
-                if soft != resource.RLIM_INFINITY and limit > soft:
-                    raise OSError(errno.ENOMEM, "RLIMIT_AS")
+                if limit > min(left // 2, left - EMULATOR):
+                    raise OSError(errno.ENOMEM, "not under this limit of the address space (ulimit -v)")
                 flags = MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE | fixed
                 self.base = _host_map(max(base - GUARD, 0), limit + 2 * GUARD, 0, flags) + GUARD
                 break
             except OSError:
-                if limit <= 1 << 28 or base:
+                if limit <= LEAST or base:
                     raise
                 limit >>= 1
         self.limit = limit

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import fcntl
 import os
 import resource
@@ -191,7 +192,13 @@ class Process:
 
     def complain(self, text: str) -> None:
         """An error message for the user."""
-        os.write(2, f"{self.options.program_name}: {text}\n".encode(errors="surrogateescape"))
+        self.tell(f"{self.options.program_name}: {text}")
+
+    @staticmethod
+    def tell(text: str) -> None:
+        """A line on the standard error output, if there is one."""
+        with contextlib.suppress(OSError):
+            os.write(2, f"{text}\n".encode(errors="surrogateescape"))
 
     def event(self, name: str, cpu: Any, text: str) -> None:
         """A line of -trace, if that event is enabled."""
@@ -233,6 +240,9 @@ class Process:
                 t.run()
             except ThreadExit as end:
                 last = self._ended(t, end.status)
+            except MemoryError as error:
+                self.complain(str(error) or "out of memory")
+                os._exit(1)
             except BaseException:
                 self.before_exit()
                 sys.excepthook(*sys.exc_info())

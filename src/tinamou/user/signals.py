@@ -322,7 +322,6 @@ def terminate(t: Thread, signo: int) -> NoReturn:
     if process.debugger is not None:
         process.debugger.ended(None, signo)
     if signo in CORE and t.abi.dumps_core and process.core_limit():
-        text = f"qemu: uncaught target signal {signo} ({process.signal_text(signo)}) - core dumped\n"
-        os.write(2, text.encode())
+        process.tell(f"qemu: uncaught target signal {signo} ({process.signal_text(signo)}) - core dumped")
         process.no_core()
     process.die_of(process.host_number(signo))

@@ -133,7 +133,14 @@ class Thread:
         if self.process.debugger is not None:
             self.process.debugger.run(self)
         while True:
-            exit = vcpu.run()
+            try:
+                exit = vcpu.run()
+            except MemoryError:  # no room for more predecoded code
+                if len(self.process.threads) > 1:
+                    raise
+                self.process.engine.reset()
+                vcpu.attach()
+                continue
             if exit.trap:
                 abi.trap(self, exit.cause, exit.value)
             self.after_run(exit.trap)
