@@ -1,4 +1,9 @@
-"""Named CPUs: the extensions that each has.  ISA strings as in The RISC-V Instruction Set Manual, Volume I, 20240411, chapter 36."""
+"""Named CPUs: the extensions that each has.  ISA strings as in The RISC-V Instruction Set Manual, Volume I, 20240411, chapter 36.
+
+Identities and memory protection: SiFive E31 Core Complex Manual v2p0, 3.8 (8 regions of at least 4 bytes; pmpcfg2 and pmpcfg3 are zero)
+for the cores of the series 3 and 5, which descend from Rocket (marchid 1 in marchid.md of the ISA manual); Ibex reference guide,
+"Identification CSRs" (marchid 22) and "Physical Memory Protection" (PMPGranularity 0 is 4 bytes), 16 regions as OpenTitan configures it.
+"""
 
 from __future__ import annotations
 
@@ -65,12 +70,12 @@ class Model:
 
 def _models() -> list[Model]:
     everything = "imafdcsu_zba_zbb_zbs"
-    sifive: Any = {"vendor": 0x489, "architecture": 1, "pmp": 8}  # E31 manual v2p0, 3.9; Rocket is 1
+    sifive: Any = {"vendor": 0x489, "architecture": 1, "pmp": 8}
     return [
         Model("any", 32, everything),
         Model("max", 32, everything),
         Model("rv32", 32, "imafdcsu"),
-        Model("lowrisc-ibex", 32, "imcu", architecture=22),  # Ibex reference guide, CSRs; 16 entries as in OpenTitan
+        Model("lowrisc-ibex", 32, "imcu", architecture=22),
         Model("sifive-e31", 32, "imacu", **sifive),
         Model("sifive-e34", 32, "imafcu", **sifive),
         Model("sifive-u34", 32, "imafdcsu", **sifive),
