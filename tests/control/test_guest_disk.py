@@ -48,11 +48,11 @@ data: .dword 0
 def guest(tmp_path):
     made = []
 
-    def make(*more, werror="enospc", words=()):
+    def make(*more, werror="enospc", rerror="report", words=()):
         path = tmp_path / "disk.raw"
         if not path.exists():
             path.write_bytes(bytes(1 << 20))
-        drive = f"file={path},format=raw,if=none,id=d0,werror={werror}"
+        drive = f"file={path},format=raw,if=none,id=d0,werror={werror},rerror={rerror}"
         made.append(Running(tmp_path, DRIVER, "-drive", drive, "-device", "virtio-blk-device,drive=d0", *words))
         r = made[-1]
         r.path, r.events = path, []
@@ -157,6 +157,70 @@ def test_a_full_disk_stops_the_machine_until_there_is_room(guest, werror):
     r.vm.start()
     r.until(lambda: done(r))
     assert r.word("answer") == 0 and r.path.read_bytes()[1024:1536] == b"x" * 512
+
+
+class Broken:
+    """Sectors cannot be read until `mended`; what was read before the error came is in the buffer all the same."""
+
+    def __init__(self, r):
+        self.mended, self.drive = False, r.vm.drives["d0"]
+        self.read, self.drive.read_into = self.drive.read_into, self.read_into
+
+    def read_into(self, offset, buffers):
+        if not self.mended:
+            buffers[0][:4] = b"half"
+            raise OSError(errno.EIO, os.strerror(errno.EIO))
+        self.read(offset, buffers)
+
+
+@pytest.mark.parametrize(("rerror", "answer"), [("report", 1), ("ignore", 0)])
+def test_a_read_error_is_told_or_not(guest, rerror, answer):
+    """Whatever the policy for writing says."""
+    r = guest(rerror=rerror, werror="stop")
+    broken = Broken(r)
+    r.vm.start()
+    assert ask(r, 2, 0) == answer and r.vm.running
+    event = next(e for e in r.events if e["event"] == "BLOCK_IO_ERROR")["data"]
+    assert event == {"device": "d0", "node-name": r.vm.drives["d0"].node, "operation": "read", "action": rerror, "nospace": False,
+                     "reason": "Input/output error"}  # fmt: skip
+    broken.mended = True
+    assert ask(r, 2, 0) == 0 and r.machine.memory.load(r.labels["data"], 512) == bytes(512)
+
+
+@pytest.mark.parametrize("words", [(), ("-icount", "shift=0,sleep=off")])
+def test_a_read_error_stops_the_machine_until_it_is_mended(guest, words):
+    r = guest(rerror="stop", werror="report", words=words)
+    r.path.write_bytes(bytes(1024) + b"r" * 512 + bytes(1 << 20))
+    broken = Broken(r)
+    r.vm.start()
+    start(r, 2, 2)
+    for _ in range(2):
+        r.until(lambda: r.vm.status == "io-error")
+        assert not done(r) and names(r)[-2:] == ["BLOCK_IO_ERROR", "STOP"]
+        r.vm.start()
+    r.until(lambda: r.vm.status == "io-error")
+    broken.mended = True
+    r.vm.start()
+    r.until(lambda: done(r))
+    assert r.word("answer") == 0 and r.machine.memory.load(r.labels["data"], 512) == b"r" * 512
+
+
+def test_errors_of_a_block_node(tmp_path):
+    """The second read of the image fails, once, below the format driver."""
+    (tmp_path / "disk.raw").write_bytes(bytes(1 << 20))
+    drive = f"driver=raw,file.driver=blkdebug,file.image.driver=file,file.image.filename={tmp_path / 'disk.raw'},"
+    drive += "file.inject-error.0.event=read_aio,file.inject-error.0.errno=5,file.inject-error.0.sector=8,file.inject-error.0.once=on"
+    r = Running(tmp_path, DRIVER, "-drive", f"{drive},if=none,id=d0,rerror=stop", "-device", "virtio-blk-device,drive=d0")
+    try:
+        r.vm.start()
+        assert ask(r, 2, 4) == 0
+        start(r, 2, 8)
+        r.until(lambda: r.vm.status == "io-error")
+        r.vm.start()
+        r.until(lambda: done(r))
+        assert r.word("answer") == 0
+    finally:
+        r.close()
 
 
 def test_what_waits_is_in_the_snapshot(guest, tmp_path):

@@ -106,11 +106,11 @@ class Vm:
         if self.status == "inmigrate":
             raise CommandError("guest is waiting for an incoming migration")
         self._become("running")
+        self.emit("RESUME")
         for d in self.machine.everything():
             retry = getattr(d, "retry", None)
             if retry is not None:
                 retry()
-        self.emit("RESUME")
         self.machine.time.start()
         self.runner.start(only)
 
