@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import errno
+import random
 from collections.abc import Sequence
 from typing import Any
 
@@ -74,6 +75,28 @@ def guard(size: int) -> None:
     """As a file system with a largest file size."""
     if size > LIMIT:
         raise OSError(errno.EFBIG, "File too large")
+
+
+def power_cut(contents: bytes, log: list[tuple[Any, ...]], rng: random.Random) -> bytearray:
+    """What may be on the disk when the power fails after `log`: everything before the last flush, and of what came later any part,
+    whole changes or some of their sectors, since a disk writes in the order it likes."""
+    flushes = [i for i, change in enumerate(log) if change[0] == "flush"]
+    sure = flushes[-1] if flushes else 0
+    data = bytearray(contents)
+    for change in log[:sure]:
+        apply(data, change)
+    share = rng.choice((0.1, 0.5, 0.9))
+    for change in log[sure:]:
+        if change[0] == "flush" or rng.random() > share:
+            continue
+        if change[0] == "size" or rng.random() < 0.7:
+            apply(data, change)
+            continue
+        pos, new = change
+        for at in range(0, len(new), 512):
+            if rng.random() < 0.5:
+                apply(data, (pos + at, new[at : at + 512]))
+    return data
 
 
 def open_memory(graph: Graph, contents: bytes, settings: Settings, driver: str = "qcow2", **options: Any) -> Any:

@@ -11,7 +11,7 @@ from typing import Any
 
 import pytest
 
-from block.memory_nodes import apply, new_image, open_memory
+from block.memory_nodes import apply, new_image, open_memory, power_cut
 from support import originals
 from tinamou.block.graph import Graph
 from tinamou.block.node import Settings
@@ -232,3 +232,46 @@ def test_snapshot_operations_cut_short(action: str, tmp_path: Path) -> None:
         name = tmp_path / "cut.qcow2"
         name.write_bytes(fixed)
         assert subprocess.run([*originals.tool("qemu-img"), "check", "-q", str(name)]).returncode in (0, 3)
+
+
+def cut_power(kind: str, steps: int, cuts: int, folder: Path) -> None:
+    """At a power cut writes since the last flush have reached the disk in any order, in parts or not at all."""
+    options, snapshots = KINDS[kind]
+    start, log, history = record(options, f"{kind} power", snapshots, steps)
+    rng = random.Random(kind)
+    for number in range(cuts):
+        cut = rng.randrange(len(log) + 1)
+        allowed: list[set[bytes]] = [set() for _ in range(SIZE // UNIT)]
+        for at, what, value in history:
+            if at > cut:
+                break
+            if what == "flush":
+                allowed = [{block} for block in value]
+            else:
+                for i in range(value[0], value[0] + value[1]):
+                    allowed[i].add(value[2])
+        image = bytes(power_cut(start, log[:cut], rng))
+        with Graph() as graph:
+            node = open_memory(graph, image, Settings(for_check=True))
+            result = node.check(False, False)
+            assert (result.corruptions, result.errors) == (0, 0), (cut, result.messages[:5])
+            data = node.read(0, SIZE)
+        for i, values in enumerate(allowed):
+            if len(values) == 1:
+                assert data[i * UNIT : (i + 1) * UNIT] in values, f"cut {cut}, block {i}"
+        if number % 25 == 0:
+            name = folder / "cut.qcow2"
+            name.write_bytes(image)
+            done = subprocess.run([*originals.tool("qemu-img"), "check", str(name)], capture_output=True, text=True)
+            assert done.returncode in (0, 3), done.stderr[:500]
+
+
+@pytest.mark.parametrize("kind", KINDS)
+def test_power_cut(kind: str, tmp_path: Path) -> None:
+    cut_power(kind, 60, 100, tmp_path)
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("kind", KINDS)
+def test_power_cut_of_a_long_workload(kind: str, tmp_path: Path) -> None:
+    cut_power(kind, 400, 2000, tmp_path)

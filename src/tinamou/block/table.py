@@ -7,7 +7,7 @@ from array import array
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Iterator, Sequence
 
     from .node import Node
 
@@ -18,8 +18,9 @@ PAGE = 4096
 class PagedTable:
     """`count` unsigned 32-bit numbers, `endian` "<" or ">", from byte `offset` of `file` on.
 
-    Pages stay in memory until there are more than `limit` of them (16 KiB each); changes are written at once. Numbers that
-    lie after the end of the file read as zero.
+    Pages stay in memory until there are more than `limit` of them (16 KiB each). Changes reach the file with `write`, which the owner
+    calls once what they refer to is on the disk; changed pages stay until then. Numbers that lie after the end of the file read as
+    zero.
     """
 
     def __init__(self, file: Node, offset: int, count: int, endian: str = "<", limit: int = 256) -> None:
@@ -29,6 +30,13 @@ class PagedTable:
         self.limit = limit
         self.swap = (sys.byteorder == "big") != (endian == ">")
         self.pages: dict[int, array[int]] = {}
+        self.changed: dict[int, tuple[int, int]] = {}
+        """Per page the range of numbers that are newer than in the file."""
+
+    @property
+    def full(self) -> bool:
+        """Whether it is time to write: half of the pages are changed ones."""
+        return 2 * len(self.changed) >= self.limit
 
     def page(self, number: int) -> array[int]:
         """The numbers from `number * PAGE` on."""
@@ -36,7 +44,7 @@ class PagedTable:
         if found is not None:
             return found
         if len(self.pages) >= self.limit:
-            for old in list(self.pages)[: self.limit // 8 + 1]:
+            for old in [number for number in self.pages if number not in self.changed][: self.limit // 8 + 1]:
                 del self.pages[old]
         first = number * PAGE
         words = array("I", self.file.read(self.offset + 4 * first, 4 * min(PAGE, self.count - first)))
@@ -77,13 +85,22 @@ class PagedTable:
                 at += 1
         return at - index
 
-    def store(self, index: int, values: list[int]) -> None:
-        """Set the entries from `index` on, in memory and in the file (first there)."""
-        words = array("I", values)
-        if self.swap:
-            words.byteswap()
-        self.file.write(self.offset + 4 * index, words.tobytes())
-        for i, value in enumerate(values, index):
-            page = self.pages.get(i // PAGE)
-            if page is not None:
-                page[i % PAGE] = value
+    def store(self, index: int, values: Sequence[int]) -> None:
+        """Set the entries from `index` on, in memory."""
+        done = 0
+        while done < len(values):
+            number, low = divmod(index + done, PAGE)
+            n = min(PAGE - low, len(values) - done)
+            self.page(number)[low : low + n] = array("I", values[done : done + n])
+            before = self.changed.get(number, (low, low + n))
+            self.changed[number] = min(before[0], low), max(before[1], low + n)
+            done += n
+
+    def write(self) -> None:
+        """Write what was changed."""
+        for number, (low, high) in sorted(self.changed.items()):
+            words = self.pages[number][low:high]
+            if self.swap:
+                words.byteswap()
+            self.file.write(self.offset + 4 * (number * PAGE + low), words.tobytes())
+            del self.changed[number]

@@ -129,10 +129,18 @@ class Vdi(Format, name="vdi"):
     def link(self, pos: int, extent: Extent) -> None:
         first = (extent.offset - self.places.data_offset) // BLOCK
         n = extent.length // BLOCK
-        self.map.store(pos // BLOCK, list(range(first, first + n)))
+        self.map.store(pos // BLOCK, range(first, first + n))
         self.places.allocated += n
-        at = Places.offsets["allocated"]
-        self.file.write(PLACES_AT + at, self.places.pack()[at : at + 4])
+        if self.map.full:
+            self.flush_metadata()
+
+    def flush_metadata(self) -> None:
+        """The map refers only to blocks that are on the disk."""
+        if self.map.changed:
+            self.file.flush()
+            self.map.write()
+            at = Places.offsets["allocated"]
+            self.file.write(PLACES_AT + at, self.places.pack()[at : at + 4])
 
     def unlink_failed(self, pos: int, extent: Extent) -> None:
         first = (extent.offset - self.places.data_offset) // BLOCK

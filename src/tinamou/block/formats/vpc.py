@@ -189,7 +189,7 @@ class Vpc(Format, name="vpc"):
 
     def link(self, pos: int, extent: Extent) -> None:
         """The footer moves to the new end (a reader that finds none there uses the copy at the start), then the bitmap takes its
-        place and says that every sector is there, then the table refers to the block."""
+        place and says that every sector is there. The table refers to the block when all that is on the disk (`flush_metadata`)."""
         offset = extent.offset - self.bitmap_size
         after = extent.offset + self.cluster_size
         try:
@@ -200,6 +200,14 @@ class Vpc(Format, name="vpc"):
         self.file.write(offset, b"\xff" * self.bitmap_size)
         self.table.store(pos // self.cluster_size, [offset // SECTOR])
         self.end = after
+        if self.table.full:
+            self.flush_metadata()
+
+    def flush_metadata(self) -> None:
+        """The table refers only to blocks that are on the disk: programs do not open an image whose blocks lie behind its end."""
+        if self.dynamic and self.table.changed:
+            self.file.flush()
+            self.table.write()
 
     def unlink_failed(self, pos: int, extent: Extent) -> None:
         self.file.resize(self.end + SECTOR)

@@ -290,6 +290,11 @@ class Vmdk(Format, name="vmdk"):
         first, step = extent.offset // SECTOR, part.grain // SECTOR
         part.store((pos - part.start) // part.grain, [first + i * step for i in range(extent.length // part.grain)])
 
+    def flush_metadata(self) -> None:
+        for part in self.parts:
+            if isinstance(part, Sparse):
+                part.flush()
+
     def unlink_failed(self, pos: int, extent: Extent) -> None:
         part = self._writable(pos)
         part.give_back(extent.offset, -(-extent.length // part.grain) * part.grain)

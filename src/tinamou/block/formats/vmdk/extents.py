@@ -120,6 +120,9 @@ class Sparse(Part):
             raise BlockError("Image not in VMDK format")
         self.reach = self.entries * self.grain
         self.tables: dict[int, array[int]] = {}
+        self.changed: dict[int, tuple[int, int]] = {}
+        """Per table the range of entries that are newer than in the file."""
+
         self.end = -1
 
     def _open_hosted(self) -> None:
@@ -187,7 +190,7 @@ class Sparse(Part):
         if not sector:
             return None
         if len(self.tables) >= TABLES:
-            for old in list(self.tables)[: TABLES // 8]:
+            for old in [number for number in self.tables if number not in self.changed][: TABLES // 8]:
                 del self.tables[old]
         words = array("I", self.file.read(sector * SECTOR, 4 * self.entries))
         if sys.byteorder == "big":
@@ -266,19 +269,35 @@ class Sparse(Part):
                 self.file.resize(offset)
 
     def store(self, index: int, values: list[int]) -> None:
-        """Set the entries of grains `index` .. (of one table) in both tables."""
-        number, at = divmod(index, self.entries)
+        """Set the entries of grains `index` .. (of one table)."""
+        number, low = divmod(index, self.entries)
         words = self.table(number)
         if words is None:
             words = self._new_table(number)
-        new = array("I", values)
-        words[at : at + len(new)] = new
-        if sys.byteorder == "big":
-            new.byteswap()
-        data = new.tobytes()
-        if self.redundant is not None and self.redundant[number]:
-            self.file.write(self.redundant[number] * SECTOR + 4 * at, data)
-        self.file.write(self.directory[number] * SECTOR + 4 * at, data)
+        high = low + len(values)
+        words[low:high] = array("I", values)
+        before = self.changed.get(number, (low, high))
+        self.changed[number] = min(before[0], low), max(before[1], high)
+        if 2 * len(self.changed) >= TABLES or self.directory.full:
+            self.flush()
+
+    def flush(self) -> None:
+        """Write changed tables and directories, which refer only to grains and tables that are on the disk."""
+        if not self.changed:
+            return
+        self.file.flush()
+        for number, (low, high) in sorted(self.changed.items()):
+            words = self.tables[number][low:high]
+            if sys.byteorder == "big":
+                words.byteswap()
+            data = words.tobytes()
+            if self.redundant is not None and self.redundant[number]:
+                self.file.write(self.redundant[number] * SECTOR + 4 * low, data)
+            self.file.write(self.directory[number] * SECTOR + 4 * low, data)
+            del self.changed[number]
+        for directory in (self.redundant, self.directory):
+            if directory is not None:
+                directory.write()
 
     def _new_table(self, number: int) -> array[int]:
         size = -(-4 * self.entries // SECTOR) * SECTOR
