@@ -161,9 +161,9 @@ class Graph:
 
     def close(self) -> None:
         """Close every node, the ones nobody refers to first, then the objects."""
-        for node in reversed(list(self.nodes.values())):
-            if node.name in self.nodes:
-                self.close_node(node)
+        used = {id(child) for node in self.nodes.values() for child in node.children.values()}
+        for node in sorted(reversed(list(self.nodes.values())), key=lambda node: id(node) in used):
+            self.close_node(node)
         for thing in self.objects.values():
             thing.close()
 
