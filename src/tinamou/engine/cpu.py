@@ -81,6 +81,7 @@ class Cpu(Struct):
     stepping: u64  # the same, for Vcpu.step: a kick meanwhile is not lost
     single: u64  # not 0: one instruction only (Vcpu.step)
     scratch: Annotated[Array[u128], 16]  # entries of a single step
+    host_float: u64  # not 0: the host's floating point rounds as the guest wants it, and its exception flags are the guest's
     memory: u64  # host address of guest address 0
     limit: u64  # guest addresses from here on are not memory
     page_flags: u64  # host address of one byte a guest page
@@ -95,6 +96,12 @@ class Cpu(Struct):
     def undefined(self) -> None:
         """Raise the architecture's exception for an instruction that no row describes."""
         raise Trap(0)
+
+    def settle_float(self) -> None:
+        """The host's floating point is the host's own again, its flags are in the guest's register, and `host_float` is 0.
+
+        Needed before anybody but compiled code of the guest runs, or looks.
+        """
 
     def jump(self, target: Word) -> None:
         """Continue at `target` after this instruction."""

@@ -194,7 +194,9 @@ class HandlerHooks(EngineHooks):
         g.emit(f"store i8 4, ptr {self.jumped}")
 
     def row(self, g: Lower, form: Form) -> None:
-        """The row's function, from its operands to its results."""
+        """The row's guard and function, from operands to results."""
+        if form.insn.guard:
+            g.call_function(form.insn.guard, [self.cpu], {})
         src = source_of(form.insn.function)
         operands = iter(enumerate(form.operands))
         args: list[Value] = []
@@ -415,8 +417,6 @@ class Builder:
             g.emit(f"store i64 {hooks.budget}, ptr %slot")
         if form.jumps:
             hooks.jumps(g)
-        if form.insn.guard:
-            g.call_function(form.insn.guard, [hooks.cpu], {})
         hooks.row(g, form)
         hooks.finish(g, form)
         attributes = "nounwind noinline cold" if slow else "nounwind"
@@ -649,6 +649,7 @@ class Builder:
 
         def leave(g: Lower, reason: Value, pc: Value) -> Value:
             h = handler_hooks(g)
+            g.call_function(arch.cpu.settle_float, [h.cpu], {})
             g.emit(f"store i64 {g.cast(reason, u64).ref}, ptr {field_pointer(g, h.cpu, 'reason')}")
             g.emit(f"store i64 {g.cast(pc, u64).ref}, ptr {field_pointer(g, h.cpu, 'pc')}")
             g.stop("ret void")

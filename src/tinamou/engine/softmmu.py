@@ -356,6 +356,7 @@ def load_device(cpu: Cpu, kind: type[W], address: u64, physical: u64) -> W:
     if kind.size > 8:
         cpu.fault(READ, address)
     c = system(cpu)
+    c.settle_float()
     value = call_host(c.mmio, physical, u64(kind.size), u64(0), u64(cpu.address))
     if c.bus_error != 0:
         c.bus_error = u64(0)
@@ -397,6 +398,7 @@ def store_device(cpu: Cpu, kind: type[W], address: u64, physical: u64, value: W)
     if kind.size > 8:
         cpu.fault(WRITE, address)
     c = system(cpu)
+    c.settle_float()
     call_host(c.mmio, physical, u64(kind.size | 256), u64(value), u64(cpu.address))
     if c.bus_error != 0:
         c.bus_error = u64(0)
@@ -528,6 +530,7 @@ def code_address(cpu: Cpu, pc: u64) -> u64:
 def decoded(cpu: Cpu, pc: u64) -> None:
     """If another CPU has retired the page meanwhile, what was decoded does not count."""
     if system(cpu).log_code != 0:
+        system(cpu).settle_float()
         call_host(system(cpu).log_code, pc, u64(0), u64(0), u64(cpu.address))
     fence()
     physical = system(cpu).translate(EXECUTE, pc)

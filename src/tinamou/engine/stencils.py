@@ -120,7 +120,7 @@ class StencilHooks(HandlerHooks):
 def write(builder: Builder, form: Form, near: bool) -> None:
     """The stencil of a row, if it can have one."""
     number = form.near if near else form.number
-    if form.switches or form.forwards or (form.ends and not form.jumps) or form.insn.guard:
+    if form.switches or form.forwards or (form.ends and not form.jumps):
         return
     hooks = StencilHooks(builder, form, near)
     name = f"stencil.{number}"

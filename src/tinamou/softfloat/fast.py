@@ -1,21 +1,20 @@
-"""When the host's floating point gives what this package would, flags included.
+"""When the host's floating point gives what this package would.
 
-For singles and doubles.  The operands are zero or normal, so nothing is invalid or flushed; rounding is to nearest even; and INEXACT is
-set already, so that it does not matter whether this operation is exact.  A result that is normal has then neither overflowed nor
-underflowed (it must exceed the smallest normal number: that one may have been rounded up to).  Everything else is for the slow functions.
+For singles and doubles, while the host rounds as the guest wants it and its flags are the guest's (`Cpu.host_float`, native.floats): then
+every result is right but NaNs, and so are the flags of architectures that detect tininess after rounding.
 """
 
 from __future__ import annotations
 
 from typing import TypeVar
 
-from tinamou.native.floats import host_from_int, host_to_int
-from tinamou.native.types import Word, i64, u32
+from tinamou.native.floats import host_ordered
+from tinamou.native.types import Word
 
-from .behaviour import INEXACT, NEAREST_EVEN, TOWARD_ZERO
+from .behaviour import TOWARD_ZERO
 from .format import F32, F64, Format
 
-__all__ = ["INEXACT", "TOWARD_ZERO", "cut_exactly", "exact_integer", "fits", "hosted", "is_number", "may_round", "normal", "plain"]
+__all__ = ["TOWARD_ZERO", "early", "exact_integer", "fits", "hosted", "is_number", "plain"]
 
 W = TypeVar("W", bound=Word)
 
@@ -23,13 +22,6 @@ W = TypeVar("W", bound=Word)
 def hosted(f: Format[W]) -> bool:
     """The host computes in this format."""
     return f is F32 or f is F64
-
-
-def may_round(f: Format[W], mode: u32, flags: u32) -> bool:
-    """Results may be rounded by the host; `flags` are those already accrued."""
-    if not hosted(f):
-        return False
-    return mode == NEAREST_EVEN and (flags & INEXACT) != 0
 
 
 def is_number(f: Format[W], x: W) -> bool:
@@ -45,9 +37,9 @@ def plain(f: Format[W], x: W) -> bool:
     return m == 0 or m - f.leading < f.infinity - f.leading
 
 
-def normal(f: Format[W], x: W) -> bool:
-    """Normal, and not the smallest one."""
-    return (x & f.magnitude) - (f.leading + 1) < f.infinity - (f.leading + 1)
+def early(f: Format[W], x: W) -> bool:
+    """A result whose flags are right also where tininess is detected before rounding: not the smallest normal number, and no NaN."""
+    return host_ordered(x) and (x & f.magnitude) != f.leading
 
 
 def fits(f: Format[W], t: type[Word], x: W) -> bool:
@@ -56,11 +48,6 @@ def fits(f: Format[W], t: type[Word], x: W) -> bool:
         return False
     limit = f.bias + t.bits - 1 << f.exponent_at
     return (x & f.magnitude) < limit if t.signed else x < limit
-
-
-def cut_exactly(f: Format[W], x: W) -> bool:
-    """A number that fits an i64 is an integer."""
-    return host_from_int(f.word, host_to_int(i64, x)) == x
 
 
 def exact_integer(f: Format[W], x: Word) -> bool:

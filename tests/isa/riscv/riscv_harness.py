@@ -228,15 +228,19 @@ class TracesEngine(InterpreterEngine):
 
     def run(self, state: State, code: bytes, count: int = 0) -> Outcome:
         """Run up to an exception."""
+        before = int(self.guest.engine.shared.traces)
+        outcome = self.to_the_end(state, code)
+        assert int(self.guest.engine.shared.traces) > before
+        return outcome
+
+    def to_the_end(self, state: State, code: bytes) -> Outcome:
         hart = self.vcpu.cpu
         put(hart, state)
         self.guest.write(CODE, code)
         self.guest.write(DATA, state.data)
         self.guest.thread(self.vcpu)
-        before = int(self.guest.engine.shared.traces)
         end = self.vcpu.run()
         assert end.trap
-        assert int(self.guest.engine.shared.traces) > before
         return Outcome(get(hart, self.guest.read(DATA, PAGE)), end.cause)
 
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import Any
 
+from tinamou.native.floats import ROUNDED, constrained
 from tinamou.native.lower import Broken, Const, Lower, V, Value, is_word, llvm, lowering, source_of
 from tinamou.native.types import Word, u64, u128
 from tinamou.softfloat.format import F32
@@ -322,24 +323,14 @@ def _all(g: Lower, count: int, c: str) -> V:
     return V(bool, g.value(f"icmp eq i{count} {packed}, -1"), weight=1)
 
 
-@lowering(lanes.plain_lanes)
-def _plain_lanes(g: Lower, fmt: Value, v: Value) -> Value:
+@lowering(lanes.early_lanes)
+def _early_lanes(g: Lower, fmt: Value, v: Value) -> Value:
     f = _format(fmt)
     x = Vector(g, f.word)
     m = x.op("and", x.of(v), x.constant(f.magnitude))
-    less = x.op("sub", m, x.constant(f.leading))
-    normal = g.value(f"icmp ult {x.kind} {less}, {x.constant(f.infinity - f.leading)}")
-    zero = g.value(f"icmp eq {x.kind} {m}, zeroinitializer")
-    return _all(g, x.count, g.value(f"or <{x.count} x i1> {normal}, {zero}"))
-
-
-@lowering(lanes.normal_lanes)
-def _normal_lanes(g: Lower, fmt: Value, v: Value) -> Value:
-    f = _format(fmt)
-    x = Vector(g, f.word)
-    m = x.op("and", x.of(v), x.constant(f.magnitude))
-    less = x.op("sub", m, x.constant(f.leading + 1))
-    return _all(g, x.count, g.value(f"icmp ult {x.kind} {less}, {x.constant(f.infinity - f.leading - 1)}"))
+    number = g.value(f"icmp ule {x.kind} {m}, {x.constant(f.infinity)}")
+    other = g.value(f"icmp ne {x.kind} {m}, {x.constant(f.leading)}")
+    return _all(g, x.count, g.value(f"and <{x.count} x i1> {number}, {other}"))
 
 
 def _floats(g: Lower, f: Any, v: Value) -> tuple[str, str]:
@@ -353,7 +344,8 @@ def _host_lanes2(g: Lower, fmt: Value, operation: Value, a: Value, b: Value) -> 
     assert isinstance(operation, Const)
     kind, x = _floats(g, _format(fmt), a)
     _, y = _floats(g, _format(fmt), b)
-    return V(u128, g.value(f"bitcast {kind} {g.value(f'f{operation.value} {kind} {x}, {y}')} to i128"))
+    result = constrained(g, f"f{operation.value}", kind, [(kind, x), (kind, y)], ROUNDED)
+    return V(u128, g.value(f"bitcast {kind} {result} to i128"))
 
 
 @lowering(lanes.host_lanes3)
@@ -365,6 +357,5 @@ def _host_lanes3(g: Lower, fmt: Value, operation: Value, d: Value, a: Value, b: 
     _, y = _floats(g, f, b)
     if operation.value == "mulsub":
         x = g.value(f"fneg {kind} {x}")
-    name = f"llvm.fma.v{128 // f.word.bits}f{f.word.bits}"
-    g.unit.declare(name, f"declare {kind} @{name}({kind}, {kind}, {kind})")
-    return V(u128, g.value(f"bitcast {kind} {g.value(f'call {kind} @{name}({kind} {x}, {kind} {y}, {kind} {z})')} to i128"))
+    result = constrained(g, "fma", kind, [(kind, x), (kind, y), (kind, z)], ROUNDED)
+    return V(u128, g.value(f"bitcast {kind} {result} to i128"))

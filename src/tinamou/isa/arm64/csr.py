@@ -17,11 +17,13 @@ REG = ""
 
 
 def read_fpsr(h: Core) -> u32:
+    h.settle_float()
     e = h.exceptions
     return h.qc << 27 | (e & 64) << 1 | (e & 1) << 4 | (e & 2) << 2 | e & 4 | e >> 2 & 2 | e >> 4 & 1
 
 
 def write_fpsr(h: Core, value: u32) -> None:
+    h.settle_float()
     h.qc = value >> 27 & 1
     h.exceptions = value >> 1 & 64 | value >> 4 & 1 | value >> 2 & 2 | value & 4 | (value & 2) << 2 | (value & 1) << 4
 
@@ -128,6 +130,7 @@ def msr(h: Core, Rt: X) -> None:
     if REG == "nzcv":
         set_nzcv(h, u32(Rt) >> 28)
     elif REG == "fpcr":
+        h.settle_float()
         h.fpcr = u32(Rt) & FPCR
     elif REG == "fpsr":
         write_fpsr(h, u32(Rt))

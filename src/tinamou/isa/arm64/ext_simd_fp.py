@@ -19,6 +19,7 @@ from .fpu import BY_FPCR, converted, expand_immediate, from_int, to_int
 from .lanes import (
     all_lanes,
     at,
+    early_lanes,
     even,
     half,
     host_lanes2,
@@ -27,9 +28,7 @@ from .lanes import (
     joined,
     lane,
     map1,
-    normal_lanes,
     odd,
-    plain_lanes,
     put,
 )
 from .operands import Bits, D, H, Row, S, V, a64, cross
@@ -85,7 +84,7 @@ def apply3(h: Core, f: Format[W_], op: Callable[..., Any], d: W_, a: W_, b: W_) 
     return op(h, f, d, a, b)  # type: ignore[no-any-return]
 
 
-# On lanes that are zero or normal the host's vector unit gives the same, if the results are normal too (see softfloat.fast).
+# The host's vector unit gives the same, if no lane is for the slow functions (see softfloat.fast).
 
 HOST2: dict[Callable[..., Any], str] = {fpu.add: "add", fpu.sub: "sub", fpu.mul: "mul", fpu.div: "div"}
 HOST3: dict[Callable[..., Any], str] = {fpu.muladd: "muladd", fpu.mulsub: "mulsub"}
@@ -106,12 +105,10 @@ def vector1(h: Core, f: Format[Any], op: Callable[..., Any], Q: u32, a: u128) ->
 def vector2(h: Core, f: Format[Any], op: Callable[..., Any], Q: u32, a: u128, b: u128) -> u128:
     t = f.word
     if fast.hosted(f) and op in HOST2:
-        if fpu.may_round(h, f):
-            x, y = a if Q != 0 else joined(a, a), b if Q != 0 else joined(b, b)
-            if plain_lanes(f, x) and plain_lanes(f, y):
-                quick = host_lanes2(f, HOST2[op], x, y)
-                if normal_lanes(f, quick):
-                    return quick if Q != 0 else u128(u64(quick))
+        if h.host_float != 0:
+            quick = host_lanes2(f, HOST2[op], a if Q != 0 else joined(a, a), b if Q != 0 else joined(b, b))
+            if early_lanes(f, quick):
+                return quick if Q != 0 else u128(u64(quick))
     r = u128(0)
     for i in range(64 // t.bits):
         r = r | put(t, apply2(h, f, op, lane(t, a, i), lane(t, b, i)), i)
@@ -124,13 +121,11 @@ def vector2(h: Core, f: Format[Any], op: Callable[..., Any], Q: u32, a: u128, b:
 def vector3(h: Core, f: Format[Any], op: Callable[..., Any], Q: u32, d: u128, a: u128, b: u128) -> u128:
     t = f.word
     if fast.hosted(f) and op in HOST3:
-        if fpu.may_round(h, f):
+        if h.host_float != 0:
             x, y = a if Q != 0 else joined(a, a), b if Q != 0 else joined(b, b)
-            z = d if Q != 0 else joined(d, d)
-            if plain_lanes(f, x) and plain_lanes(f, y) and plain_lanes(f, z):
-                quick = host_lanes3(f, HOST3[op], z, x, y)
-                if normal_lanes(f, quick):
-                    return quick if Q != 0 else u128(u64(quick))
+            quick = host_lanes3(f, HOST3[op], d if Q != 0 else joined(d, d), x, y)
+            if early_lanes(f, quick):
+                return quick if Q != 0 else u128(u64(quick))
     r = u128(0)
     for i in range(64 // t.bits):
         r = r | put(t, apply3(h, f, op, lane(t, d, i), lane(t, a, i), lane(t, b, i)), i)

@@ -12,6 +12,7 @@ from tinamou.native.floats import (
     host_convert,
     host_div,
     host_equal,
+    host_float_begin,
     host_fma,
     host_from_int,
     host_less,
@@ -69,17 +70,21 @@ def control_with(h: Core, f: Format[W], rounding: int) -> u32:
 
 def accrue(h: Core, f: Format[W], flags: u32) -> None:
     """Half-precision operands that FZ16 flushes are not reported."""
-    h.exceptions = h.exceptions | (flags & 31 if f is F16 else flags & (31 | FLUSHED))
+    accrued(h, flags & 31 if f is F16 else flags & (31 | FLUSHED))
 
 
-def may_round(h: Core, f: Format[W]) -> bool:
-    return fast.may_round(f, mode(h), h.exceptions)
+@outlined
+def accrued(h: Core, flags: u32) -> None:
+    """What comes next may be for the host, which flushes nothing."""
+    h.exceptions = h.exceptions | flags
+    if h.host_float == 0 and h.fpcr & FZ == 0:
+        h.host_float = u64(host_float_begin(mode(h)))
 
 
 def add(h: Core, f: Format[W], a: W, b: W) -> W:
-    if fast.hosted(f) and may_round(h, f) and fast.plain(f, a) and fast.plain(f, b):
+    if fast.hosted(f) and h.host_float != 0:
         quick = host_add(a, b)
-        if fast.normal(f, quick):
+        if fast.early(f, quick):
             return quick
     result, flags = arith.add(f, ARM, a, b, control(h, f))
     accrue(h, f, flags)
@@ -87,9 +92,9 @@ def add(h: Core, f: Format[W], a: W, b: W) -> W:
 
 
 def sub(h: Core, f: Format[W], a: W, b: W) -> W:
-    if fast.hosted(f) and may_round(h, f) and fast.plain(f, a) and fast.plain(f, b):
+    if fast.hosted(f) and h.host_float != 0:
         quick = host_sub(a, b)
-        if fast.normal(f, quick):
+        if fast.early(f, quick):
             return quick
     result, flags = arith.sub(f, ARM, a, b, control(h, f))
     accrue(h, f, flags)
@@ -97,9 +102,9 @@ def sub(h: Core, f: Format[W], a: W, b: W) -> W:
 
 
 def mul(h: Core, f: Format[W], a: W, b: W) -> W:
-    if fast.hosted(f) and may_round(h, f) and fast.plain(f, a) and fast.plain(f, b):
+    if fast.hosted(f) and h.host_float != 0:
         quick = host_mul(a, b)
-        if fast.normal(f, quick):
+        if fast.early(f, quick):
             return quick
     result, flags = arith.mul(f, ARM, a, b, control(h, f))
     accrue(h, f, flags)
@@ -111,9 +116,9 @@ def nmul(h: Core, f: Format[W], a: W, b: W) -> W:
 
 
 def div(h: Core, f: Format[W], a: W, b: W) -> W:
-    if fast.hosted(f) and may_round(h, f) and fast.plain(f, a) and fast.plain(f, b) and b & f.magnitude != 0:
+    if fast.hosted(f) and h.host_float != 0:
         quick = host_div(a, b)
-        if fast.normal(f, quick):
+        if fast.early(f, quick):
             return quick
     result, flags = arith.div(f, ARM, a, b, control(h, f))
     accrue(h, f, flags)
@@ -121,9 +126,9 @@ def div(h: Core, f: Format[W], a: W, b: W) -> W:
 
 
 def sqrt(h: Core, f: Format[W], a: W) -> W:
-    if fast.hosted(f) and may_round(h, f) and fast.plain(f, a) and a & f.sign == 0:
+    if fast.hosted(f) and h.host_float != 0:
         quick = host_sqrt(a)
-        if fast.normal(f, quick):
+        if fast.early(f, quick):
             return quick
     result, flags = arith.sqrt(f, ARM, a, control(h, f))
     accrue(h, f, flags)
@@ -132,9 +137,9 @@ def sqrt(h: Core, f: Format[W], a: W) -> W:
 
 def muladd(h: Core, f: Format[W], c: W, a: W, b: W) -> W:
     """c + a * b, rounded once.  Negated operands come with their signs inverted, NaNs too."""
-    if fast.hosted(f) and may_round(h, f) and fast.plain(f, a) and fast.plain(f, b) and fast.plain(f, c):
+    if fast.hosted(f) and h.host_float != 0:
         quick = host_fma(a, b, c)
-        if fast.normal(f, quick):
+        if fast.early(f, quick):
             return quick
     result, flags = fma.fma(f, ARM, a, b, c, u32(0), control(h, f))
     accrue(h, f, flags)
@@ -320,8 +325,8 @@ def rint64x(h: Core, f: Format[W], a: W) -> W:
 
 def to_int(h: Core, f: Format[W], t: type[V], a: W, scale: i32, rounding: int) -> V:
     """a * 2^scale as an integer."""
-    if fast.hosted(f) and rounding == TOWARD_ZERO and scale == 0:
-        if fast.plain(f, a) and fast.fits(f, t, a) and (h.exceptions & INEXACT != 0 or fast.cut_exactly(f, a)):
+    if fast.hosted(f) and h.host_float != 0 and rounding == TOWARD_ZERO and scale == 0:
+        if fast.fits(f, t, a):
             return t(host_to_int(i64, a))
     result, flags = convert.to_fixed(f, ARM, t, a, scale, control_with(h, f, rounding))
     accrue(h, f, flags)
@@ -330,7 +335,7 @@ def to_int(h: Core, f: Format[W], t: type[V], a: W, scale: i32, rounding: int) -
 
 def from_int(h: Core, f: Format[W], t: type[V], a: V, scale: i32) -> W:
     """a / 2^scale as a number."""
-    if fast.hosted(f) and scale == 0 and (fast.exact_integer(f, a) or may_round(h, f)):
+    if fast.hosted(f) and scale == 0 and (fast.exact_integer(f, a) or h.host_float != 0):
         return host_from_int(f.word, a)
     result, flags = convert.from_fixed(f, ARM, t, a, scale, control(h, f))
     accrue(h, f, flags)
@@ -343,9 +348,9 @@ def converted(h: Core, f: Format[W], g: Format[V], a: W, rounding: int) -> V:
     if f is not F16:
         c = c | (h.fpcr >> 24 & 1) * (FLUSH_INPUTS if g is F16 else FLUSH)
     if (f is F32 and g is F64) or (f is F64 and g is F32 and rounding == BY_FPCR):
-        if fast.plain(f, a) and (g is F64 or may_round(h, g)):
+        if h.host_float != 0 or (g is F64 and fast.plain(f, a)):
             quick = host_convert(g.word, a)
-            if g is F64 or fast.normal(g, quick) or (quick & g.magnitude == 0 and a & f.magnitude == 0):
+            if fast.early(g, quick):
                 return quick
     if g is F16 and h.fpcr & AHP != 0:
         result, flags = convert.convert(f, F16_ALT, ARM, a, c)

@@ -551,15 +551,9 @@ def pmul(h: Core, t: type[W], a: W, b: W) -> W:
 
 
 @intrinsic
-def plain_lanes(f: Format[Any], v: u128) -> bool:
-    """Every lane is zero or normal."""
-    return all(fast.plain(f, lane(f.word, v, i)) for i in range(128 // f.word.bits))
-
-
-@intrinsic
-def normal_lanes(f: Format[Any], v: u128) -> bool:
-    """Every lane is normal and not the smallest normal number."""
-    return all(fast.normal(f, lane(f.word, v, i)) for i in range(128 // f.word.bits))
+def early_lanes(f: Format[Any], v: u128) -> bool:
+    """softfloat.fast.early of every lane."""
+    return all(fast.early(f, lane(f.word, v, i)) for i in range(128 // f.word.bits))
 
 
 @intrinsic

@@ -8,6 +8,7 @@ import time
 from typing import Annotated
 
 from tinamou.engine.cpu import EXECUTE, READ, Cpu, Trap
+from tinamou.native.floats import host_float_end
 from tinamou.native.ops import intrinsic
 from tinamou.native.types import Array, u32, u64, u128
 
@@ -72,6 +73,11 @@ class Core(Cpu):
         self.frequency = u64(1_000_000_000)
         self.pac_enabled = u32(15)
         self.getrandom = u64(_getrandom())
+
+    def settle_float(self) -> None:
+        if self.host_float != 0:
+            self.host_float = u64(0)
+            self.exceptions = self.exceptions | host_float_end()
 
     @intrinsic
     def counter(self) -> u64:

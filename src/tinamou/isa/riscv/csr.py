@@ -45,6 +45,7 @@ def check_float(h: Hart) -> None:
     if not h.misa & MISA_F:
         raise Trap(ILLEGAL_INSTRUCTION)
     h.use_float_unit()
+    h.settle_float()  # restarts: once settled, it does nothing
 
 
 def check_writable(csr: u32) -> None:

@@ -13,14 +13,19 @@ from tinamou.native.floats import (
     host_convert,
     host_div,
     host_equal,
+    host_float_begin,
     host_fma,
     host_from_int,
     host_less,
+    host_less_equal_signalling,
+    host_less_signalling,
     host_mul,
+    host_ordered,
     host_sqrt,
     host_sub,
     host_to_int,
 )
+from tinamou.native.ops import outlined
 from tinamou.native.types import Word, i64, u32, u64
 from tinamou.softfloat import arith, compare, convert, fast, fma
 from tinamou.softfloat.behaviour import RISCV
@@ -59,62 +64,65 @@ def rounding(h: Hart, rm: u32) -> u32:
     return h.frm
 
 
+@outlined
 def accrue(h: Hart, flags: u32) -> None:
-    """The flags of softfloat are numbered as fflags."""
+    """The flags of softfloat are numbered as fflags.  What comes next may be for the host, which knows the modes up to 3."""
     h.fflags = h.fflags | flags
+    if h.host_float == 0 and h.frm < 4:
+        h.host_float = u64(host_float_begin(h.frm))
+
+
+def hosted(h: Hart, f: Format[W], rm: u32) -> bool:
+    """The host computes this, as its rounding mode is."""
+    return fast.hosted(f) and rm == DYNAMIC and h.host_float != 0
 
 
 def add(h: Hart, f: Format[W], a: W, b: W, rm: u32) -> W:
-    mode = rounding(h, rm)
-    if fast.may_round(f, mode, h.fflags) and fast.plain(f, a) and fast.plain(f, b):
+    if hosted(h, f, rm):
         result = host_add(a, b)
-        if fast.normal(f, result):
+        if host_ordered(result):
             return result
-    result, flags = arith.add(f, RISCV, a, b, mode)
+    result, flags = arith.add(f, RISCV, a, b, rounding(h, rm))
     accrue(h, flags)
     return result
 
 
 def sub(h: Hart, f: Format[W], a: W, b: W, rm: u32) -> W:
-    mode = rounding(h, rm)
-    if fast.may_round(f, mode, h.fflags) and fast.plain(f, a) and fast.plain(f, b):
+    if hosted(h, f, rm):
         result = host_sub(a, b)
-        if fast.normal(f, result):
+        if host_ordered(result):
             return result
-    result, flags = arith.sub(f, RISCV, a, b, mode)
+    result, flags = arith.sub(f, RISCV, a, b, rounding(h, rm))
     accrue(h, flags)
     return result
 
 
 def mul(h: Hart, f: Format[W], a: W, b: W, rm: u32) -> W:
-    mode = rounding(h, rm)
-    if fast.may_round(f, mode, h.fflags) and fast.plain(f, a) and fast.plain(f, b):
+    if hosted(h, f, rm):
         result = host_mul(a, b)
-        if fast.normal(f, result):
+        if host_ordered(result):
             return result
-    result, flags = arith.mul(f, RISCV, a, b, mode)
+    result, flags = arith.mul(f, RISCV, a, b, rounding(h, rm))
     accrue(h, flags)
     return result
 
 
 def div(h: Hart, f: Format[W], a: W, b: W, rm: u32) -> W:
-    mode = rounding(h, rm)
-    if fast.may_round(f, mode, h.fflags) and fast.plain(f, a) and fast.plain(f, b) and b & f.magnitude != 0:
+    if hosted(h, f, rm):
         result = host_div(a, b)
-        if fast.normal(f, result):
+        if host_ordered(result):
             return result
-    result, flags = arith.div(f, RISCV, a, b, mode)
+    result, flags = arith.div(f, RISCV, a, b, rounding(h, rm))
     accrue(h, flags)
     return result
 
 
 def sqrt(h: Hart, f: Format[W], a: W, rm: u32) -> W:
-    mode = rounding(h, rm)
-    if fast.may_round(f, mode, h.fflags) and fast.plain(f, a) and a & f.sign == 0:
+    if hosted(h, f, rm):
         result = host_sqrt(a)
-        if fast.normal(f, result):
+        if host_ordered(result):
             return result
-    result, flags = arith.sqrt(f, RISCV, a, mode)
+    result, flags = arith.sqrt(f, RISCV, a, rounding(h, rm))
     accrue(h, flags)
     return result
 
@@ -123,12 +131,11 @@ def muladd(h: Hart, f: Format[W], a: W, b: W, c: W, variant: int, rm: u32) -> W:
     """±(a * b) ± c, rounded once."""
     product_sign = f.word(f.sign if variant & NEGATE_PRODUCT else 0)
     addend_sign = f.word(f.sign if variant & NEGATE_ADDEND else 0)
-    mode = rounding(h, rm)
-    if fast.may_round(f, mode, h.fflags) and fast.plain(f, a) and fast.plain(f, b) and fast.plain(f, c):
+    if hosted(h, f, rm):
         result = host_fma(a ^ product_sign, b, c ^ addend_sign)
-        if fast.normal(f, result):
+        if host_ordered(result):
             return result
-    result, flags = fma.fma(f, RISCV, a, b, c, u32(variant), mode)
+    result, flags = fma.fma(f, RISCV, a, b, c, u32(variant), rounding(h, rm))
     accrue(h, flags)
     return result
 
@@ -143,7 +150,7 @@ def minmax(h: Hart, f: Format[W], a: W, b: W, maximum: bool) -> W:
 
 
 def eq(h: Hart, f: Format[W], a: W, b: W) -> u32:
-    if fast.is_number(f, a) and fast.is_number(f, b):
+    if fast.hosted(f) and h.host_float != 0:
         return u32(host_equal(a, b))
     result, flags = compare.eq(f, RISCV, a, b, u32(0))
     accrue(h, flags)
@@ -151,16 +158,16 @@ def eq(h: Hart, f: Format[W], a: W, b: W) -> u32:
 
 
 def lt(h: Hart, f: Format[W], a: W, b: W) -> u32:
-    if fast.is_number(f, a) and fast.is_number(f, b):
-        return u32(host_less(a, b))
+    if fast.hosted(f) and h.host_float != 0:
+        return u32(host_less_signalling(a, b))
     result, flags = compare.lt(f, RISCV, a, b, u32(0))
     accrue(h, flags)
     return result
 
 
 def le(h: Hart, f: Format[W], a: W, b: W) -> u32:
-    if fast.is_number(f, a) and fast.is_number(f, b):
-        return u32(not host_less(b, a))
+    if fast.hosted(f) and h.host_float != 0:
+        return u32(host_less_equal_signalling(a, b))
     result, flags = compare.le(f, RISCV, a, b, u32(0))
     accrue(h, flags)
     return result
@@ -177,17 +184,16 @@ def sign_injected(f: Format[W], a: W, sign: W) -> W:
 
 
 def to_int(h: Hart, f: Format[W], t: type[V], a: W, rm: u32) -> V:
-    mode = rounding(h, rm)
-    if mode == fast.TOWARD_ZERO and fast.fits(f, t, a) and (h.fflags & fast.INEXACT != 0 or fast.cut_exactly(f, a)):
+    if rm == fast.TOWARD_ZERO and h.host_float != 0 and fast.fits(f, t, a):
         return t(host_to_int(i64, a))
-    result, flags = convert.to_int(f, RISCV, t, a, mode)
+    result, flags = convert.to_int(f, RISCV, t, a, rounding(h, rm))
     accrue(h, flags)
     return result
 
 
 def from_int(h: Hart, f: Format[W], t: type[V], a: V, rm: u32) -> W:
     mode = rounding(h, rm)
-    if fast.exact_integer(f, a) or fast.may_round(f, mode, h.fflags):
+    if fast.exact_integer(f, a) or hosted(h, f, rm):
         return host_from_int(f.word, a)
     result, flags = convert.from_int(f, RISCV, t, a, mode)
     accrue(h, flags)
@@ -197,9 +203,9 @@ def from_int(h: Hart, f: Format[W], t: type[V], a: V, rm: u32) -> W:
 def converted(h: Hart, f: Format[W], g: Format[V], a: W, rm: u32) -> V:
     """A number of format f in format g."""
     mode = rounding(h, rm)
-    if fast.plain(f, a) and (g.fraction > f.fraction or fast.may_round(g, mode, h.fflags)):
+    if fast.hosted(g) and (hosted(h, f, rm) or (g.fraction > f.fraction and fast.plain(f, a))):
         result = host_convert(g.word, a)
-        if g.fraction > f.fraction or fast.normal(g, result):
+        if host_ordered(result):
             return result
     result, flags = convert.convert(f, g, RISCV, a, mode)
     accrue(h, flags)

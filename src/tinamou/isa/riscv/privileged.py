@@ -171,6 +171,7 @@ class PrivilegedHart(Hart):
     def enter(self, cause: u64, value: u64, pc: u64, delegated: u64, interrupt: u64) -> None:
         """Begin a trap handler (3.1.6.1, 3.1.7)."""
         if self.log_trap != 0:
+            self.settle_float()
             call_host(self.log_trap, cause | interrupt << 63, pc, value, u64(self.address))
         s = self.mstatus
         told = cause | interrupt << (self.xlen - 1)

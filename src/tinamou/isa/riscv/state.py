@@ -7,6 +7,7 @@ from typing import Annotated
 
 from tinamou.engine.cpu import EXECUTE, READ, Trap
 from tinamou.engine.softmmu import SystemCpu
+from tinamou.native.floats import host_float_end
 from tinamou.native.ops import intrinsic
 from tinamou.native.types import Array, u32, u64
 
@@ -36,6 +37,11 @@ class Hart(SystemCpu):
     def __init__(self) -> None:
         super().__init__()
         self.reservation = u64(UNRESERVED)
+
+    def settle_float(self) -> None:
+        if self.host_float != 0:
+            self.host_float = u64(0)
+            self.fflags = self.fflags | host_float_end()
 
     @intrinsic
     def cycles(self) -> u64:

@@ -72,6 +72,7 @@ class SystemHart(PrivilegedHart):
 @outlined
 def now(h: PrivilegedHart) -> u64:
     """The time counter: ticks of the machine's clock."""
+    h.settle_float()
     call_host(h.clock, u64(CLOCK_MONOTONIC), u64(h.address) + PrivilegedHart.fields["timespec"].offset, u64(0), u64(0))
     ns = h.timespec[0] * SECOND + h.timespec[1] + h.clock_offset
     return ns // SECOND * h.clock_hz + ns % SECOND * h.clock_hz // SECOND + h.clock_ticks
