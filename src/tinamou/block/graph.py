@@ -162,7 +162,8 @@ class Graph:
     def close(self) -> None:
         """Close every node, the ones nobody refers to first, then the objects."""
         used = {id(child) for node in self.nodes.values() for child in node.children.values()}
-        for node in sorted(reversed(list(self.nodes.values())), key=lambda node: id(node) in used):
+        latest_first = reversed(list(self.nodes.values()))
+        for node in sorted(latest_first, key=lambda node: id(node) in used):
             self.close_node(node)
         for thing in self.objects.values():
             thing.close()

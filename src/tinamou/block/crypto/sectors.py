@@ -3,7 +3,7 @@
 Vectors (the names of dm-crypt): `plain` the number's lower 32 bits, little endian; `plain64` 64 bits; `essiv` the 64-bit number
 encrypted with a hash of the key. XTS is IEEE 1619, CBC and CTR are NIST SP 800-38A.
 
-AES goes through OpenSSL sector by sector (`openssl.Sectors`). Other ciphers do all sectors of a request at once: the modes here
+AES goes through OpenSSL sector by sector (`openssl.OpensslSectors`). Other ciphers do all sectors of a request at once: the modes here
 work on big integers and arrays.
 """
 
@@ -73,6 +73,8 @@ class Engine(Protocol):
 
     def decrypt(self, vectors: bytes, data: Data) -> bytes | bytearray: ...
 
+    def decrypt_in_place(self, vectors: bytes, view: memoryview) -> None: ...
+
 
 class BulkSectors:
     """The modes over any cipher with blocks of 16 bytes, many sectors at a time."""
@@ -101,6 +103,9 @@ class BulkSectors:
             return xor(self.cipher.decrypt(data), previous.tobytes())
         mask = self._mask(vectors)
         return xor(mask, data) if self.mode == "ctr" else xor(mask, self.cipher.decrypt(xor(mask, data)))
+
+    def decrypt_in_place(self, vectors: bytes, view: memoryview) -> None:
+        view[:] = self.decrypt(vectors, view)
 
     def _encrypt_cbc(self, vectors: bytes, data: Data) -> bytes:
         """Block by block, all sectors at once."""
@@ -162,7 +167,7 @@ class SectorCipher:
     def decrypt(self, sector: int, view: memoryview) -> None:
         for at in range(0, len(view), BATCH * SECTOR):
             part = view[at : at + BATCH * SECTOR]
-            part[:] = self.engine.decrypt(self.vectors.make(sector + at // SECTOR, len(part) // SECTOR), part)
+            self.engine.decrypt_in_place(self.vectors.make(sector + at // SECTOR, len(part) // SECTOR), part)
 
 
 def check_mode(cipher: str, mode: str, key_bytes: int) -> None:
