@@ -161,11 +161,59 @@ def test_self_programming(on, boot):
             say(good ? "burnt " : "wrong ");
             say(boot_signature_byte_get(0) == 0x1E && boot_lock_fuse_bits_get(GET_LOCK_BITS) == 0xCF ? "signed" : "wrong");
             for (;;);
-        }""", on, f"-Wl,--section-start=.boot={boot}"), on)
+        }""", on, f"-Wl,--section-start=.boot={boot}"), on, options={"fuses": "ff:d9:fd"})      # the largest boot section, BOOTRST off
     r.run(0.05)
     assert r.text == "burnt signed"
     r.m.reset("warm")
     assert r.m.memory.read(0x2002, 2) == 7              # a reset does not undo it
+    r.close()
+
+
+LOADER = SERIAL + """
+    __attribute__((section(".boot"), naked, used)) void loader(void) {
+        asm volatile("eor r1, r1");
+        UBRR0 = 0; UCSR0B = 1 << TXEN0; UDR0 = 'L';
+        while (!(UCSR0A & 1 << TXC0));
+        asm volatile("jmp 0");
+    }
+    int main(void) { UCSR0A |= 1 << TXC0; say("app"); for (;;); }"""
+
+
+@pytest.mark.parametrize("on,boot,other", [("uno", "0x7E00", "ff:df:fd"), ("2009", "0x3800", "ff:dd:f9"), ("mega", "0x1F000", "ff:db:f5"),
+                                           ("mega2560", "0x3E000", "ff:d9:fd")])
+def test_reset_starts_the_boot_loader_if_there_is_one(on, boot, other):
+    """Boards are sold with BOOTRST programmed; an empty boot section is passed over at once."""
+    with_loader = program(LOADER, on, f"-Wl,--section-start=.boot={boot}")
+    for fuses, said in (("", "Lapp"), (other, "app")):
+        r = Running(with_loader, on, options={"fuses": fuses}).run(0.01)
+        assert r.text == said, fuses
+        r.pins["RESET"].drive(False)
+        r.pins["RESET"].release()
+        r.run(0.01)
+        assert r.text == said * 2
+        r.close()
+
+
+def test_fuses_and_lock_bits_of_an_elf_file():
+    """What avr-libc's FUSES and LOCKBITS leave in the file is programmed; properties of the machine go before it."""
+    source = SERIAL + """
+        FUSES = {.low = 0xE2, .high = 0xD9, .extended = 0xFF};
+        LOCKBITS = 0xFB;
+        int main(void) {
+            char text[5] = {0};
+            uint8_t e = boot_lock_fuse_bits_get(GET_EXTENDED_FUSE_BITS), l = boot_lock_fuse_bits_get(GET_LOCK_BITS);
+            text[0] = boot_lock_fuse_bits_get(GET_LOW_FUSE_BITS) == 0xE2 ? 'l' : '-';
+            text[1] = boot_lock_fuse_bits_get(GET_HIGH_FUSE_BITS) == 0xD9 ? 'h' : '-';
+            text[2] = (e & 7) == 7 ? 'e' : '-';
+            text[3] = l == 0xFB ? 'k' : '-';
+            say(text);
+            for (;;);
+        }"""
+    r = Running(program(source)).run(0.01)
+    assert r.text == "lhek" and r.m.cpus[0].clock.hz == 8_000_000
+    r.close()
+    r = Running(program(source), options={"fuses": "ff:de:fd", "lock": "cf"}).run(0.01)
+    assert r.text == "----" and r.m.cpus[0].clock.hz == 16_000_000
     r.close()
 
 

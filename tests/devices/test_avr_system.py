@@ -3,6 +3,7 @@
 import pytest
 
 from avr_harness import Bench
+from tinamou.machine.props import PropertyError
 
 
 @pytest.fixture
@@ -68,12 +69,14 @@ def test_power_reduction(b):
     assert b.device("usart0").tx_shift == 1
 
 
-def test_interrupt_vectors_move(b):
+@pytest.mark.parametrize("fuses,table", [("", 0x3F00), ("ff:d9:fd", 0x3800)])
+def test_interrupt_vectors_move(fuses, table):
+    b = Bench("uno", options={"fuses": fuses})
     b["MCUCR"] = 2
     assert b.cpu.tables == []
     b["MCUCR"] = 1
     b["MCUCR"] = 2
-    assert b.cpu.tables == [0x3800] and b["MCUCR"] & 2
+    assert b.cpu.tables == [table] and b["MCUCR"] & 2
 
 
 # --- watchdog: 2048 ticks of 128 kHz are 16 ms
@@ -202,9 +205,12 @@ def test_eeprom_file(tmp_path):
 # --- self-programming
 
 
-def spm(b, command, z=0, word=0):
+LOADER = 0x7F00     # in the boot loader section of an Uno as it is sold
+
+
+def spm(b, command, z=0, word=0, pc=LOADER):
     b["SPMCSR"] = command
-    b.cpu.on_spm(z, word)
+    b.cpu.on_spm(z, word, pc)
 
 
 def test_page_write(b):
@@ -225,15 +231,75 @@ def test_page_write(b):
     assert flash[0x1000:0x1002] == b"\x00\x00"
 
 
-def test_programming_waits_in_the_boot_section(b):
+def test_programming_waits_in_the_boot_section():
+    b = Bench("uno", options={"lock": "ff"})
     spm(b, 3, 0x7F80)
     assert b.cpu.stalls == [64_000] and b["SPMCSR"] == 0
+
+
+def test_only_the_boot_loader_programs(b):
+    flash = b.m.rams["atmega328p.flash"].buffer
+    before = bytes(flash)
+    spm(b, 3, 0x1000, pc=0x7DFE)
+    assert b["SPMCSR"] == 3 and bytes(flash) == before
+    assert b.logged == ["SPM at 0x7dfe: it does nothing below the boot loader section, which begins at 0x7e00"]
+    b.pass_(5)
+    spm(b, 3, 0x7F80)
+    assert b["SPMCSR"] == 0 and bytes(flash) == before
+    assert b.logged[1:] == ["SPM: the lock bits (0xcf) protect the page of 0x7f80"]
+
+
+@pytest.mark.parametrize("lock,application,boot", [("ff", 1, 1), ("fb", 0, 1), ("f3", 0, 1), ("f7", 1, 1), ("ef", 1, 0), ("cf", 1, 0),
+                                                   ("df", 1, 1), ("c3", 0, 0)])
+def test_lock_bits(lock, application, boot):
+    """Tables of the boot lock bits: SPM is refused where BLB01 or BLB11 is programmed, LPM across where BLB02 or BLB12 is."""
+    b = Bench("uno", options={"lock": lock})
+    flash = b.m.rams["atmega328p.flash"].buffer
+    for z, allowed in ((0x1000, application), (0x7F80, boot)):
+        flash[z] = 0
+        spm(b, 3, z)
+        b.pass_(5 * 16_000)
+        spm(b, 0x11)
+        assert flash[z] == (0xFF if allowed else 0), hex(z)
+    bits = int(lock, 16)
+    assert b.cpu.protected == (0x7E00, {"application": not bits & 8, "boot_section": not bits & 0x20})
+
+
+@pytest.mark.parametrize("on,fuses,hz,boot,watchdog,brown_out", [
+    ("uno", "", 16_000_000, 0x7E00, 0, 2700), ("uno", "e2:d9:ff", 8_000_000, 0x7000, 0, 0),
+    ("uno", "62:df:fe", 1_000_000, 0x7E00, 0, 1800), ("uno", "63:cb:fc", 16_000, 0x7800, 1, 4300),
+    ("2009", "", 16_000_000, 0x3800, 0, 2700), ("2009", "62:dc:fb", 1_000_000, 0x3C00, 0, 4300),
+    ("mega", "", 16_000_000, 0x1F000, 0, 2700), ("mega2560", "", 16_000_000, 0x3E000, 0, 2700),
+    ("mega2560", "42:8f:ff", 1_000_000, 0x3FC00, 1, 0)])
+def test_fuses(on, fuses, hz, boot, watchdog, brown_out):
+    b = Bench(on, options={"fuses": fuses} if fuses else {})
+    s = b.device("system")
+    assert (b.cpu.clock.hz, s.boot_start, s.brown_out) == (hz, boot, brown_out)
+    assert bool(b["WDTCSR"] & 8) == bool(watchdog)
+    if fuses:
+        b["SPMCSR"] = 9
+        assert b.cpu.on_lpm(0) == int(fuses[:2], 16)
+
+
+def test_reset_pin_as_a_port(b):
+    b.pins["RESET"].drive(False)
+    assert b.cpu.restarts == ["pin"]
+    b = Bench("uno", options={"fuses": "ff:5e:fd"})
+    b.pins["RESET"].drive(False)
+    assert b.cpu.restarts == []
+
+
+@pytest.mark.parametrize("option,value", [("fuses", "ff:de"), ("fuses", "ff:de:1fd"), ("fuses", "a:b:x"), ("lock", "100"), ("lock", "-1")])
+def test_wrong_fuses(option, value):
+    with pytest.raises(PropertyError, match=f"Property '{option}': '{value}' is not") as e:
+        Bench("uno", options={option: value})
+    assert e.value.hint.endswith({"fuses": "as in fuses=ff:de:fd", "lock": "as in lock=cf"}[option])
 
 
 def test_sequence_is_timed(b):
     b["SPMCSR"] = 3
     b.pass_(5)
-    b.cpu.on_spm(0x1000, 0)
+    b.cpu.on_spm(0x1000, 0, LOADER)
     assert b["SPMCSR"] == 0
 
 

@@ -14,7 +14,7 @@ from typing import Annotated, TypeVar
 
 from tinamou.native.memory import call_host, exchange, peek, poke
 from tinamou.native.ops import intrinsic, outlined, unlikely
-from tinamou.native.types import Array, Struct, Word, i64, u8, u64
+from tinamou.native.types import Array, Struct, Word, i64, u8, u16, u64
 
 from .cpu import READ, WRITE, Cpu, _jump
 from .flow import enter, get_budget, leave, memory_base, pc_of, set_budget, slow
@@ -81,7 +81,7 @@ class HarvardCpu(Cpu):
     stall: u64  # cycles to wait before the next instruction
     quit: u64  # not 0: run() ends before the next instruction
     enabled: u64  # the cycle at which interrupts were enabled last: one more instruction comes first
-    program_call: u64  # not 0: loads from program memory call the host
+    program_limit: u64  # loads from program memory call the host from this address on
     breaks: u64  # how many of break_at are in use; run() ends there
     passed: u64  # not 0: the instruction at which run() begins is no breakpoint
     hit: u64  # not 0: run() ended at one
@@ -111,6 +111,11 @@ class HarvardCpu(Cpu):
     def program(self, address: u64) -> u8:
         """A byte of program memory."""
         return u8(self._memory.fetch(int(address) & int(self.code_mask), 1)[0])
+
+    @intrinsic
+    def program_word(self, address: u64) -> u16:
+        """A word of program memory as the CPU fetches it; `address` is even."""
+        return u16(int.from_bytes(self._memory.fetch(int(address) & int(self.code_mask), 2), "little"))
 
     @intrinsic
     def tell(self, what: int, address: u64, value: u64) -> u64:
@@ -295,15 +300,20 @@ def modify_byte(cpu: Cpu, address: u64, mask: u8, value: u8, cycle: u64) -> None
 
 
 def program(cpu: HarvardCpu, address: u64) -> u8:
-    if unlikely(cpu.program_call != 0):
-        return program_byte(cpu, address, now(cpu) - 1)
+    if unlikely(address & cpu.code_mask >= cpu.program_limit):
+        return program_byte(cpu, address & cpu.code_mask, cpu.pc, now(cpu) - 1)
     return peek(u8, cpu.code + (address & cpu.code_mask))
 
 
 @outlined
-def program_byte(cpu: Cpu, address: u64, cycle: u64) -> u8:
+def program_byte(cpu: Cpu, address: u64, pc: u64, cycle: u64) -> u8:
+    """The host is told at which address the instruction is."""
     c = harvard(cpu)
-    return u8(call_host(c.call, address, u64(PROGRAM_LOAD), u64(0), cycle))
+    return u8(call_host(c.call, address, u64(PROGRAM_LOAD), pc, cycle))
+
+
+def program_word(cpu: HarvardCpu, address: u64) -> u16:
+    return peek(u16, cpu.code + (address & cpu.code_mask))
 
 
 def tell(cpu: HarvardCpu, what: int, address: u64, value: u64) -> u64:
@@ -325,6 +335,7 @@ INTRINSICS = {
     HarvardCpu.pause: pause,
     HarvardCpu.modify: modify,
     HarvardCpu.program: program,
+    HarvardCpu.program_word: program_word,
     HarvardCpu.tell: tell,
     HarvardCpu.interrupts_on: interrupts_on,
 }

@@ -399,13 +399,13 @@ def test_self_programming_changes_decoded_code() -> None:
     b = Board("loop: ldi r16, 1; ldi r30, 0; ldi r31, 0; spm; mov r18, r17; ldi r17, 2; rjmp loop")
     seen = []
 
-    def spm(z: int, word: int) -> None:
-        seen.append((z, word))
+    def spm(z: int, word: int, pc: int) -> None:
+        seen.append((z, word, pc))
         b.machine.memory.store_rom(10, Assembler(isa()).assemble("ldi r17, 9").data)
 
     b.cpu.on_spm = spm
     b.run(8)
-    assert seen == [(0, 0)] and b.r(17) == 9
+    assert seen == [(0, 0, 6)] and b.r(17) == 9
     b.run(20)
     assert b.r(18) == 9
 
@@ -415,6 +415,16 @@ def test_lpm_can_be_asked_for() -> None:
     b.cpu.on_lpm = lambda z: 0x77 if z == 3 else None
     b.run(20)
     assert (b.r(0), b.r(1), b.r(2)) == (0xF0, 0xF0, 0x77)
+
+
+def test_one_section_of_flash_is_not_read_from_the_other() -> None:
+    """Lock bits: loads across the boundary give 0xFF; instructions are fetched and skipped as ever."""
+    text = "ldi r30, 7; ldi r31, 0; lpm r0, Z+; lpm r1, Z; ldi r30, 7; lpm r2, Z+; lpm r3, Z; sbrc r5, 0; inc r4; end: rjmp end"
+    for application, boot_section, wanted in ((0, 0, "90 e7 90 e7"), (0, 1, "90 ff 90 e7"), (1, 0, "90 e7 ff e7"), (1, 1, "90 ff ff e7")):
+        b = Board(text)
+        b.cpu.protect(8, application=bool(application), boot_section=bool(boot_section))
+        b.run(30)
+        assert bytes(b.r(n) for n in range(4)).hex(" ") == wanted and b.r(4) == 0
 
 
 def test_watchdog_and_break_are_told() -> None:

@@ -4,7 +4,9 @@ registers. ATmega48A/PA/88A/PA/168A/PA/328/P data sheet, chapters 1 (pins), 12 (
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
+
+from tinamou.machine.props import PropertyError
 
 
 @dataclass(frozen=True)
@@ -64,7 +66,8 @@ class Family:
 
 @dataclass(frozen=True)
 class Part:
-    """A microcontroller. Sizes in bytes; `fuses` are low, lock, extended, high as the board's maker programs them."""
+    """A microcontroller. Sizes in bytes; `fuses` are low, lock, extended, high as the board's maker programs them
+    (see Fuses)."""
 
     name: str
     family: Family
@@ -76,7 +79,7 @@ class Part:
     fuses: bytes
     signature: bytes
     mach: str               # the family of the GNU tools: EF_AVR_MACH of programs
-    brown_out: int = 2700   # millivolts
+    boot_in_extended: bool = False  # the fuses BOOTSZ and BOOTRST are in the extended byte, BODLEVEL in the high one
 
 
 def _pins(port: str, count: int = 8, first: int = 0) -> list[str]:
@@ -150,10 +153,110 @@ MEGA_X0 = Family(
 
 KIB = 1024
 PARTS = {p.name: p for p in (
-    Part("ATmega168", MEGA_X8, 16 * KIB, 1 * KIB, 512, 128, 14 * KIB, b"\xff\xcf\xf8\xdd", b"\x1e\x94\x06", "avr5"),
+    Part("ATmega168", MEGA_X8, 16 * KIB, 1 * KIB, 512, 128, 14 * KIB, b"\xff\xcf\xf8\xdd", b"\x1e\x94\x06", "avr5", boot_in_extended=True),
     Part("ATmega328P", MEGA_X8, 32 * KIB, 2 * KIB, 1024, 128, 28 * KIB, b"\xff\xcf\xfd\xde", b"\x1e\x95\x0f", "avr5"),
     Part("ATmega1280", MEGA_X0, 128 * KIB, 8 * KIB, 4096, 256, 120 * KIB, b"\xff\xcf\xf5\xda", b"\x1e\x97\x03", "avr51"),
     Part("ATmega2560", MEGA_X0, 256 * KIB, 8 * KIB, 4096, 256, 248 * KIB, b"\xff\xcf\xfd\xd8", b"\x1e\x98\x01", "avr6"),
 )}  # fmt: skip
 MACHINES = {1: "avr1", 2: "avr2", 25: "avr25", 3: "avr3", 31: "avr31", 35: "avr35", 4: "avr4", 5: "avr5", 51: "avr51", 6: "avr6",
             100: "avrtiny", 102: "avrxmega2", 103: "avrxmega3", 104: "avrxmega4", 105: "avrxmega5", 106: "avrxmega6", 107: "avrxmega7"}
+
+# --- fuses and lock bits: data sheets, sections 27.8, 28.1 and 28.2, and 29.8, 30.1 and 30.2. A fuse is programmed when its bit is 0.
+
+CRYSTAL = 16_000_000
+RC, SLOW_RC = 8_000_000, 128_000
+BROWN_OUT = {6: 1800, 5: 2700, 4: 4300}     # BODLEVEL2:0 -> millivolts
+
+
+@dataclass(frozen=True)
+class Fuses:
+    """The fuse bytes and lock bits of a part, and what follows from them."""
+
+    part: Part
+    low: int
+    high: int
+    extended: int
+    lock: int
+
+    @classmethod
+    def sold(cls, part: Part) -> Fuses:
+        """As the board's maker programs them."""
+        low, lock, extended, high = part.fuses
+        return cls(part, low, high, extended, lock)
+
+    def given(self, fuses: str, lock: str) -> Fuses:
+        """With what the board's properties say: `ff:de:fd` is low, high and extended. Raises PropertyError."""
+        new = self
+        if fuses:
+            try:
+                low, high, extended = (byte(x) for x in fuses.split(":"))
+            except ValueError:
+                sold = f"{self.low:02x}:{self.high:02x}:{self.extended:02x}"
+                raise PropertyError(f"Property 'fuses': '{fuses}' is not three bytes in hexadecimal",
+                                    f"low, high and extended fuses, as in fuses={sold}") from None
+            new = replace(new, low=low, high=high, extended=extended)
+        if lock:
+            try:
+                new = replace(new, lock=byte(lock))
+            except ValueError:
+                raise PropertyError(f"Property 'lock': '{lock}' is not a byte in hexadecimal",
+                                    f"lock bits, as in lock={self.lock:02x}") from None
+        return new
+
+    def from_program(self, fuses: bytes, lock: bytes) -> Fuses:
+        """With what an ELF file's sections .fuse (low, high, extended) and .lock say."""
+        low, high, extended = (*fuses[:3], *(self.low, self.high, self.extended)[len(fuses) :])
+        return replace(self, low=low, high=high, extended=extended, lock=lock[0] if lock else self.lock)
+
+    @property
+    def row(self) -> bytes:
+        """As LPM reads them: low, lock, extended, high."""
+        return bytes((self.low, self.lock, self.extended, self.high))
+
+    @property
+    def hz(self) -> int:
+        """CKSEL3:0. The crystal is that of the board; an external clock is taken for the same."""
+        return {2: RC, 3: SLOW_RC}.get(self.low & 0xF, CRYSTAL)
+
+    @property
+    def divided(self) -> bool:
+        """CKDIV8."""
+        return not self.low & 0x80
+
+    @property
+    def watchdog(self) -> bool:
+        """WDTON: the watchdog cannot be switched off."""
+        return not self.high & 0x10
+
+    @property
+    def reset_pin(self) -> bool:
+        """The pin RESET resets: not where RSTDISBL is programmed."""
+        return self.part.family is not MEGA_X8 or bool(self.high & 0x80)
+
+    @property
+    def _boot(self) -> int:
+        return self.extended if self.part.boot_in_extended else self.high
+
+    @property
+    def boot_start(self) -> int:
+        """BOOTSZ1:0: byte address of the boot loader section, which halves with each step."""
+        largest = self.part.flash - self.part.boot
+        return self.part.flash - (largest >> (self._boot >> 1 & 3))
+
+    @property
+    def boot_reset(self) -> bool:
+        """BOOTRST: reset starts the boot loader."""
+        return not self._boot & 1
+
+    @property
+    def brown_out(self) -> int:
+        """BODLEVEL2:0: millivolts below which the part resets; 0: never."""
+        return BROWN_OUT.get((self.high if self.part.boot_in_extended else self.extended) & 7, 0)
+
+
+def byte(text: str) -> int:
+    """Raises ValueError."""
+    value = int(text, 16)
+    if not 0 <= value <= 0xFF:
+        raise ValueError(text)
+    return value

@@ -6,7 +6,7 @@ from collections.abc import Callable
 from functools import partial
 from typing import Annotated, Any
 
-from tinamou.boards.avr.base import PARTS, Part
+from tinamou.boards.avr.base import CRYSTAL, PARTS, Fuses, Part
 from tinamou.boards.avr.loading import load_firmware
 from tinamou.devices.avr.adc import DIFFERENTIAL, Adc, Comparator
 from tinamou.devices.avr.core import AvrDevice, IoSpace
@@ -29,10 +29,11 @@ from tinamou.machine.props import PropertyError
 from tinamou.machine.trace import Trace, VcdFile
 
 DATA = 0x80_0000
-CRYSTAL = 16_000_000
 KINDS: dict[str, type[TimerCounter]] = {"avr-timer8": Timer8, "avr-timer2": Timer2, "avr-timer16": Timer16}
 EepromFile = Annotated[str, "File that keeps the content of the EEPROM"]
 VcdFileName = Annotated[str, "File for a Value Change Dump of pins and buses"]
+FuseBytes = Annotated[str, "Fuses in hexadecimal: low:high:extended"]
+LockBits = Annotated[str, "Lock bits in hexadecimal"]
 Traced = Annotated[str, "What to dump: D13:D9:usart0"]
 
 # The pins of the headers: D0, D1, ... and A0, A1, ...
@@ -148,15 +149,14 @@ class Mcu:
             self.add(Port(name=f"port{letter.lower()}", clock=clock, present=present, pins_=pins), base)
         self.ports = [d for d in self.devices.values() if isinstance(d, Port)]
 
-        self.system = System(name="system", clock=clock, cpu=cpu, hz=CRYSTAL, adc_clock=self.adc_clock, crystal=self.crystal,
-                             boot_start=part.boot, brown_out=part.brown_out)
+        self.system = System(name="system", clock=clock, cpu=cpu, adc_clock=self.adc_clock, crystal=self.crystal, flash=self.flash)
         self.system.ports = self.ports
         self.add(self.system, None, None, **family.registers)
-        spm = SelfProgramming(name="spm", clock=clock, cpu=cpu, machine_=m, flash=self.flash, page=part.page, nrww=part.boot,
-                              signature=part.signature, fuses=part.fuses, rc=self.rc)
+        self.spm = spm = SelfProgramming(name="spm", clock=clock, cpu=cpu, machine_=m, flash=self.flash, page=part.page, nrww=part.boot,
+                                         signature=part.signature, rc=self.rc)
         self.add(spm, 0x57)
         self.interrupt(spm, ready=v["spm"])
-        dog = Watchdog(name="watchdog", clock=clock, rc=self.rc, bite=partial(self.system.restart, "watchdog"),
+        self.dog = dog = Watchdog(name="watchdog", clock=clock, rc=self.rc, bite=partial(self.system.restart, "watchdog"),
                        forced=lambda: self.system.wdrf)
         self.add(dog, 0x60)
         self.interrupt(dog, irq=v["wdt"])
@@ -174,7 +174,16 @@ class Mcu:
 
         cpu.on_wake = partial(self.system.wake, True)
         cpu.on_sleep, cpu.on_watchdog, cpu.on_spm = self.system.sleep, dog.feed, spm.spm
-        self.pins["RESET"].on_change(lambda level: None if level else self.system.restart("pin"))
+        self.pins["RESET"].on_change(lambda level: self.system.restart("pin") if self.fuses.reset_pin and not level else None)
+        self.set_fuses(Fuses.sold(part))
+
+    def set_fuses(self, fuses: Fuses) -> None:
+        """Program the fuses and lock bits; a reset makes them count."""
+        self.fuses, system = fuses, self.system
+        system.hz, system.divided, system.brown_out = fuses.hz, fuses.divided, fuses.brown_out
+        system.boot_start, system.boot_reset = fuses.boot_start, fuses.boot_reset
+        self.spm.fuses, self.spm.boot_start = fuses.row, fuses.boot_start
+        self.dog.always = fuses.watchdog
 
     def _timers(self) -> None:
         prescaler = Prescaler(name="prescaler", clock=self.clock)
@@ -257,7 +266,8 @@ def subscribe(users: list[Any], entry: Any, changed: Callable[[], None]) -> Call
     return end
 
 
-def arduino(m: Machine, part: str, title: str, pins: tuple[list[str], list[str]], *, eeprom: str, vcd: str, trace: str) -> Mcu:
+def arduino(m: Machine, part: str, title: str, pins: tuple[list[str], list[str]], *, eeprom: str, fuses: str, lock: str, vcd: str,
+            trace: str) -> Mcu:
     """An Arduino: the part, pins D0, D1, ... and A0, A1, ..., LED on D13, the USB serial adapter on D0 and D1, and the program."""
     digital, analog = pins
     names = {**{f"D{n}": p for n, p in enumerate(digital)}, **{f"A{n}": p for n, p in enumerate(analog)}}
@@ -267,6 +277,7 @@ def arduino(m: Machine, part: str, title: str, pins: tuple[list[str], list[str]]
     Driver("USB adapter", m.pins["D0"].net).set(5.0, 1000.0)
     m.add(Wiring(bus_=PinsBus("pins", m)))
     load_firmware(m, mcu, title)
+    mcu.set_fuses(mcu.fuses.given(fuses, lock))
     if vcd:
         try:
             VcdFile(vcd, Trace(m, limit=0).choose([n for n in trace.split(":") if n]))

@@ -13,12 +13,12 @@ from tinamou.machine.props import PropertyError
 if TYPE_CHECKING:
     from tinamou.boards.avr.common import Mcu
 
-DATA, EEPROM, FUSES = 0x80_0000, 0x81_0000, 0x82_0000       # where the GNU tools put what is not flash
+DATA, EEPROM, FUSES, LOCK = 0x80_0000, 0x81_0000, 0x82_0000, 0x83_0000    # where the GNU tools put what is not flash
 LIMIT = 64 << 20                                            # bytes: more than any program file has
 
 
 def load_firmware(m: Machine, mcu: Mcu, title: str) -> None:
-    """Put the program into flash (and EEPROM, if it brings content for that). Raises PropertyError."""
+    """Put the program into flash (and EEPROM and fuses, if it brings content for them). Raises PropertyError."""
     m.memory.store_rom(0, b"\xff" * mcu.part.flash)
     name, drive = m.settings.bios, m.drive("mtd", 0)
     if name not in (None, "none", "default"):
@@ -47,8 +47,6 @@ def place(m: Machine, mcu: Mcu, title: str, name: str, data: bytes) -> None:
     """Check that the program is for this part and fits, then write it."""
     part = mcu.part
     wrong = f"Unable to load firmware image '{name}'"
-    if not data:
-        raise PropertyError(f"{wrong}: it is empty")
     try:
         image = loaders.intel_hex(data) if re.match(rb":[0-9A-Fa-f]{10}", data) else loaders.load(data)
     except loaders.ImageError as e:
@@ -70,5 +68,7 @@ def place(m: Machine, mcu: Mcu, title: str, name: str, data: bytes) -> None:
     for s in image.segments:
         if s.data and EEPROM <= s.address < FUSES:
             mcu.eeprom.fill(s.address - EEPROM, s.data)
+        elif s.data and s.address in (FUSES, LOCK):
+            mcu.set_fuses(mcu.fuses.from_program(*((s.data, b"") if s.address == FUSES else (b"", s.data))))
     for s in code:
         m.memory.store_rom(s.address, s.data)

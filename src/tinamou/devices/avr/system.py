@@ -25,7 +25,9 @@ class System(AvrDevice, type="avr-system", size=0x20):
     divided: bool = prop(BOOL, default=False, help="the fuse CKDIV8 is programmed")
     adc_clock: Clock = prop(OBJECT)
     crystal: Clock = prop(OBJECT)
+    flash: Any = prop(OBJECT, default=None, help="the memory")
     boot_start: int = prop(U32, default=0, help="byte address of the boot loader section")
+    boot_reset: bool = prop(BOOL, default=False, help="the fuse BOOTRST is programmed: reset starts the boot loader, if there is one")
     brown_out: int = prop(I32, default=2700, help="millivolts below which the part resets; 0 switches that off")
 
     GPIOR0 = Reg(0)
@@ -83,6 +85,8 @@ class System(AvrDevice, type="avr-system", size=0x20):
             self.extrf = 1
         self.cause = ""
         self.asleep = -1
+        loader = self.boot_reset and self.flash is not None and self.flash.buffer[self.boot_start : self.boot_start + 2] != b"\xff\xff"
+        self.cpu.reset_vector = self.boot_start // 2 if loader else 0
         self._set_clocks()
         for devices in self.modules.values():
             for d in devices:
@@ -202,6 +206,7 @@ class SelfProgramming(AvrDevice, type="avr-spm", size=1):
     page: int = prop(U16, default=128, help="bytes")
     nrww: int = prop(U32, default=0, help="byte address where the no-read-while-write section begins")
     signature: bytes = prop(OBJECT, default=b"\x1e\x95\x0f")
+    boot_start: int = prop(U32, default=0, help="byte address of the boot loader section: only there SPM does anything")
     fuses: bytes = prop(OBJECT, default=b"\xff\xff\xff\xff", help="low fuse, lock bits, extended fuse, high fuse")
     rc: Clock = prop(OBJECT)
 
@@ -217,7 +222,7 @@ class SelfProgramming(AvrDevice, type="avr-spm", size=1):
 
     polled = ("SPMCSR",)
     until = state(-1)           # cycle up to which the operation may be begun
-    lock = state(-1)            # lock bits as changed, -1 as the fuses say
+    lock = state(-1, keep=True)  # lock bits as changed, -1 as the fuses say
 
     def setup(self) -> None:
         super().setup()
@@ -225,6 +230,20 @@ class SelfProgramming(AvrDevice, type="avr-spm", size=1):
 
     def on_reset(self, kind: str) -> None:
         self.buffer[:] = b"\xff" * self.page
+        self.cpu.on_lpm = None
+        self._protect()
+
+    def restored(self) -> None:
+        self.cpu.on_lpm = self.lpm if self.until >= 0 and self._operation() in (0x09, 0x21) else None
+        self._protect()
+
+    @property
+    def lock_bits(self) -> int:
+        return self.lock if self.lock >= 0 else self.fuses[1]
+
+    def _protect(self) -> None:
+        """BLB02 and BLB12: what is read of the application from the boot section, and the other way round."""
+        self.cpu.protect(self.boot_start, application=not self.lock_bits & 8, boot_section=not self.lock_bits & 0x20)
 
     def _operation(self) -> int:
         return self.sigrd << 5 | self.rwwsre << 4 | self.blbset << 3 | self.pgwrt << 2 | self.pgers << 1 | self.spmen
@@ -260,13 +279,21 @@ class SelfProgramming(AvrDevice, type="avr-spm", size=1):
             return None
         if operation == 0x21:
             return {0: self.signature[0], 2: self.signature[1], 4: self.signature[2], 1: 0x80}.get(z & 0x1F, 0xFF)
-        return self.lock if z & 3 == 1 and self.lock >= 0 else self.fuses[z & 3]
+        return self.lock_bits if z & 3 == 1 else self.fuses[z & 3]
 
-    def spm(self, z: int, word: int) -> None:
-        """The instruction SPM."""
+    def spm(self, z: int, word: int, pc: int) -> None:
+        """The instruction SPM at byte address `pc`."""
         if self.cycles > self.until or self.finished.deadline is not None:
             return
         z %= self.flash.size
+        if pc < self.boot_start:
+            self.log.guest_error(f"SPM at {pc:#x}: it does nothing below the boot loader section, which begins at {self.boot_start:#x}")
+            return
+        if self._operation() in (0x03, 0x05) and not self.lock_bits & (4 if z < self.boot_start else 0x10):
+            self.log.guest_error(f"SPM: the lock bits ({self.lock_bits:#04x}) protect the page of {z:#x}")
+            self._over()
+            self.settle()
+            return
         start = z & ~(self.page - 1)
         match self._operation():
             case 0x01:
@@ -281,7 +308,8 @@ class SelfProgramming(AvrDevice, type="avr-spm", size=1):
                 self._store(start, bytes(a & b for a, b in zip(old, self.buffer, strict=True)))
                 self.buffer[:] = b"\xff" * self.page
             case 0x09:
-                self.lock = (self.lock if self.lock >= 0 else self.fuses[1]) & (word | ~0x3C) & 0xFF
+                self.lock = self.lock_bits & (word | ~0x3C) & 0xFF
+                self._protect()
                 self._over()
             case 0x11:
                 self.rwwsb = 0

@@ -366,7 +366,7 @@ def brbc(cpu: Avr, f: Flag, k: Relative) -> None:
 
 def over_next(cpu: Avr) -> u64:
     """How far it is to the instruction after the next one, at a cycle a word; jmp, call, lds and sts have two words."""
-    word = u16(cpu.program(cpu.pc + 2)) | u16(cpu.program(cpu.pc + 3)) << 8
+    word = cpu.program_word(cpu.pc + 2)
     if word & 0xFE0C == 0x940C or word & 0xFC0F == 0x9000:
         cpu.spend(2)
         return u64(6)

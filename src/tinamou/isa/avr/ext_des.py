@@ -6,7 +6,7 @@ AVR Instruction Set Manual, DS40002198B, chapter 6.50; FIPS 46-3.  Bit 1 of the 
 from __future__ import annotations
 
 from tinamou.native.ops import outlined
-from tinamou.native.types import u8, u16, u64
+from tinamou.native.types import u8, u64
 
 from .operands import FH, Number, avr
 from .state import Avr
@@ -83,8 +83,7 @@ def des(cpu: Avr, K: Number, h: FH) -> None:
     for k in range(8):
         data |= u64(cpu.r[k]) << (8 * k)
         key |= u64(cpu.r[8 + k]) << (8 * k)
-    before = u16(cpu.program(u64(cpu.pc) - 2)) | u16(cpu.program(u64(cpu.pc) - 1)) << 8
-    if before & 0xFF0F != 0x940B:
+    if cpu.program_word(cpu.pc - 2) & 0xFF0F != 0x940B:
         cpu.spend(1)
     data = des_round(data, key, u64(K), h & 0x10 != 0)
     for k in range(8):

@@ -249,13 +249,13 @@ def elpm_z_inc(cpu: Avr, zl: Zl, zh: Zh) -> tuple[R, Zl, Zh]:
 
 @avr.extension("spm", CORE=("e", "xm", "xt"))("1001 0101 1110 1000", "spm")
 def spm(cpu: Avr, zl: Zl, zh: Zh, r0: R0, r1: R1) -> None:
-    cpu.tell(SELF_PROGRAM, u64(extended(cpu, zl, zh)), u64(r0) | u64(r1) << 8)
+    cpu.tell(SELF_PROGRAM, u64(extended(cpu, zl, zh)), u64(r0) | u64(r1) << 8 | u64(cpu.pc) << 16)
 
 
 @avr.extension("spmx", CORE=("xm", "xt"))("1001 0101 1111 1000", "spm Z+", name="spm.z+")
 def spm_z_inc(cpu: Avr, zl: Zl, zh: Zh, r0: R0, r1: R1) -> tuple[Zl, Zh]:
     p = extended(cpu, zl, zh)
-    cpu.tell(SELF_PROGRAM, u64(p), u64(r0) | u64(r1) << 8)
+    cpu.tell(SELF_PROGRAM, u64(p), u64(r0) | u64(r1) << 8 | u64(cpu.pc) << 16)
     cpu.ramp[3] = u8(p + 2 >> 16)
     return u8(p + 2), u8(p + 2 >> 8)
 

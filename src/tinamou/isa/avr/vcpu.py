@@ -77,12 +77,12 @@ class AvrVcpu(MachineCpu):
             "quit",
             "kick",
             "reason",
-            "program_call",
+            "program_limit",
             "hit",
             "watched",
         )
         self._cycles, self._deadline, self._attention, self._lines, self._halted, self._stall, self._quit, self._kick, self._reason, \
-            self._program_call, self._hit, self._watched = (self.word(n) for n in words)  # fmt: skip
+            self._program_limit, self._hit, self._watched = (self.word(n) for n in words)  # fmt: skip
         self.io = IoTable(cpu, lambda: self.cycles)
         self.clock = Clock(HZ, machine.time)
         self.clock.on_change(self._new_frequency)
@@ -101,9 +101,11 @@ class AvrVcpu(MachineCpu):
         self.on_sleep: Callable[[], object] | None = None
         self.on_wake: Callable[[], object] | None = None
         self.on_watchdog: Callable[[], object] | None = None
-        self.on_spm: Callable[[int, int], object] | None = None
+        self.on_spm: Callable[[int, int, int], object] | None = None
         self.on_break: Callable[[], object] | None = None
         self._on_lpm: Callable[[int], int | None] | None = None
+        self._protected = part.flash, False, False
+        self._limit_lpm()
         self._place_registers()
 
     def close(self) -> None:
@@ -172,7 +174,26 @@ class AvrVcpu(MachineCpu):
     @on_lpm.setter
     def on_lpm(self, f: Callable[[int], int | None] | None) -> None:
         self._on_lpm = f
-        self._program_call.value = f is not None
+        self._limit_lpm()
+
+    def protect(self, boot: int, *, application: bool, boot_section: bool) -> None:
+        """Lock bits: the boot section begins at byte `boot`; which of the two sections the other one's loads see as 0xFF."""
+        self._protected = boot, application, boot_section
+        self._limit_lpm()
+
+    def _limit_lpm(self) -> None:
+        boot, application, boot_section = self._protected
+        self._program_limit.value = 0 if self._on_lpm is not None or application else boot if boot_section else NO_ADDRESS
+
+    def _load_program(self, address: int, pc: int) -> int:
+        answer = self._on_lpm(address) if self._on_lpm is not None else None
+        if answer is not None:
+            return answer
+        boot, application, boot_section = self._protected
+        if (pc < boot <= address and boot_section) or (address < boot <= pc and application):
+            return 0xFF
+        assert self.flash is not None
+        return self.flash.buffer[address]
 
     def timebase(self, clock: Any) -> None:
         """An AVR has no time counter."""
@@ -297,13 +318,9 @@ class AvrVcpu(MachineCpu):
                 self.on_watchdog()
         elif what == harvard.SELF_PROGRAM:
             if self.on_spm is not None:
-                self.on_spm(address & self.part.flash - 1, value)
+                self.on_spm(address & self.part.flash - 1, value & 0xFFFF, value >> 16)
         elif what == harvard.PROGRAM_LOAD:
-            answer = self._on_lpm(address) if self._on_lpm is not None else None
-            if answer is not None:
-                return answer
-            assert self.flash is not None
-            return self.flash.buffer[address & self.part.flash - 1]
+            return self._load_program(address, value)
         elif what == harvard.BREAK:
             if self.on_break is not None:
                 self.on_break()
@@ -435,7 +452,7 @@ class AvrVcpu(MachineCpu):
     def _pair(self, n: int) -> int:
         return int(self.cpu.r[n]) | int(self.cpu.r[n + 1]) << 8
 
-    SAVED = ("pc", "instructions", "lines", "halted", "stall", "enabled", "sp", "eind", "vectors", "program_call")
+    SAVED = ("pc", "instructions", "lines", "halted", "stall", "enabled", "sp", "eind", "vectors")
 
     def save(self) -> dict[str, Any]:
         cpu = self.cpu
