@@ -417,6 +417,8 @@ def written(cpu: Cpu, address: u64, host: u64, region: u64, physical: u64, size:
             return
         poke(u64, cpu.memory + (address >> 8 & 0xFF0) + WRITES, u64(UNUSED))  # somebody decodes just now
         entries = peek_acquire(u64, slot)
+    else:
+        fence()  # the store is seen before `undo` looks: another CPU decodes the old bytes and is undone, or the new ones
     entries = entries & ~RETIRED
     forget_bytes(cpu, entries, physical & (PAGE - 1), size)
     counter = entries + ((PAGE << shift()) + 8)  # in the first sentinel: stores so far, and how many are borne
