@@ -191,7 +191,11 @@ class Builder:
         multiplexed = where.startswith("mon:")
         try:
             options = legacy.options(where[4:] if multiplexed else where, id_)
-            return self.add_chardev({**options, **({"mux": "on"} if multiplexed else {})})
+            if multiplexed:
+                options["mux"] = "on"
+                if options["backend"] == "stdio":
+                    options["signal"] = "off"  # ctrl-c is a key for the guest: ctrl-a x ends
+            return self.add_chardev(options)
         except PropertyError as e:
             option_name = f"-{what} {where}"
             kind = {"serial": "could not connect serial device to character backend"}.get(what)
