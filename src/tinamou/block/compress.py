@@ -6,9 +6,9 @@ The compressors release the interpreter lock, so a thread pool around them uses 
 from __future__ import annotations
 
 import threading
-from typing import Any
 
 from .errors import BlockError, CorruptImage
+from .notation import Any
 
 
 def zstd_module() -> Any:

@@ -10,10 +10,10 @@ import os
 import time
 from collections import deque
 from collections.abc import Callable, Iterator
-from typing import Any
 
 from .errors import BlockError
 from .node import Format, Node, fill_zero, is_zero, status
+from .notation import Any
 from .pool import Job, Pool
 
 CHUNK = 2 << 20

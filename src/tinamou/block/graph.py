@@ -4,10 +4,10 @@ from __future__ import annotations
 
 import importlib
 import os
-from typing import Any
 
 from .errors import BlockError
 from .node import Filter, Format, Node, Protocol, Settings
+from .notation import Any
 from .options import Option, Options, flatten, nest, parse_json_filename
 
 FOLDERS = ("formats", "protocols", "filters")

@@ -13,7 +13,8 @@ from __future__ import annotations
 
 import struct
 import sys
-from typing import Annotated, Any, ClassVar, TypeVar, dataclass_transform
+
+from .notation import Annotated, Any, ClassVar, TypeVar, dataclass_transform
 
 u8 = Annotated[int, "B"]
 u16 = Annotated[int, "H"]

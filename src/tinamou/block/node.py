@@ -16,13 +16,13 @@ All positions and lengths are bytes. A node may be used from several threads; `F
 
 from __future__ import annotations
 
-import threading
 import time
-from typing import TYPE_CHECKING, Any, ClassVar
+from _thread import RLock
 
 from . import options as opt
 from .errors import BlockError, CorruptImage, Unsupported
 from .extents import Extent, Status, status, walk
+from .notation import TYPE_CHECKING, Any, ClassVar
 from .options import Options
 from .settings import Settings
 from .zero import LONGEST, fill_zero, is_zero, zeroes
@@ -33,7 +33,6 @@ if TYPE_CHECKING:
     from .graph import Graph
 
     Buffer = bytes | bytearray | memoryview
-
 
 
 class CheckResult:
@@ -361,7 +360,7 @@ class Format(Node):
 
     def __init__(self, graph: Graph, options: Options, settings: Settings) -> None:
         super().__init__(graph, options, settings)
-        self.lock = threading.RLock()
+        self.lock = RLock()
         self.cluster_size = 0
         self.backing_file: str | None = None
         self.backing_format: str | None = None

@@ -9,9 +9,9 @@ from __future__ import annotations
 import importlib
 import importlib.util
 import re
-from typing import TYPE_CHECKING, Any, ClassVar
 
 from .errors import BlockError
+from .notation import TYPE_CHECKING, Any, ClassVar
 from .options import Options
 
 if TYPE_CHECKING:

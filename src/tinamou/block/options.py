@@ -10,9 +10,8 @@ line `Formatting ...` come from the declaration.
 
 from __future__ import annotations
 
-from typing import Any, Generic, TypeVar, overload
-
 from .errors import BlockError
+from .notation import Any, Generic, TypeVar, overload
 
 T = TypeVar("T")
 O = TypeVar("O", bound="Options")

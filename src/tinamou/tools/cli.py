@@ -5,9 +5,9 @@ from __future__ import annotations
 import os
 import sys
 from collections.abc import Sequence
-from typing import Any
 
 from tinamou.block.errors import BlockError
+from tinamou.block.notation import Any
 
 
 class Exit(Exception):

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import sys
-from typing import Any
+
+from tinamou.block.notation import Any
 
 SHORT = {
     "c": "cmd=",

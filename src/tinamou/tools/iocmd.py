@@ -8,11 +8,11 @@ import sys
 import threading
 import time
 from collections.abc import Callable
-from typing import Any
 
 from tinamou.block.errors import BlockError
 from tinamou.block.graph import Graph
 from tinamou.block.node import Format, Node, Settings, status
+from tinamou.block.notation import Any
 from tinamou.block.options import nest, parse_opts, parse_size
 from tinamou.tools.cli import complain, explain
 

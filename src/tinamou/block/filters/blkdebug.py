@@ -10,10 +10,10 @@ import errno
 import os
 import threading
 from collections.abc import Sequence
-from typing import TYPE_CHECKING, Any
 
 from .. import options as opt
 from ..node import BlockError, Filter, Options
+from ..notation import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from ..node import Buffer

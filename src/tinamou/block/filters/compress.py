@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import TYPE_CHECKING
 
 from ..node import BlockError, Filter, Format, Node
+from ..notation import TYPE_CHECKING
 
 if TYPE_CHECKING:
     from ..node import Buffer

@@ -5,10 +5,10 @@ from __future__ import annotations
 import threading
 import time
 from collections.abc import Sequence
-from typing import TYPE_CHECKING
 
 from .. import options as opt
 from ..node import BlockError, Filter, Options
+from ..notation import TYPE_CHECKING
 from ..objects import UserObject
 
 if TYPE_CHECKING:

@@ -7,12 +7,12 @@ headers made with `detached-header=on`.
 from __future__ import annotations
 
 from collections.abc import Iterable
-from typing import TYPE_CHECKING, Any
 
 from .. import options as opt
 from ..crypto import SECTOR, wipe
 from ..crypto.options import MAGIC, AmendOptions, CreateOptions
 from ..node import BlockError, Extent, Format, Node, Options
+from ..notation import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from ..crypto.sectors import SectorCipher

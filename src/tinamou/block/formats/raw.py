@@ -4,10 +4,10 @@ from __future__ import annotations
 
 import errno
 from collections.abc import Iterable, Sequence
-from typing import TYPE_CHECKING, Any
 
 from .. import options as opt
 from ..node import BlockError, Extent, Format, Node, Options, is_zero
+from ..notation import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from ..graph import Graph

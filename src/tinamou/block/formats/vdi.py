@@ -9,11 +9,11 @@ from __future__ import annotations
 import os
 import sys
 from array import array
-from typing import TYPE_CHECKING, Any
 
 from .. import options as opt
 from ..layout import Bytes16, Struct, u32, u64
 from ..node import BlockError, CheckResult, Extent, Format, Node, Unsupported, extend_zeroed
+from ..notation import TYPE_CHECKING, Any
 from ..table import PagedTable
 
 if TYPE_CHECKING:

@@ -10,11 +10,11 @@ from __future__ import annotations
 import errno
 import os
 import time
-from typing import TYPE_CHECKING, Any
 
 from .. import options as opt
 from ..layout import Bytes4, Bytes8, Bytes16, Struct, u8, u16, u32, u64
 from ..node import BlockError, Extent, Format, Node, extend_zeroed
+from ..notation import TYPE_CHECKING, Any
 from ..table import PagedTable
 
 if TYPE_CHECKING:

@@ -7,11 +7,11 @@ import os
 import stat
 from bisect import bisect_right
 from collections.abc import Sequence
-from typing import TYPE_CHECKING, Any
 
 from .. import locking
 from .. import options as opt
 from ..node import BlockError, Extent, Node, Options, Protocol, fill_zero, zeroes
+from ..notation import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from ..graph import Graph

@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import TYPE_CHECKING, Any
 
 from .. import options as opt
 from ..node import Extent, Options, Protocol, fill_zero
+from ..notation import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from ..node import Buffer

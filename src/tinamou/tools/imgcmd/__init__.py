@@ -9,11 +9,11 @@ from __future__ import annotations
 import importlib
 import sys
 from collections.abc import Sequence
-from typing import Any
 
 from tinamou.block.errors import BlockError
 from tinamou.block.graph import Graph
 from tinamou.block.node import Node, Settings
+from tinamou.block.notation import Any
 from tinamou.block.options import nest, parse_opts, parse_size
 from tinamou.tools.cli import Args, Exit, complain, explain, getopt, program, usage_error
 

@@ -2,9 +2,8 @@
 
 from __future__ import annotations
 
-from typing import Any
-
 from tinamou.block.errors import BlockError
+from tinamou.block.notation import Any
 from tinamou.block.options import parse_opts
 from tinamou.tools.cli import Args
 from tinamou.tools.imgcmd import (

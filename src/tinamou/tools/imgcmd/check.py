@@ -3,10 +3,9 @@ leaked clusters, 63 the format has no check."""
 
 from __future__ import annotations
 
-from typing import Any
-
 from tinamou.block.errors import BlockError, Unsupported
 from tinamou.block.node import CheckResult, Format
+from tinamou.block.notation import Any
 from tinamou.tools.cli import Args, dump_json
 from tinamou.tools.imgcmd import (
     Exit,

@@ -4,12 +4,12 @@ backing file, -l takes an internal snapshot, -W allows writing out of order, -C 
 from __future__ import annotations
 
 import os
-from typing import Any
 
 from tinamou.block.copy import Copy
 from tinamou.block.errors import BlockError
 from tinamou.block.graph import combine, create_class, find_format
 from tinamou.block.node import Format, Node, walk
+from tinamou.block.notation import Any
 from tinamou.block.options import nest, parse_opts
 from tinamou.tools.cli import Args, complain, explain
 from tinamou.tools.imgcmd import (

@@ -4,11 +4,11 @@ overwritten."""
 from __future__ import annotations
 
 import os
-from typing import Any
 
 from tinamou.block.errors import BlockError
 from tinamou.block.graph import combine, create, create_class, find_format, protocol_of
 from tinamou.block.node import Format
+from tinamou.block.notation import Any
 from tinamou.block.options import Options, parse_opts, split_commas
 from tinamou.tools.cli import Args
 from tinamou.tools.imgcmd import BAD_SIZE, Exit, Graph, Settings, size_argument, usage_error

@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 import time
-from typing import Any
 
 from tinamou.block.errors import BlockError
 from tinamou.block.node import Format, Node
+from tinamou.block.notation import Any
 from tinamou.tools.cli import Args, dump_json, human_size
 from tinamou.tools.imgcmd import Graph, Settings, exclusive_format, one_file, open_image, output_format
 

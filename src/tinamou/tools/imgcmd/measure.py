@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
-from typing import Any
 
 from tinamou.block.errors import BlockError
 from tinamou.block.graph import create_class, find_format
 from tinamou.block.node import Format, Node, status
+from tinamou.block.notation import Any
 from tinamou.block.options import parse_opts
 from tinamou.tools.cli import Args, dump_json
 from tinamou.tools.imgcmd import Exit, Graph, Settings, exclusive_format, open_image, output_format, size_argument

@@ -2,11 +2,10 @@
 
 from __future__ import annotations
 
-from typing import Any
-
 from tinamou.block.errors import BlockError
 from tinamou.block.graph import combine, find_driver
 from tinamou.block.node import Format, Node, status
+from tinamou.block.notation import Any
 from tinamou.tools.cli import Args
 from tinamou.tools.imgcmd import (
     Exit,

@@ -2,10 +2,9 @@
 
 from __future__ import annotations
 
-from typing import Any
-
 from tinamou.block.errors import BlockError
 from tinamou.block.node import Format
+from tinamou.block.notation import Any
 from tinamou.tools.cli import Args
 from tinamou.tools.imgcmd import Exit, Graph, Settings, one_file, open_image, usage_error
 from tinamou.tools.imgcmd.info import collect, snapshot_table

@@ -11,7 +11,6 @@ then L2 tables, then L1 entries, and only then the refcounts of clusters given u
 from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
-from typing import TYPE_CHECKING, Any
 
 from ... import options as opt
 from ...node import (
@@ -23,6 +22,7 @@ from ...node import (
     Snapshot,
     zeroes,
 )
+from ...notation import TYPE_CHECKING, Any
 from . import layout as q
 from .layout import words_from
 from .mapwriter import MapWriter

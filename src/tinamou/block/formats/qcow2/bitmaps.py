@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
-from typing import TYPE_CHECKING, Any
 
 from ...node import BlockError
+from ...notation import TYPE_CHECKING, Any
 from . import layout as q
 from .layout import BITMAP_AUTO, BITMAP_IN_USE, BitmapEntry, BitmapsExtension, words_from, words_to
 

@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 from array import array
-from typing import TYPE_CHECKING
 
 from ...node import BlockError, CheckResult, CorruptImage
+from ...notation import TYPE_CHECKING
 from . import layout as q
 from .layout import COMPRESSED, COPIED, OFFSET_MASK, ZERO, words_from, words_to
 from .refcounts import CODES, Refcounts, pack_counts

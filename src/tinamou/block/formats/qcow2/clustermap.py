@@ -5,9 +5,9 @@ from __future__ import annotations
 from array import array
 from collections.abc import Iterator
 from time import monotonic
-from typing import TYPE_CHECKING, Any
 
 from ...node import BlockError, Extent, Node
+from ...notation import TYPE_CHECKING, Any
 from . import layout as q
 from .header import ImageHeader
 from .layout import COMPRESSED, COPIED, OFFSET_MASK, ZERO, words_from

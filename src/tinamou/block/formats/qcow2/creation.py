@@ -4,9 +4,9 @@ from __future__ import annotations
 
 from array import array
 from collections.abc import Callable, Iterable
-from typing import TYPE_CHECKING, Any
 
 from ...node import Alone, BlockError, Node, Settings
+from ...notation import TYPE_CHECKING, Any
 from . import layout as q
 from .layout import COMPRESSED, COPIED, OFFSET_MASK, ZERO, Header, words_to
 from .refcounts import CODES, Refcounts, pack_counts

@@ -19,7 +19,7 @@ It is imported when an image or an option speaks of encryption, not before.
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any
+from ...notation import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from ...graph import Graph

@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import sys
 from array import array
-from typing import Annotated
 
 from ...layout import Struct, u8, u16, u32, u64
+from ...notation import Annotated
 
 MAGIC = 0x514649FB
 COPIED = 1 << 63

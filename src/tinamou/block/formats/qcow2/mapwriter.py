@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 from array import array
-from typing import TYPE_CHECKING
 
 from ...extents import Extent
+from ...notation import TYPE_CHECKING
 from . import layout as q
 from .clustermap import ALL32, ClusterMap, L2Table
 from .layout import COMPRESSED, COPIED, OFFSET_MASK, ZERO, words_to

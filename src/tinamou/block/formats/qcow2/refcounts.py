@@ -9,9 +9,9 @@ from __future__ import annotations
 import errno
 import sys
 from array import array
-from typing import TYPE_CHECKING
 
 from ...errors import BlockError, CorruptImage
+from ...notation import TYPE_CHECKING
 from .layout import MAX_REFTABLE_BYTES, REFTABLE_RESERVED, words_from, words_to
 
 if TYPE_CHECKING:

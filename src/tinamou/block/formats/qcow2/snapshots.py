@@ -9,9 +9,9 @@ from __future__ import annotations
 import time
 from array import array
 from collections import Counter
-from typing import TYPE_CHECKING
 
 from ...node import Alone, BlockError, Snapshot
+from ...notation import TYPE_CHECKING
 from . import layout as q
 from .layout import COMPRESSED, COPIED, OFFSET_MASK, SnapshotExtra, SnapshotHeader, words_from, words_to
 

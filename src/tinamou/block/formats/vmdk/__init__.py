@@ -10,10 +10,10 @@ import os
 import zlib
 from bisect import bisect_right
 from collections.abc import Sequence
-from typing import TYPE_CHECKING, Any
 
 from ... import options as opt
 from ...node import BlockError, CheckResult, CorruptImage, Extent, Format, Node
+from ...notation import TYPE_CHECKING, Any
 from .descriptor import CREATE_TYPES, FLAT_KINDS, MAX_TEXT, NO_PARENT, Descriptor, is_descriptor
 from .extents import ESX_MAGIC, MAGIC, MARKER, SECTOR, Flat, Part, Sparse, SparseHeader
 

@@ -6,9 +6,9 @@ import os
 import re
 import sys
 from array import array
-from typing import TYPE_CHECKING, Any
 
 from ...node import BlockError, Node, Settings, extend_zeroed
+from ...notation import TYPE_CHECKING, Any
 from .descriptor import NO_PARENT
 from .extents import FLAG_COMPRESSED, FLAG_MARKERS, FLAG_ZERO_GRAIN, SECTOR, SparseHeader
 

@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterator
-from typing import NamedTuple
 
 from ...node import BlockError
+from ...notation import NamedTuple
 
 MAX_TEXT = 4 << 20
 """Longest descriptor that is read, in bytes."""
