@@ -172,5 +172,5 @@ def test_mistakes(words: list[str], message: str) -> None:
 
 def test_help_and_missing_program() -> None:
     assert lockstep("--help").stdout.startswith("usage: tinamou lockstep ")
-    done = lockstep("/nonexistent")
-    assert (done.returncode, done.stderr) == (1, "Error while loading /nonexistent: No such file or directory\n")
+    done = lockstep("/nonexistent/x")
+    assert (done.returncode, done.stderr) == (1, "Error while loading /nonexistent/x: No such file or directory\n")

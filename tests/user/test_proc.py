@@ -4,11 +4,13 @@ import errno
 import os
 import sys
 from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
 
 import pytest
 
 from support.guest_calls import ABIS, HEAP, Guest
 from tinamou.user.calls.attributes import Statx
+from tinamou.user.signals import Action
 
 CWD = -100
 
@@ -39,6 +41,22 @@ def test_what_the_guest_sees(g: Guest) -> None:
     assert int(fields[28 - 3]) == 0x7FF0 and int(fields[26 - 3]) == 0
     assert int(fields[4 - 3]) == os.getppid()
     assert contents(g, "/proc/thread-self/cmdline") == b"prog\0two words\0"
+
+
+def test_threads_size_and_signals_are_the_guests(g: Guest) -> None:
+    """The emulator has threads, memory and signal handlers of its own."""
+    mapped = sum(r.end - r.start for r in g.memory.regions())
+    g.process.actions[10] = Action(sa_handler=0x1000)
+    g.process.actions[12] = Action(sa_handler=1)
+    with ThreadPoolExecutor(2) as pool:
+        pool.submit(int).result()
+        fields = contents(g, "/proc/self/stat").rpartition(b") ")[2].split()
+        status = dict(line.split(b":\t") for line in contents(g, "/proc/self/status").splitlines())
+    assert int(fields[20 - 3]) == len(g.process.threads) == int(status[b"Threads"])
+    assert int(fields[23 - 3]) == mapped == int(status[b"VmSize"].split()[0]) << 10
+    assert int(contents(g, "/proc/self/statm").split()[0]) == mapped >> 12
+    assert (int(status[b"SigCgt"], 16), int(status[b"SigIgn"], 16)) == (1 << 9, 1 << 11)
+    assert int(status[b"Pid"]) == os.getpid()
 
 
 def test_the_program_itself(g: Guest) -> None:

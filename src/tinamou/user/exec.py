@@ -117,6 +117,7 @@ def start(process: Process, path: bytes, arguments: list[bytes], environment: li
     program.close()
     if "page" in process.options.log_items:
         log_layout(process)
+    native.set_name(os.path.basename(path)[:15])
     t = Thread(process, process.vcpu())
     process.abi.start(t.cpu, entry, sp)
     return t

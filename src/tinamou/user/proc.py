@@ -8,6 +8,8 @@ from collections.abc import Callable
 from typing import TYPE_CHECKING
 
 from .host import HOST
+from .memory import MAP_PRIVATE, MAP_TYPE, WRITE
+from .signals import SIG_DFL, SIG_IGN
 
 if TYPE_CHECKING:
     from .thread import Thread
@@ -16,7 +18,7 @@ __all__ = ["FILES", "follow", "link_special", "open_special"]
 
 O_ACCMODE = 3
 AT_SYMLINK_NOFOLLOW = 0x100
-STARTSTACK, WCHAN = 28, 35  # fields of stat, from 1
+NUM_THREADS, VSIZE, STARTSTACK = 20, 23, 28  # fields of stat, from 1
 ADDRESSES = (26, 27, 28, 29, 30, 45, 46, 47, 48, 49, 50, 51)  # of code, stack, data, heap, arguments: the host's
 
 
@@ -37,7 +39,7 @@ def auxv(t: Thread) -> bytes:
 
 
 def stat(t: Thread) -> bytes:
-    """The host's line, with the guest's program name and stack; other addresses are 0."""
+    """The host's line, with the guest's program name, threads, size and stack; other addresses are 0."""
     with open("/proc/self/stat", "rb") as file:
         line = file.read()
     head, _, tail = line.rpartition(b") ")
@@ -46,12 +48,43 @@ def stat(t: Thread) -> bytes:
     for number in ADDRESSES:
         if number - 3 < len(fields):
             fields[number - 3] = b"0"
+    fields[NUM_THREADS - 3] = b"%d" % len(t.process.threads)
+    fields[VSIZE - 3] = b"%d" % size(t)
     fields[STARTSTACK - 3] = b"%d" % t.process.stack_start
     return pid + b" (" + os.path.basename(t.process.exe)[:15] + b") " + b" ".join(fields) + b"\n"
 
 
+def size(t: Thread) -> int:
+    """Bytes of address space that are mapped."""
+    return sum(r.end - r.start for r in t.memory.regions())
+
+
+def statm(t: Thread) -> bytes:
+    """The host's line, with the size that the guest knows of."""
+    with open("/proc/self/statm", "rb") as file:
+        return b"%d " % (size(t) // 4096) + file.read().partition(b" ")[2]
+
+
+def status(t: Thread) -> bytes:
+    """The host's lines, with the guest's threads, size and signals."""
+    handlers = {signo: action.sa_handler for signo, action in enumerate(t.process.actions) if signo}
+    ignored = sum(1 << signo - 1 for signo, handler in handlers.items() if handler == SIG_IGN)
+    caught = sum(1 << signo - 1 for signo, handler in handlers.items() if handler not in (SIG_IGN, SIG_DFL))
+    data = sum(r.end - r.start for r in t.memory.regions() if r.prot & WRITE and r.flags & MAP_TYPE == MAP_PRIVATE)
+    mapped = b"%8d kB" % (size(t) >> 10)
+    own = {b"Threads": b"%d" % len(t.process.threads), b"VmPeak": mapped, b"VmSize": mapped, b"VmData": b"%8d kB" % (data >> 10),
+           b"SigBlk": b"%016x" % t.mask, b"SigIgn": b"%016x" % ignored, b"SigCgt": b"%016x" % caught}  # fmt: skip
+    lines = []
+    with open("/proc/thread-self/status", "rb") as file:
+        for line in file:
+            name, _, value = line.partition(b":\t")
+            lines.append(name + b":\t" + own.get(name, value).rstrip(b"\n") + b"\n")
+    return b"".join(lines)
+
+
 FILES: dict[bytes, Callable[[Thread], bytes]] = {
-    b"maps": maps, b"cmdline": cmdline, b"environ": environ, b"auxv": auxv, b"stat": stat,
+    b"maps": maps, b"cmdline": cmdline, b"environ": environ, b"auxv": auxv, b"stat": stat, b"statm": statm,
+    b"status": status,
 }  # fmt: skip
 
 
