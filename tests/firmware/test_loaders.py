@@ -8,7 +8,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from tinamou.firmware.loaders import ImageError, elf, gunzip, intel_hex, linux_image, load, read_file, uimage
+from tinamou.firmware.loaders import ImageError, elf, gunzip, intel_hex, linux_image, load, portable_size, read_file, uimage
 
 
 def make_elf(bits, endian, segments, entry, symbols=(), machine=243):
@@ -109,6 +109,16 @@ def test_packed_uimages(packed, pack):
     for bad in (body[:-20], b"\xff" * 40 + body, b""):
         with pytest.raises(ImageError, match="compressed data"):
             uimage(make_uimage(bad, packed))
+
+
+def test_kernels_that_are_cut_short():
+    """A PE header at 0x40 with an optional header of 8 bytes and sections that end at 0x300 and 0x500."""
+    sections = b"".join(bytes(16) + struct.pack("<II", size, at) + bytes(16) for size, at in ((0x100, 0x200), (0x200, 0x300)))
+    head = b"MZ".ljust(0x3C, b"\0") + struct.pack("<I", 0x40) + b"PE\0\0" + struct.pack("<HH12xH", 0x5064, 2, 8).ljust(20, b"\0") + bytes(8)
+    whole = (head + sections).ljust(0x500, b"\0")
+    assert portable_size(whole) == 0x500
+    assert all(portable_size(whole[:n]) > n for n in range(64, 0x500))
+    assert portable_size(b"") == portable_size(whole[:60]) == portable_size(bytes(0x500)) == portable_size(b"MZ" + bytes(500)) == 0
 
 
 def test_what_is_no_image_file(tmp_path):

@@ -98,6 +98,8 @@ def load_kernel(m: Machine, firmware_end: int, xlen: int) -> Image | None:
         if data[:2] == b"\x1f\x8b":
             data = loaders.gunzip(data)
         image = loaders.load(data, start)
+        if len(data) < (size := loaders.portable_size(data)):
+            raise ImageError(f"it is cut short: {len(data)} bytes of at least {size}")
     except (OSError, ImageError) as e:
         raise PropertyError(f"could not load kernel '{name}'", reason(e)) from None
     check_architecture(m, image, name)

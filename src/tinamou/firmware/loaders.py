@@ -248,6 +248,24 @@ def linux_image(data: bytes) -> LinuxHeader | None:
     return None
 
 
+def portable_size(data: bytes) -> int:
+    """How long the file must be by the section table of its PE header (kernels that UEFI can start have one); 0 without one.
+
+    Microsoft's PE Format: the header's place at 0x3c, sections of 40 bytes behind the optional header.
+    """
+    if len(data) < 64 or data[:2] != b"MZ":
+        return 0
+    (at,) = struct.unpack_from("<I", data, 0x3C)
+    head = data[at : at + 24]
+    if len(head) < 24 or head[:4] != b"PE\0\0":
+        return at + 24 if len(head) < 24 and at < 1 << 16 else 0
+    count, optional = struct.unpack_from("<H12xH", head, 6)
+    table = at + 24 + optional
+    if table + 40 * count > len(data):
+        return int(table + 40 * count)
+    return max((sum(struct.unpack_from("<II", data, table + 40 * n + 16)) for n in range(count)), default=0)
+
+
 # --- any of them
 
 
