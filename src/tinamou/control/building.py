@@ -163,6 +163,15 @@ class Builder:
             except OSError as e:
                 raise PropertyError(f"Error opening logfile {self.r.log_file}: {e.strerror}") from None
 
+    def write_log(self, text: str) -> None:
+        """A line of -d. When the disk is full that is told once, and the machine goes on."""
+        try:
+            print(text, file=self.log, flush=True)
+        except (OSError, ValueError) as e:
+            self.r.log_items.clear()
+            if self.log is not sys.stderr:
+                sys.stderr.write(f"{self.r.program}: {self.r.log_file}: {getattr(e, 'strerror', e)}: nothing more is logged\n")
+
     # --- character devices
 
     def add_chardev(self, given: dict[str, str]) -> Chardev:
@@ -173,7 +182,7 @@ class Builder:
         try:
             made = make_chardev(given, self.loop)
         except OSError as e:
-            raise PropertyError(f"Could not open '{given.get('path', '')}': {e.strerror}") from None
+            raise PropertyError(f"Could not open '{e.filename or given.get('path', '')}': {e.strerror}") from None
         if multiplexed:
             made = MuxChardev(id=id_, inner=made, escape=self.r.echr)
         self.chardevs[id_] = made
@@ -279,7 +288,7 @@ class Builder:
     def vm(self, machine: Machine, runner: Runner | None, arch: str) -> Vm:
         r = self.r
         machine.log.items = r.log_items
-        machine.log.sink = lambda text: print(text, file=self.log)
+        machine.log.sink = self.write_log
         self.loop.lock, self.loop.virtual = machine.lock, machine.time
         machine.time.changed = self.loop.wake
         vm = Vm(machine, runner, self.loop, name=r.name, arch=arch, no_reboot=r.no_reboot, no_shutdown=r.no_shutdown)

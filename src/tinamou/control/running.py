@@ -31,7 +31,14 @@ def main(words: list[str], program: str, arch: str, engine: EngineMaker | None =
             runner = Idle()
         vm = build(r, factory, runner, target or f"{arch}64")
     except Finished as e:
-        sys.stdout.write(e.text)
+        try:
+            sys.stdout.write(e.text)
+            sys.stdout.flush()
+        except OSError as error:
+            if not isinstance(error, BrokenPipeError):  # as in `-help | head`
+                sys.stderr.write(f"{program}: standard output: {error.strerror}\n")
+            sys.stdout = None  # type: ignore[assignment]  # what is left of the text is not tried again at the exit
+            return 1
         return e.status
     except OptionError as e:
         sys.stderr.write(complain(program, e))

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import importlib
 import pkgutil
+import sys
 from functools import cache
 from typing import Any, ClassVar, Protocol
 
@@ -72,7 +73,11 @@ class Chardev(Declared, kind="null"):
     def write(self, data: bytes) -> int:
         """Bytes from the guest; returns how many were taken (the rest may be sent again later)."""
         if self._log is not None:
-            self._log.write(data)
+            try:
+                self._log.write(data)
+            except OSError as e:  # the guest goes on
+                sys.stderr.write(f"chardev {self.id}: {self.logfile}: {e.strerror}: nothing more is logged\n")
+                self._log = None
         return self.send(data)
 
     def send(self, data: bytes) -> int:
