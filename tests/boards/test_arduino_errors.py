@@ -87,7 +87,7 @@ def test_command_line(capsys, tmp_path):
         cut.write_bytes(lines[:size])
         assert f"{wrong} '{cut}': " in told(capsys, "-M", "uno", "-bios", cut), size
     cut.write_bytes(b"")
-    assert told(capsys, "-M", "uno", "-bios", cut) == f"{wrong} '{cut}': the file is empty\n"
+    assert told(capsys, "-M", "uno", "-bios", cut) == f"{wrong} '{cut}': it is empty\n"
     long.write_bytes(bytes(32769))
     assert "it has 32769 bytes, but the flash of ATmega328P has 32768 bytes" in told(capsys, "-M", "uno", "-bios", long)
     assert f"Unable to find firmware image '{tmp_path}/none'\nNo such file" in told(capsys, "-M", "uno", "-bios", tmp_path / "none")

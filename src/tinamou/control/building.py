@@ -144,9 +144,8 @@ class Builder:
     def board(self) -> Board:
         name = self.r.machine.get("type")
         self.at = f"-machine {name}" if name else ""
-        boards = board.discover(self.r.arch)
         if name is None:
-            found = next((b for b in boards.values() if b.default), None)
+            found = next((b for b in board.discover(self.r.arch).values() if b.default), None)
             if found is None:
                 raise PropertyError("No machine specified, and there is no default",
                                     "Use -machine help to list supported machines")

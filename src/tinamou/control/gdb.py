@@ -10,7 +10,6 @@ import re
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass, field
 from typing import Literal, Protocol
-from xml.sax.saxutils import escape
 
 PACKET_SIZE = 0x1000
 SIGINT, SIGTRAP = 2, 5
@@ -87,7 +86,7 @@ class Description:
         """The XML of `target.xml` or of a feature's file."""
         if name == "target.xml":
             lines = ['<?xml version="1.0"?>', '<!DOCTYPE target SYSTEM "gdb-target.dtd">', "<target>",
-                     f"  <architecture>{escape(self.architecture)}</architecture>"]
+                     f"  <architecture>{self.architecture}</architecture>"]
             lines += [f'  <xi:include href="{f.file}"/>' for f in self.features]
             return "\n".join([*lines, "</target>"]) + "\n"
         return next((f.xml() for f in self.features if f.file == name), None)

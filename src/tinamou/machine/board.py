@@ -97,7 +97,7 @@ def board(name: str, desc: str, *, arch: str, **facts: Any) -> Callable[[Callabl
     return register
 
 
-def discover(arch: str = "") -> dict[str, Board]:
+def discover(arch: str = "", plug_ins: bool = True) -> dict[str, Board]:
     """Every board: those in `tinamou.boards`, by folder, and those other packages offer as `tinamou.machines`."""
     try:
         root = importlib.import_module("tinamou.boards")
@@ -106,16 +106,18 @@ def discover(arch: str = "") -> dict[str, Board]:
     for info in pkgutil.walk_packages(root.__path__, "tinamou.boards."):
         if not arch or info.name.split(".")[2] == arch:
             importlib.import_module(info.name)
-    plugins.load("tinamou.machines")
+    if plug_ins:
+        plugins.load("tinamou.machines")
     return {n: b for n, b in sorted(BOARDS.items()) if not arch or b.arch == arch}
 
 
 def find(name: str, arch: str = "") -> Board:
     """The board of that name or alias. Raises PropertyError with the original's words and the nearest names."""
-    known = discover(arch)
-    for b in known.values():
-        if name in (b.name, b.alias):
-            return b
+    for plug_ins in (False, True):  # those of other packages only where the name is none of ours
+        known = discover(arch, plug_ins)
+        for b in known.values():
+            if name in (b.name, b.alias):
+                return b
     hint = choices(name, [*known, *(b.alias for b in known.values() if b.alias)])
     raise PropertyError("unsupported machine type", "Use -machine help to list supported machines" + (f"\n{hint}" if hint else ""))
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import importlib.metadata
 import sys
 from functools import cache
 
@@ -10,6 +9,8 @@ from functools import cache
 @cache
 def load(group: str) -> None:
     """Import what installed packages offer as `group`. A package that cannot be imported is told of and left out."""
+    import importlib.metadata  # a sixth of the start of a small machine
+
     for entry in importlib.metadata.entry_points(group=group):
         try:
             entry.load()
