@@ -48,9 +48,56 @@ class Queue:
         return out
 
 
+class PackedQueue:
+    """A packed ring: descriptors, then the driver's and the device's event suppression."""
+
+    def __init__(self, memory, base, size):
+        self.memory, self.size, self.base = memory, size, base
+        self.desc, self.avail, self.used = base, base + 16 * size, base + 16 * size + 4
+        self.added = self.seen = 0
+        self.counts = {}
+        memory.store(base, bytes(16 * size + 8))
+
+    def lap(self, count):
+        return 1 - count // self.size % 2
+
+    def add(self, *buffers, indirect=None):
+        """Each buffer is (address, length, device writes?); returns the buffer ID. The first flags are written last."""
+        name = 100 + self.added % self.size
+        if indirect is not None:
+            table = b"".join(struct.pack("<QIHH", a, n, 0, 2 if w else 0) for a, n, w in buffers)
+            self.memory.store(indirect, table)
+            buffers = [(indirect, len(table), None)]
+        rows = []
+        for i, (a, n, w) in enumerate(buffers):
+            mine = self.lap(self.added + i)
+            flags = mine << 7 | (1 - mine) << 15 | (4 if w is None else 2 if w else 0) | (1 if i < len(buffers) - 1 else 0)
+            rows.append((self.desc + 16 * ((self.added + i) % self.size), struct.pack("<QIHH", a, n, name, flags)))
+        for at, row in reversed(rows):
+            self.memory.store(at, row)
+        self.counts[name] = len(buffers)
+        self.added += len(buffers)
+        return name
+
+    def done(self):
+        """(buffer ID, bytes written) of each request finished since the last call."""
+        out = []
+        while True:
+            _, length, name, flags = struct.unpack("<QIHH", self.memory.load(self.desc + 16 * (self.seen % self.size), 16))
+            if not flags >> 7 & 1 == flags >> 15 & 1 == self.lap(self.seen):
+                return out
+            out.append((name, length))
+            self.seen += self.counts.pop(name)
+
+    def tell_at(self, count):
+        """Interrupt when the descriptor of that number (since the beginning) is used."""
+        self.memory.store(self.avail, struct.pack("<HH", count % self.size | self.lap(count) << 15, 2))
+
+
 class MmioDriver:
     def __init__(self, machine, base, features=0, modern=True):
         self.m, self.memory, self.base, self.modern = machine, machine.memory, base, modern
+        self.packed = features >> 34 & 1
         self.queues = {}
         self.write(0x70, 0)
         self.write(0x70, 3)
@@ -77,7 +124,7 @@ class MmioDriver:
         self.memory.write(self.base + offset, value, size)
 
     def queue(self, n, at, size):
-        q = self.queues[n] = Queue(self.memory, at, size)
+        q = self.queues[n] = (PackedQueue if self.packed else Queue)(self.memory, at, size)
         self.write(0x30, n)
         self.write(0x38, size)
         if self.modern:
@@ -112,6 +159,7 @@ class PciDriver:
 
     def __init__(self, machine, slot, features=0, modern=True):
         self.m, self.memory, self.modern = machine, machine.memory, modern
+        self.packed = features >> 34 & 1
         self.at = self.ECAM + (slot << 15)
         self.where = {}
         self.sizes = {}
@@ -155,7 +203,7 @@ class PciDriver:
 
     def queue(self, n, at, size):
         if self.modern:
-            q = Queue(self.memory, at, size)
+            q = (PackedQueue if self.packed else Queue)(self.memory, at, size)
             c = self.where[1]
             self.memory.write(c + 0x16, n, 2)
             self.memory.write(c + 0x18, size, 2)

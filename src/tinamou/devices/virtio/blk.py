@@ -9,7 +9,8 @@ from dataclasses import dataclass
 from functools import partial
 from typing import Any, Literal, Protocol
 
-from tinamou.devices.virtio.core import Chain, GuestError, VirtioDevice, Virtqueue, drop_end
+from tinamou.devices.virtio.core import VirtioDevice
+from tinamou.devices.virtio.rings import Chain, GuestError, Virtqueue, drop_end
 from tinamou.machine.iothread import IoThread
 from tinamou.machine.lines import state
 from tinamou.machine.props import BLOCK_SIZE, BOOL, DRIVE, STR, U16, U32, PropertyError, prop
@@ -142,7 +143,7 @@ class VirtioBlk(VirtioDevice, type="virtio-blk-device", category="Storage"):
 
     def request(self, queue: Virtqueue, chain: Chain) -> Request:
         """Read a request's head. Raises GuestError."""
-        kept = Chain(chain.head, list(chain.readable), list(chain.writable), list(chain.written_at))
+        kept = chain.copy()
         kind, _, sector = struct.unpack("<IIQ", chain.read(16))
         if not chain.writable:
             raise GuestError("request without room for its status")
@@ -173,7 +174,7 @@ class VirtioBlk(VirtioDevice, type="virtio-blk-device", category="Storage"):
             r.status_at[0] = r.status
             r.queue.push(r.kept, r.written + 1)
             if not r.written:
-                address, length = r.kept.written_at[-1]
+                address, length, _ = r.kept.parts[-1]
                 self.memory.wrote(address + length - 1, 1)
             queues.add(r.queue)
         for queue in queues:
@@ -255,11 +256,11 @@ class VirtioBlk(VirtioDevice, type="virtio-blk-device", category="Storage"):
         self.begin(waiting)
 
     def save_more(self) -> dict[str, Any]:
-        return {**super().save_more(), "stalled": [[queue.index, chain.head] for queue, chain in self.stalled]}
+        return {**super().save_more(), "stalled": [[queue.index, chain.save()] for queue, chain in self.stalled]}
 
     def load_more(self, saved: dict[str, Any]) -> None:
         super().load_more(saved)
-        self.stalled = [(self.queues[n], self.queues[n].chain(head)) for n, head in saved["stalled"]]
+        self.stalled = [(self.queues[n], self.queues[n].chain(kept)) for n, kept in saved["stalled"]]
 
     def resized(self) -> None:
         """The image has another size now."""

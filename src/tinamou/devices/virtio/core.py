@@ -1,236 +1,18 @@
-"""Virtio: split virtqueues and the device model every transport carries. OASIS Virtual I/O Device 1.1, chapters 2 and 6."""
+"""Virtio: the device model that every transport carries. OASIS Virtual I/O Device 1.1, chapters 2 and 6."""
 
 from __future__ import annotations
 
-import struct
 from collections.abc import Callable
-from dataclasses import dataclass, field
 from typing import Any, ClassVar
 
+from tinamou.devices.virtio.rings import EVENT_IDX, INDIRECT_DESC, NOTIFY_ON_EMPTY, RING_PACKED, GuestError, Virtqueue
 from tinamou.machine.bus import Bus
 from tinamou.machine.device import Device, ResetKind
-from tinamou.machine.memory import BusError, Memory
+from tinamou.machine.memory import Memory
 from tinamou.machine.props import BOOL, PropertyError, prop
 
 ACKNOWLEDGE, DRIVER, DRIVER_OK, FEATURES_OK, NEEDS_RESET, FAILED = 1, 2, 4, 8, 0x40, 0x80
-NOTIFY_ON_EMPTY, ANY_LAYOUT, INDIRECT_DESC, EVENT_IDX, VERSION_1 = 24, 27, 28, 29, 32
-_NEXT, _WRITE, _INDIRECT = 1, 2, 4
-_DESC = struct.Struct("<QIHH")
-QUEUE_LIMIT = 1024
-
-
-class GuestError(Exception):
-    """The driver broke the rules; the device stops until it is reset (section 2.1.2, DEVICE_NEEDS_RESET)."""
-
-
-@dataclass
-class Chain:
-    """One request: what the driver wrote for the device, and where the device may write, as host memory."""
-
-    head: int
-    readable: list[memoryview] = field(default_factory=list)
-    writable: list[memoryview] = field(default_factory=list)
-    written_at: list[tuple[int, int]] = field(default_factory=list)
-
-    @property
-    def in_size(self) -> int:
-        """Bytes the device may write."""
-        return sum(len(v) for v in self.writable)
-
-    @property
-    def out_size(self) -> int:
-        """Bytes the driver wrote."""
-        return sum(len(v) for v in self.readable)
-
-    def read(self, size: int) -> bytes:
-        """Take `size` bytes off the front of the readable part. Raises GuestError when it is shorter."""
-        out = b"".join(bytes(v) for v in take(self.readable, size))
-        if len(out) != size:
-            raise GuestError(f"request of {len(out)} bytes where {size} are needed")
-        return out
-
-    def write(self, data: bytes) -> int:
-        """Put bytes at the front of the writable part and take that part off; returns how many fitted."""
-        done = 0
-        for v in take(self.writable, len(data)):
-            v[:] = data[done : done + len(v)]
-            done += len(v)
-        return done
-
-
-def take(views: list[memoryview], size: int) -> list[memoryview]:
-    """Remove the first `size` bytes of a list of pieces and return them as pieces."""
-    out = []
-    while size > 0 and views:
-        v = views[0]
-        if len(v) <= size:
-            out.append(views.pop(0))
-            size -= len(v)
-        else:
-            out.append(v[:size])
-            views[0] = v[size:]
-            size = 0
-    return out
-
-
-def drop_end(views: list[memoryview], size: int) -> None:
-    """Remove the last `size` bytes of a list of pieces that has at least as many."""
-    while size:
-        v = views.pop()
-        if len(v) > size:
-            views.append(v[:-size])
-        size -= min(size, len(v))
-
-
-class Virtqueue:
-    """A split virtqueue (section 2.6) of at most `maximum` entries."""
-
-    def __init__(self, device: VirtioDevice, index: int, maximum: int, handler: Callable[[Virtqueue], None]) -> None:
-        self.device, self.index, self.maximum, self.handler = device, index, maximum, handler
-        self._cache: tuple[int, memoryview, memoryview, memoryview] | None = None
-        self.reset()
-
-    def reset(self) -> None:
-        self.size = self.maximum
-        self.ready = False
-        self.desc = self.avail = self.used = 0
-        self.last_avail = self.used_index = self.signalled = 0
-        self.signalled_valid = False
-        self.vector = 0xFFFF
-        self._cache = None
-
-    def save(self) -> dict[str, Any]:
-        return {k: getattr(self, k) for k in ("size", "ready", "desc", "avail", "used", "last_avail", "used_index",
-                                              "signalled", "signalled_valid", "vector")}
-
-    def load(self, saved: dict[str, Any]) -> None:
-        for k, v in saved.items():
-            setattr(self, k, v)
-        self._cache = None
-
-    # --- the rings in host memory
-
-    def _rings(self) -> tuple[memoryview, memoryview, memoryview]:
-        memory = self.device.memory
-        if self._cache is None or self._cache[0] != memory.generation:
-            views = []
-            for address, size, write in ((self.desc, 16 * self.size, False), (self.avail, 6 + 2 * self.size, False),
-                                         (self.used, 6 + 8 * self.size, True)):
-                try:
-                    pieces = memory.views(address, size, write)
-                except BusError:
-                    raise GuestError(f"queue {self.index}: ring at {address:#x} is not in memory") from None
-                if len(pieces) != 1:
-                    raise GuestError(f"queue {self.index}: ring at {address:#x} crosses a memory region")
-                views.append(pieces[0])
-            self._cache = (memory.generation, views[0], views[1], views[2])
-        return self._cache[1], self._cache[2], self._cache[3]
-
-    @property
-    def working(self) -> bool:
-        return self.ready and not self.device.status & NEEDS_RESET
-
-    @property
-    def waiting(self) -> int:
-        """How many requests the driver has made available."""
-        if not self.working:
-            return 0
-        _, avail, _ = self._rings()
-        n = int.from_bytes(avail[2:4], "little") - self.last_avail & 0xFFFF
-        if n > self.size:
-            raise GuestError(f"queue {self.index}: {n} requests in a ring of {self.size}")
-        return n
-
-    def pop(self) -> Chain | None:
-        """The next request, or None. Raises GuestError for a damaged one."""
-        if not self.waiting:
-            self.listen()
-            if not self.waiting:
-                return None
-        desc, avail, _ = self._rings()
-        at = 4 + 2 * (self.last_avail % self.size)
-        head = int.from_bytes(avail[at : at + 2], "little")
-        self.last_avail = self.last_avail + 1 & 0xFFFF
-        return self._gather(desc, head)
-
-    def chain(self, head: int) -> Chain:
-        """The request that begins at this descriptor. Raises GuestError."""
-        return self._gather(self._rings()[0], head)
-
-    def unpop(self) -> None:
-        """Give the last popped request back: there is no room or data for it yet."""
-        self.last_avail = self.last_avail - 1 & 0xFFFF
-
-    def _gather(self, table: memoryview, head: int) -> Chain:
-        memory, count, n, seen = self.device.memory, self.size, head, 0
-        chain = Chain(head)
-        indirect = False
-        while True:
-            if n >= count:
-                raise GuestError(f"queue {self.index}: descriptor {n} of {count}")
-            seen += 1
-            if seen > max(count, QUEUE_LIMIT):
-                raise GuestError(f"queue {self.index}: descriptors form a loop")
-            address, length, flags, following = _DESC.unpack_from(table, 16 * n)
-            if flags & _INDIRECT:
-                if indirect or length % 16 or not length or not self.device.has(INDIRECT_DESC):
-                    raise GuestError(f"queue {self.index}: bad indirect descriptor")
-                try:
-                    table = memoryview(memory.load(address, min(length, 16 * 65536)))
-                except BusError:
-                    raise GuestError(f"queue {self.index}: indirect table at {address:#x} is not in memory") from None
-                count, n, indirect = length // 16, 0, True
-                continue
-            write = bool(flags & _WRITE)
-            if length:
-                try:
-                    pieces = memory.views(address, length, write)
-                except BusError:
-                    raise GuestError(f"queue {self.index}: buffer at {address:#x} is not in memory") from None
-                if write:
-                    chain.writable += pieces
-                    chain.written_at.append((address, length))
-                elif chain.writable:
-                    raise GuestError(f"queue {self.index}: readable buffer behind a writable one")
-                else:
-                    chain.readable += pieces
-            if not flags & _NEXT:
-                return chain
-            n = following
-
-    def listen(self) -> None:
-        """Ask to be notified of the next request (event index)."""
-        if self.device.has(EVENT_IDX):
-            _, _, used = self._rings()
-            used[4 + 8 * self.size : 6 + 8 * self.size] = self.last_avail.to_bytes(2, "little")
-
-    def push(self, chain: Chain, written: int = 0) -> None:
-        """Return a finished request of which `written` bytes were filled. `notify` tells the driver."""
-        left = written
-        for address, length in chain.written_at:
-            if left <= 0:
-                break
-            self.device.memory.wrote(address, min(length, left))
-            left -= length
-        _, _, used = self._rings()
-        at = 4 + 8 * (self.used_index % self.size)
-        used[at : at + 8] = struct.pack("<II", chain.head, written)
-        self.used_index = self.used_index + 1 & 0xFFFF
-        used[2:4] = self.used_index.to_bytes(2, "little")
-
-    def notify(self) -> None:
-        """Interrupt the driver unless it asked not to be (sections 2.6.7, 2.6.10)."""
-        _, avail, _ = self._rings()
-        if self.device.has(EVENT_IDX):
-            at = 4 + 2 * self.size
-            wanted = int.from_bytes(avail[at : at + 2], "little")
-            old, new = self.signalled, self.used_index
-            fire = not self.signalled_valid or (new - wanted - 1 & 0xFFFF) < (new - old & 0xFFFF)
-            self.signalled, self.signalled_valid = new, True
-        else:
-            fire = not avail[0] & 1 or (self.device.has(NOTIFY_ON_EMPTY) and not self.waiting)
-        if fire:
-            self.device.interrupt(self)
+ANY_LAYOUT, VERSION_1 = 27, 32          # feature bits
 
 
 class VirtioBus(Bus):
@@ -277,6 +59,7 @@ class VirtioDevice(Device, bus="virtio-bus", user_creatable=True):
     event_idx: bool = prop(BOOL, default=True, name="event_idx", help="on/off")
     notify_on_empty: bool = prop(BOOL, default=True, name="notify_on_empty", help="on/off")
     any_layout: bool = prop(BOOL, default=True, name="any_layout", help="on/off")
+    packed: bool = prop(BOOL, default=False, help="on/off")
 
     def setup(self) -> None:
         self.transport: Transport | None = None
@@ -313,7 +96,12 @@ class VirtioDevice(Device, bus="virtio-bus", user_creatable=True):
     def features(self) -> int:
         """Every feature bit offered, those of the rings included; VERSION_1 is the transport's to add."""
         return (self.offered() | self.indirect_desc << INDIRECT_DESC | self.event_idx << EVENT_IDX
-                | self.notify_on_empty << NOTIFY_ON_EMPTY | self.any_layout << ANY_LAYOUT)
+                | self.notify_on_empty << NOTIFY_ON_EMPTY | self.any_layout << ANY_LAYOUT | self.packed << RING_PACKED)
+
+    @property
+    def broken_down(self) -> bool:
+        """A driver's mistake made it need a reset."""
+        return bool(self.status & NEEDS_RESET)
 
     def has(self, bit: int) -> bool:
         """Did the driver accept feature `bit`?"""

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 from typing import Any
 
-from tinamou.devices.virtio.core import FEATURES_OK, VERSION_1, Transport, VirtioBus, VirtioDevice, Virtqueue
+from tinamou.devices.virtio.core import FEATURES_OK, VERSION_1, Transport, VirtioBus, VirtioDevice
+from tinamou.devices.virtio.rings import Virtqueue
 from tinamou.machine.bus import Bus
 from tinamou.machine.device import Device
 from tinamou.machine.lines import line, state

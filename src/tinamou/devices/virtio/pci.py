@@ -8,7 +8,8 @@ from typing import Any, ClassVar
 from tinamou.devices.pci.core import DEVICE as PRODUCT
 from tinamou.devices.pci.core import REVISION, SUBSYSTEM, PciFunction
 from tinamou.devices.virtio.blk import VirtioBlk
-from tinamou.devices.virtio.core import FEATURES_OK, VERSION_1, Transport, VirtioBus, VirtioDevice, Virtqueue
+from tinamou.devices.virtio.core import FEATURES_OK, VERSION_1, Transport, VirtioBus, VirtioDevice
+from tinamou.devices.virtio.rings import Virtqueue
 from tinamou.devices.virtio.rng import VirtioRng
 from tinamou.devices.virtio.serial import VirtioSerial
 from tinamou.machine.bus import Bus

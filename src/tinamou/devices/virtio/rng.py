@@ -5,7 +5,8 @@ from __future__ import annotations
 import os
 from typing import Any
 
-from tinamou.devices.virtio.core import VirtioDevice, Virtqueue
+from tinamou.devices.virtio.core import VirtioDevice
+from tinamou.devices.virtio.rings import Virtqueue
 from tinamou.machine.device import timer
 from tinamou.machine.lines import state
 from tinamou.machine.props import I64, U32, PropertyError, link, prop

@@ -6,7 +6,8 @@ import struct
 from typing import Any
 
 from tinamou.backends.chardev.base import Chardev
-from tinamou.devices.virtio.core import VirtioDevice, Virtqueue, take
+from tinamou.devices.virtio.core import VirtioDevice
+from tinamou.devices.virtio.rings import Virtqueue, take
 from tinamou.machine.bus import Bus
 from tinamou.machine.device import Device
 from tinamou.machine.lines import state
@@ -138,7 +139,7 @@ class VirtioSerial(VirtioDevice, type="virtio-serial-device", category="Input"):
         chain = queue.pop()
         if chain is None:
             return 0
-        queue.unpop()
+        queue.unpop(chain)
         return chain.in_size
 
     def input(self, port: SerialPort, data: bytes) -> None:
