@@ -8,7 +8,7 @@ import re
 import pytest
 
 from support.debian import sysroot
-from support.machines import initramfs, kernel, opensbi, package
+from support.machines import initramfs, kernel, modules, opensbi, package
 from tinamou import Machine
 
 # The shell writes into the kernel's log: Debian's kernel has no driver for Spike's console, and sends its log there through the firmware.
@@ -143,6 +143,42 @@ def test_sifive_u(disk):
         m.serial.write("poweroff -f\n")
         assert "Power down" in m.run(timeout=120)
         assert (m.status, m.exit_code) == ("shutdown", 0)
+
+
+DISKS = """\
+#!/bin/busybox sh
+b=/bin/busybox
+$b mount -t proc proc /proc
+$b mount -t sysfs sys /sys
+$b mount -t devtmpfs devtmpfs /dev
+for m in virtio_mmio virtio_blk; do $b insmod /modules/$m.ko; done
+for d in vda vdb; do
+    echo "$d packed $($b cut -c35 /sys/block/$d/device/features) $($b cat /sys/block/$d/device/modalias)"
+    $b dd if=/dev/urandom of=/root/random bs=64k count=32 2> /dev/null
+    $b dd if=/root/random of=/dev/$d bs=64k oflag=direct 2> /dev/null
+    $b sync
+    echo 3 > /proc/sys/vm/drop_caches
+    $b cmp -n 2097152 /root/random /dev/$d && echo "$d keeps what it got"
+    for k in 1 2 3 4; do $b dd if=/dev/$d of=/dev/null bs=4k skip=$((k * 100)) count=200 iflag=direct 2> /dev/null & done
+    wait
+done
+$b poweroff -f
+"""
+
+
+@pytest.mark.slow
+def test_packed_rings(tmp_path):
+    """Linux's driver on both transports."""
+    start = tmp_path / "initramfs.gz"
+    start.write_bytes(initramfs("riscv64", DISKS, modules("riscv64", "virtio_mmio", "virtio_blk")))
+    words = ["-global", "virtio-mmio.force-legacy=false"]
+    for n, model in enumerate(("virtio-blk-pci", "virtio-blk-device")):
+        (tmp_path / f"disk{n}").write_bytes(bytes(4 << 20))
+        words += ["-drive", f"file={tmp_path / f'disk{n}'},format=raw,if=none,id=d{n}", "-device", f"{model},drive=d{n},packed=on"]
+    with boot("virt", 2, start, "console=ttyS0", arguments=words) as m:
+        text = m.run(timeout=280)
+    for name in ("vda", "vdb"):
+        assert f"{name} packed 1 virtio:d00000002v" in text and f"{name} keeps what it got" in text
 
 
 def test_u_boot():
