@@ -267,25 +267,50 @@ def test_perl(guest: Guest) -> None:
     assert found == ",".join(f"{k}={v}" for k, v in sums.items()) + "\n3.1415926536 c\n"
 
 
-def test_ruff(guest: Guest, tmp_path: Path) -> None:
-    """A Rust program with a thread for each processor: what it says and writes is what the host's own does, if of the same version."""
-    tree, native = tmp_path / "tree", tmp_path / "native"
-    for folder in (tree, native):
-        folder.mkdir()
-        for n in range(40):
-            (folder / f"m{n}.py").write_text(f"import os, sys\ndef f( x ):\n  return x+{n}\n")
+def ruff_as_native(guest: Guest, folder: Path, files: dict[str, str], commands: list[list[str]]) -> list[str]:
+    """Ruff over a tree: what each command wrote.  It says and leaves behind what the host's own does, if of the same version."""
+    tree, native = folder / "tree", folder / "native"
+    for place in (tree, native):
+        for name, text in files.items():
+            (place / name).parent.mkdir(parents=True, exist_ok=True)
+            (place / name).write_text(text)
     tool = guest.wheel("ruff", MUSL if guest.arch == "aarch64" else PLATFORMS)  # static on AArch64
     ours = [sys.executable, "-m", "ruff"]
     same = guest.run(tool, "--version").stdout == subprocess.run([*ours, "--version"], capture_output=True, text=True).stdout
-    for words in (["check", "--output-format", "concise"], ["format"], ["check", "--select", "ALL", "--statistics"]):
+    out = []
+    for words in commands:
         words = [*words, "--isolated", "--no-cache", "."]
-        done = guest.run(tool, *words, cwd=tree)
-        if "concise" in words:
-            assert done.returncode == 1 and done.stdout.count("F401") == 80
+        done = guest.run(tool, *words, cwd=tree, timeout=1500)
         wanted = subprocess.run([*ours, *words], cwd=native, capture_output=True, text=True)
         assert not same or (done.returncode, done.stdout) == (wanted.returncode, wanted.stdout)
-    assert (tree / "m7.py").read_text() == "import os, sys\n\n\ndef f(x):\n    return x + 7\n"
-    assert not same or all(path.read_text() == (native / path.name).read_text() for path in tree.glob("*.py"))
+        out.append(done.stdout)
+    assert not same or all((tree / name).read_text() == (native / name).read_text() for name in files)
+    return out
+
+
+def test_ruff(guest: Guest, tmp_path: Path) -> None:
+    """A Rust program with a thread for each processor."""
+    files = {f"m{n}.py": f"import os, sys\ndef f( x ):\n  return x+{n}\n" for n in range(40)}
+    checks = [["check", "--output-format", "concise"], ["format"], ["check", "--select", "ALL", "--statistics"]]
+    concise, _, _ = ruff_as_native(guest, tmp_path, files, checks)
+    assert concise.count("F401") == 80
+    assert (tmp_path / "tree/m7.py").read_text() == "import os, sys\n\n\ndef f(x):\n    return x + 7\n"
+
+
+@pytest.mark.slow
+@pytest.mark.timeout(3000)
+def test_ruff_on_two_thousand_files(guest: Guest, tmp_path: Path) -> None:
+    body = """\
+        import os, sys
+        def f{0}( x, y ):
+          if x == None: return y+{0}
+          return [a for a in range(x) if a%2==0]
+        """
+    files = {f"p{n % 40}/m{n}.py": textwrap.dedent(body).format(n) * (1 + n % 5) for n in range(2000)}
+    checks = [["check", "--output-format", "concise"], ["format"], ["format"]]
+    concise, first, second = ruff_as_native(guest, tmp_path, files, checks)
+    assert concise.count("F401") == 4000
+    assert (first, second) == ("2000 files reformatted\n", "2000 files left unchanged\n")
 
 
 def test_ninja(guest: Guest, tmp_path: Path) -> None:
