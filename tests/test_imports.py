@@ -49,7 +49,7 @@ BESIDES = {
 # Parts of one kind stand beside each other: none imports another, but all may import what they share.
 PARTS = ["isa", "devices.*", "boards.*", "backends.chardev", "block.formats", "block.protocols", "block.filters", "user.calls",
          "tools.imgcmd", "control.commands", "control.human"]  # fmt: skip
-SHARED = {"core", "bus", "port", "base", "common", "loading", "streams"}
+SHARED = {"core", "bus", "port", "base", "common", "loading", "streams", "rings"}
 SIDEWAYS = {  # the exceptions
     ("user.calls.clocks", "user.calls.notify"),
     ("user.calls.ioctls", "user.calls.sockets"),
