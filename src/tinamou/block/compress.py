@@ -5,14 +5,18 @@ The compressors release the interpreter lock, so a thread pool around them uses 
 
 from __future__ import annotations
 
+import functools
 import threading
 
 from .errors import BlockError, CorruptImage
 from .notation import Any
 
 
+@functools.cache
 def zstd_module() -> Any:
-    """`compression.zstd` or its backport; raises `BlockError` naming the package when there is neither."""
+    """`compression.zstd` or its backport; raises `BlockError` naming the package when there is neither.
+
+    Asked once: Python looks for a module that is not there in every folder, every time."""
     try:
         from compression import zstd  # type: ignore[import-not-found, unused-ignore]
     except ImportError:
