@@ -1,7 +1,7 @@
 """Copying one disk into another: `convert`, `dd`, `rebase`, `commit` and later the mirror and backup jobs.
 
-The main thread asks where data is and writes; a thread pool reads ahead, looks for zeroes and compresses. Chunks are
-written in order unless the caller allows otherwise.
+The main thread asks where data is and writes; a thread pool reads ahead, looks for zeroes and compresses. Chunks are written in order
+unless the caller allows otherwise or the order does not show in the target: then the pool writes, too.
 """
 
 from __future__ import annotations
@@ -130,10 +130,13 @@ class Copy:
         """Do it; raises `BlockError` naming the byte for read and write errors."""
         self.began = time.monotonic()
         self.moved = 0
-        unit = self.chunk
+        unit = (self._target_cluster() or 65536) if self.compressed else self.chunk
+        job: Callable[[Section], Any] = self._read
         if self.compressed:
-            unit = self.target.cluster_size if isinstance(self.target, Format) and self.target.cluster_size else 65536
-        waiting: deque[tuple[Section, Job]] = deque()
+            job = self._read_compress
+        elif self.out_of_order or not self._target_cluster():
+            job = self._read_write
+        waiting: deque[tuple[Section, Job | None]] = deque()
         self.buffers: list[bytearray] = []
         with Pool(max(1, min(self.threads, 2 * (os.cpu_count() or 1)))) as pool:
             for section in self._pieces(unit):
@@ -141,27 +144,24 @@ class Copy:
                     self.on_progress(section.length)
                     self._throttle(section.length)
                 elif section.kind == "data":
-                    job: Callable[[Section], Any] = self._read_compress if self.compressed else self._read
-                    if self.out_of_order and not self.compressed:
-                        job = self._read_write
                     waiting.append((section, pool.submit(job, section)))
-                elif section.kind == "zero":
-                    while waiting:
-                        self._finish(*waiting.popleft())
-                    self._zero(section.pos, section.length)
-                    if not self.target_zero:
-                        self.on_progress(section.length)
+                elif section.kind == "zero" and not self.target_zero:
+                    waiting.append((section, None))
                 while len(waiting) >= self.threads:
                     self._finish(*waiting.popleft())
             while waiting:
                 self._finish(*waiting.popleft())
+
+    def _target_cluster(self) -> int:
+        """Bytes that the target allocates together; 0: every byte has its place, and writing order does not matter."""
+        return self.target.cluster_size if isinstance(self.target, Format) else 0
 
     def _pieces(self, unit: int) -> Iterator[Section]:
         """Sections cut at multiples of `unit`; for a compressed target, whole clusters that may mix data and zeroes."""
         if self.compressed:
             yield from self._clusters(unit)
             return
-        cluster = (self.target.cluster_size if isinstance(self.target, Format) else 0) or 512
+        cluster = self._target_cluster() or 512
         for section in self.sections():
             if section.kind != "data":
                 yield section
@@ -280,14 +280,19 @@ class Copy:
         if not step:
             return [(0, length, False)]
         runs = zero_runs(buffer, length, step, -pos % step)
-        unit = self.target.cluster_size if isinstance(self.target, Format) else 0
+        unit = self._target_cluster()
         if unit > step and len(runs) > 1:
             runs = _widen(runs, pos, unit, length)
         return runs
 
     # The main thread
 
-    def _finish(self, section: Section, job: Job) -> None:
+    def _finish(self, section: Section, job: Job | None) -> None:
+        """Do, in order of position, what is left to do; without a job the section is zeroes."""
+        if job is None:
+            self._zero(section.pos, section.length)
+            self.on_progress(section.length)
+            return
         result = job.result()
         if result is not None:
             if self.compressed:
