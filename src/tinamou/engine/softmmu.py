@@ -104,8 +104,15 @@ class SystemCpu(Cpu):
         """The physical address, for READ, WRITE or EXECUTE; raises the architecture's fault."""
         return address
 
+    def translate_update(self, address: u64) -> u64:
+        """The same for an instruction that reads and writes in one step."""
+        return self.translate(WRITE, address)
+
     def check_span(self, access: int, address: u64, physical: u64, size: u64) -> None:
         """`translate` has set `partial`: raise when the other bytes of the access may not be touched."""
+
+    def misaligned(self, access: int, address: u64) -> None:
+        """A translated access whose address is no multiple of its size: raise if that is forbidden."""
 
     def physical_fault(self, access: int, address: u64) -> None:
         """Raise the exception for an access to a (virtual) address behind which no device answers."""
@@ -331,6 +338,8 @@ def load_outlined(cpu: Cpu, kind: type[W], address: u64) -> W:
             return load_across(cpu, kind, address)
     physical = system(cpu).translate(READ, address)
     if kind.size > 1:
+        if address & (kind.size - 1) != 0:
+            system(cpu).misaligned(READ, address)
         if system(cpu).partial != 0:
             system(cpu).check_span(READ, address, physical, u64(kind.size))
     if Mmu.at(system(cpu).mmu).watches != 0:
@@ -349,6 +358,7 @@ def load_across(cpu: Cpu, kind: type[W], address: u64) -> W:
     value = kind(0)
     for k in range(kind.size):
         value |= kind(load_outlined(cpu, u8, address + k)) << (8 * k)
+    system(cpu).misaligned(READ, address)
     return value
 
 
@@ -370,6 +380,7 @@ def store_outlined(cpu: Cpu, kind: type[W], address: u64, value: W) -> None:
         if (address & (PAGE - 1)) + kind.size > PAGE:
             system(cpu).translate(WRITE, address)  # both pages before anything is written
             system(cpu).translate(WRITE, address + (kind.size - 1) & -PAGE)
+            system(cpu).misaligned(WRITE, address)
             if Mmu.at(system(cpu).mmu).watches != 0:
                 look(cpu, WRITE, address, u64(kind.size))
             for k in range(kind.size):
@@ -377,6 +388,8 @@ def store_outlined(cpu: Cpu, kind: type[W], address: u64, value: W) -> None:
             return
     physical = system(cpu).translate(WRITE, address)
     if kind.size > 1:
+        if address & (kind.size - 1) != 0:
+            system(cpu).misaligned(WRITE, address)
         if system(cpu).partial != 0:
             system(cpu).check_span(WRITE, address, physical, u64(kind.size))
     if Mmu.at(system(cpu).mmu).watches != 0:
@@ -455,12 +468,12 @@ def is_trace(cpu: Cpu, handler: u64) -> bool:
 
 @outlined
 def writable_slow(cpu: Cpu, address: u64) -> u64:
-    physical = system(cpu).translate(WRITE, address)
+    physical = system(cpu).translate_update(address)
     if Mmu.at(system(cpu).mmu).watches != 0:
         look(cpu, READ | WRITE, address, u64(4) if address & 7 != 0 else u64(8))  # aligned; the size is not known here
     at = region_of(cpu, physical)
     if at == 0:
-        system(cpu).physical_fault(WRITE, address)
+        system(cpu).physical_fault(READ | WRITE, address)
     r = Region.at(at)
     if r.readonly != 0:
         system(cpu).physical_fault(WRITE, address)

@@ -20,3 +20,20 @@ def isa() -> BoundIsa:
         if module.name.startswith(("base", "csr", "ext_")):
             importlib.import_module(f"{__name__}.{module.name}")
     return a64.bind()
+
+
+@functools.cache
+def system_isa() -> BoundIsa:
+    """The same for whole machines, where instructions of SIMD and floating point may be trapped."""
+    import copy
+
+    from .operands import a64
+    from .system import FLOAT, float_unit
+
+    isa()
+    rows = a64.bind()
+    guarded = copy.copy(a64)
+    guarded.guards = dict.fromkeys(FLOAT, float_unit)
+    for row in rows.insns:
+        row.isa = guarded
+    return rows

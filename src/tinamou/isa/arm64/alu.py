@@ -1,18 +1,16 @@
-"""Arithmetic, conditions and addresses that instructions share.
+"""Arithmetic and conditions that instructions share.
 
-Arm Architecture Reference Manual, Arm ARM DDI 0487, J1 (shared pseudocode): AddWithCarry, ConditionHolds, DecodeBitMasks, BranchTo.
+Arm Architecture Reference Manual, Arm ARM DDI 0487, J1 (shared pseudocode): AddWithCarry, ConditionHolds, DecodeBitMasks.
 """
 
 from __future__ import annotations
 
 from typing import TypeVar
 
-from tinamou.engine.cpu import Trap
-from tinamou.native.ops import rotr, unlikely
+from tinamou.native.ops import rotr
 from tinamou.native.types import Word, i64, u32, u64
 
 from .state import Core
-from .traps import PC_ALIGNMENT
 
 W = TypeVar("W", bound=Word)
 
@@ -179,19 +177,3 @@ def asr(t: type[W], a: W, n: u32) -> W:
 
 def ror(t: type[W], a: W, n: u32) -> W:
     return rotr(a, n)
-
-
-# Addresses.  The topmost byte of an address is no part of it (D8.8, TBI); it is 0 in those of user mode.
-
-ADDRESS = 0x00FF_FFFF_FFFF_FFFF
-
-
-def untagged(address: u64) -> u64:
-    return address & ADDRESS
-
-
-def code_address(target: u64) -> u64:
-    """A branch's target.  A misaligned one raises."""
-    if unlikely(target & 3 != 0):
-        raise Trap(PC_ALIGNMENT, target)
-    return target & ADDRESS

@@ -13,7 +13,6 @@ from .alu import (
     add_flags,
     bitmask32,
     carry_flags,
-    code_address,
     condition,
     holds,
     replicated,
@@ -24,7 +23,7 @@ from .alu import (
 from .disasm import CONDITIONS, Shown, bitmask, is_sp, width_of, zr
 from .operands import BITS, WX, X30, Bits, R, Rimm, Row, Rsp, Simm, Uimm, W, X, Xsp, a64, cross, ix, rx
 from .state import Core
-from .traps import BREAKPOINT, SVC, UNDEFINED
+from .traps import BREAKPOINT, UNDEFINED
 
 base = a64.extension("base")
 T_ = TypeVar("T_", bound=Word)
@@ -714,18 +713,18 @@ def bl(h: Core, imm: Simm) -> X30:
 
 @base("1101011 0000 11111 000000 Rn 00000", "br {Rn}")
 def br(h: Core, Rn: X) -> None:
-    h.jump(code_address(Rn))
+    h.jump(h.branch_target(Rn))
 
 
 @base("1101011 0001 11111 000000 Rn 00000", "blr {Rn}")
 def blr(h: Core, Rn: X) -> X30:
-    h.jump(code_address(Rn))
+    h.jump(h.branch_target(Rn))
     return h.pc + 4
 
 
 @base("1101011 0010 11111 000000 Rn 00000", "ret {Rn}", alias=lambda s: "ret" if s["Rn"] == "x30" else None)
 def ret(h: Core, Rn: X) -> None:
-    h.jump(code_address(Rn))
+    h.jump(h.branch_target(Rn))
 
 
 # -- exceptions
@@ -733,7 +732,17 @@ def ret(h: Core, Rn: X) -> None:
 
 @base("11010100 000 imm16 00001", "svc #{imm16:#x}")
 def svc(h: Core, imm16: Uimm) -> None:
-    raise Trap(imm16 | SVC)
+    h.supervisor_call(imm16)
+
+
+@base("11010100 000 imm16 00010", "hvc #{imm16:#x}")
+def hvc(h: Core, imm16: Uimm) -> None:
+    h.hypervisor_call(imm16)
+
+
+@base("11010100 000 imm16 00011", "smc #{imm16:#x}")
+def smc(h: Core, imm16: Uimm) -> None:
+    h.monitor_call(imm16)
 
 
 @base("11010100 001 imm16 00000", "brk #{imm16:#x}")
@@ -742,14 +751,16 @@ def brk(h: Core, imm16: Uimm) -> None:
 
 
 @base("0000000000000000 imm16", "udf #{imm16}")
-@base("11010100 000 imm16 00010", "hvc #{imm16:#x}", name="hvc")
-@base("11010100 000 imm16 00011", "smc #{imm16:#x}", name="smc")
 @base("11010100 010 imm16 00000", "hlt #{imm16:#x}", name="hlt")
 @base("11010100 101 imm16 00001", "dcps1 #{imm16:#x}", name="dcps1", alias=lambda s: None if s["imm16"] else "dcps1")
 @base("11010100 101 imm16 00010", "dcps2 #{imm16:#x}", name="dcps2", alias=lambda s: None if s["imm16"] else "dcps2")
 @base("11010100 101 imm16 00011", "dcps3 #{imm16:#x}", name="dcps3", alias=lambda s: None if s["imm16"] else "dcps3")
-@base("1101011 0100 11111 000000 11111 00000", "eret", name="eret")
 @base("1101011 0101 11111 000000 11111 00000", "drps", name="drps")
 def udf(h: Core) -> None:
-    """Undefined at EL0."""
+    """Undefined, but for halting debuggers."""
     raise Trap(UNDEFINED)
+
+
+@base("1101011 0100 11111 000000 11111 00000", "eret")
+def eret(h: Core) -> None:
+    h.switch(h.exception_return(h.return_address()))

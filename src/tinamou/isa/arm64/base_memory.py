@@ -6,7 +6,7 @@ from typing import TypeVar
 
 from tinamou.native.types import Word, i8, i16, i32, u8, u16, u32, u64, u128
 
-from .memory import aligned, load, load_first, settled, store, store_pair
+from .memory import aligned, checked, load, load_first, settled, store, store_pair
 from .operands import B, Bits, D, H, Q, Row, S, Simm, Uimm, Ws, X, Xn, Xsp, a64, cross, in_field, rx
 from .operands import R as Rs_
 from .operands import W as W32
@@ -32,6 +32,7 @@ def _row(name: str, op: str, size: str, v: str, opc: str, register: object, word
     return {
         "name": name, "<ldr>": op, "<ldur>": op[:2] + "u" + op[2:], "<ldtr>": op[:2] + "t" + op[2:], "size": size, "V": v, "opc": opc, "R": register,
         "Rt1": in_field(register, "Rt"), "rx": word, "T": memory, "SCALE": scale, "IMM": f"imm[{11 + scale}:{scale}]",
+        "extension": "fp" if v == "1" else "base",
     }  # fmt: skip
 
 
@@ -93,15 +94,23 @@ def str_(h: Core, Rn: Xsp, imm: Uimm, Rt: R) -> None:
 
 
 @base("size 111 V 00 opc 0 imm[8:0] 00 Rn Rt", "<ldur> {Rt}, [{Rn}{plus}]", each=LOADS + FP_LOADS)
-@base("size 111 V 00 opc 0 imm[8:0] 10 Rn Rt", "<ldtr> {Rt}, [{Rn}{plus}]", name="ldtr", each=LOADS)
 def ldur(h: Core, Rn: Xsp, imm: Simm) -> Rt1:
     return rx(load(h, T, Rn + imm))
 
 
+@base("size 111 V 00 opc 0 imm[8:0] 10 Rn Rt", "<ldtr> {Rt}, [{Rn}{plus}]", name="ldtr", each=LOADS)
+def ldtr(h: Core, Rn: Xsp, imm: Simm) -> Rt1:
+    return rx(h.load_unprivileged(T, checked(h, Rn + imm, T.size, False)))
+
+
 @base("size 111 V 00 opc 0 imm[8:0] 00 Rn Rt", "<ldur> {Rt}, [{Rn}{plus}]", each=STORES + FP_STORES)
-@base("size 111 V 00 opc 0 imm[8:0] 10 Rn Rt", "<ldtr> {Rt}, [{Rn}{plus}]", name="sttr", each=STORES)
 def stur(h: Core, Rn: Xsp, imm: Simm, Rt: R) -> None:
     store(h, T, Rn + imm, T(Rt))
+
+
+@base("size 111 V 00 opc 0 imm[8:0] 10 Rn Rt", "<ldtr> {Rt}, [{Rn}{plus}]", name="sttr", each=STORES)
+def sttr(h: Core, Rn: Xsp, imm: Simm, Rt: R) -> None:
+    h.store_unprivileged(T, checked(h, Rn + imm, T.size, True), T(Rt))
 
 
 @base("size 111 V 00 opc 0 imm[8:0] 01 Rn Rt", "<ldr> {Rt}, [{Rn}], #{imm}", each=LOADS + FP_LOADS)
@@ -185,6 +194,7 @@ def _pair(name: str, op: str, opc: str, v: str, register: object, word: type[Wor
     return {
         "name": name, "<ldp>": op, "<ldnp>": op[:2] + "n" + op[2:], "opc": opc, "V": v, "R": register, "Rt1": in_field(register, "Rt"),
         "Rt2_": in_field(register, "Rt2"), "rx": word, "T": memory, "STEP": memory.size, "IMM": f"imm[{6 + scale}:{scale}]",
+        "extension": "fp" if v == "1" else "base",
     }  # fmt: skip
 
 

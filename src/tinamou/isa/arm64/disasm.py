@@ -9,6 +9,8 @@ import re
 from collections.abc import Callable, Mapping
 from typing import Any, Self
 
+from . import operations, sysregs
+
 Shown = Mapping[str, Any]
 
 X_NAMES = [f"x{n}" for n in range(31)] + ["xzr", "sp"]
@@ -77,6 +79,15 @@ def _logical(s: Shown) -> int:
     return value
 
 
+def _operation(s: Shown) -> str:
+    """SYS, by the name of the operation if it has one."""
+    number, register = int(s["SR"]), s["Rt"]
+    name = operations.NAMES.get(number)
+    if name is None:
+        return f"sys #{number >> 11}, c{number >> 7 & 15}, c{number >> 3 & 15}, #{number & 7}" + ("" if zr(register) else f", {register}")
+    return name if zr(register) and name in operations.ALONE else f"{name}, {register}"
+
+
 def _page(s: Shown) -> str:
     return f"{(s['imm'].pc & ~0xFFF) + (s['imm'] << 12) & 0xFFFF_FFFF_FFFF_FFFF:#x}"
 
@@ -138,6 +149,8 @@ COMPUTED: dict[str, Callable[[Shown], Any]] = {
     "Rt_bit": lambda s: ("x" if s["bit"] > 31 else "w") + str(s["Rt"])[1:],
     "hint": lambda s: s["CRm"] << 3 | s["op2"],
     "id_register": lambda s: ID_REGISTERS.get(s["ID"], f"s3_0_c0_c{s['ID'] >> 3}_{s['ID'] & 7}").upper(),
+    "register": lambda s: sysregs.name_of(s["SR"]).upper(),
+    "operation": _operation,
     "page": _page,
     "plus": lambda s: f", #{s['imm']}" if s["imm"] else "",
     "index": _index,

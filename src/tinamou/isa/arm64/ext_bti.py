@@ -7,13 +7,11 @@ guarded page.  The exception is that instruction's: its address is the Trap's va
 from __future__ import annotations
 
 from tinamou.engine.cpu import Trap
-from tinamou.native.memory import peek
 from tinamou.native.ops import unlikely
-from tinamou.native.types import u8, u32, u64
+from tinamou.native.types import u32, u64
 
-from .alu import code_address
 from .operands import X16, X17, X30, Row, X, a64
-from .state import GUARDED_PAGE, Core
+from .state import Core
 from .traps import BRANCH_TARGET
 
 bti = a64.extension("bti")
@@ -26,10 +24,6 @@ def bti_(h: Core) -> None:
     """A place to branch to."""
 
 
-def is_guarded(h: Core, address: u64) -> bool:
-    return address < h.limit and peek(u8, h.page_flags + (address >> 12)) & GUARDED_PAGE != 0
-
-
 # Instructions that a branch of a type may lead to.
 ANY_BTI, BTI_C, BTI_J, BTI_JC = 0xD503_241F, 0xD503_245F, 0xD503_249F, 0xD503_24DF
 PACIASP, PACIBSP = 0xD503_233F, 0xD503_237F
@@ -38,7 +32,7 @@ CALL, JUMP, LONG_CALL = 2, 3, 1  # BTYPE of BLR; of BR; of BR through X16 and X1
 
 
 def land(h: Core, target: u64, btype: int) -> None:
-    if not is_guarded(h, target):
+    if not h.is_guarded(target):
         return
     insn = h.load(u32, target)
     fine = insn == BTI_JC or insn & 0xFFE0_001F == BRK or insn & 0xFFE0_001F == HLT
@@ -51,7 +45,7 @@ def land(h: Core, target: u64, btype: int) -> None:
 
 
 def landing(h: Core, target: u64, btype: int) -> u64:
-    at = code_address(target)
+    at = h.branch_target(target)
     if unlikely(h.guarded != 0):
         land(h, at, btype)
     return at
@@ -60,9 +54,9 @@ def landing(h: Core, target: u64, btype: int) -> u64:
 @bti("1101011 0000 11111 000000 Rn 00000", "br {Rn}", name="bti.br", over="br")
 def br(h: Core, Rn: X) -> None:
     """From a guarded page a jump; else like a call."""
-    at = code_address(Rn)
+    at = h.branch_target(Rn)
     if unlikely(h.guarded != 0):
-        if is_guarded(h, h.pc):
+        if h.is_guarded(h.pc):
             land(h, at, JUMP)
         else:
             land(h, at, LONG_CALL)

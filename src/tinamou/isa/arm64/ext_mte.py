@@ -9,7 +9,7 @@ from tinamou.native.memory import peek, poke
 from tinamou.native.ops import outlined
 from tinamou.native.types import i64, u8, u32, u64
 
-from .alu import sub_flags, untagged
+from .alu import sub_flags
 from .disasm import zr
 from .memory import check_store, settle, settled, store_words, tag_of, tag_slot
 from .operands import Bits, Row, Simm, X, Xn, Xsp, Xt, a64
@@ -108,7 +108,7 @@ def set_tag(h: Core, address: u64, tag: u32) -> None:
 
 
 def store_tags(h: Core, address: u64, tag: u32, count: int, zero: bool) -> None:
-    at = untagged(address) & ~(GRANULE - 1)
+    at = h.untagged(address) & ~(GRANULE - 1)
     tag = settled(tag)
     h.atomic("or", u8, at, u8(0))  # raises the fault of a store
     check_store(h, at, count * GRANULE)
@@ -147,14 +147,14 @@ def stg_pre(h: Core, Rn: Xsp, imm: Simm, Rt: Xsp) -> Xn:
 
 @mte("11011001 01 1 imm[12:4] 00 Rn Rt", "ldg {Rt}, [{Rn}{plus}]")
 def ldg(h: Core, Rn: Xsp, imm: Simm, Rt: X) -> Xt:
-    at = untagged(Rn + imm) & ~(GRANULE - 1)
+    at = h.untagged(Rn + imm) & ~(GRANULE - 1)
     settled(h.load(u8, at))
     return with_tag(Rt, get_tag(h, at))
 
 
 def store_pair_tagged(h: Core, address: u64, first: u64, second: u64) -> None:
     """STGP: 16 bytes, whose tag becomes that of the address."""
-    at = untagged(address)
+    at = h.untagged(address)
     h.atomic("or", u8, at, u8(0))
     check_store(h, at, GRANULE)
     store_words(h, at, first, second)
@@ -183,16 +183,16 @@ def stgp_pre(h: Core, Rn: Xsp, imm: Simm, Rt: X, Rt2: X) -> Xn:
 ZVA = 64
 
 
-@mte("1101010100001 011 0111 0100 OP2 Rt", "dc <op>, {Rt}", name="dc_tags",
+@mte("1101010100001 011 0111 0100 OP2 Rt", "dc <op>, {Rt}", name="dc_tags", over="sys",
      each=({"name": "gva", "<op>": "gva", "OP2": "011", "ZERO": False}, {"name": "gzva", "<op>": "gzva", "OP2": "100", "ZERO": True}))  # fmt: skip
 def dc_tags(h: Core, Rt: X) -> None:
     store_tags(h, Rt & ~u64(ZVA - 1), tag_of(Rt), ZVA // GRANULE, ZERO)
 
 
-@mte("1101010100001 011 0111 CRM OP2 Rt", "dc <op>, {Rt}", name="dc_tag_cache", each=tuple(
+@mte("1101010100001 011 0111 CRM OP2 Rt", "dc <op>, {Rt}", name="dc_tag_cache", over="sys", each=tuple(
     {"name": op, "<op>": op, "CRM": crm, "OP2": op2}
     for crm, where in (("1010", "cg{}vac"), ("1100", "cg{}vap"), ("1101", "cg{}vadp"), ("1110", "cig{}vac"))
     for op2, op in (("011", where.format("")), ("101", where.format("d")))
 ))  # fmt: skip
 def dc_tag_cache(h: Core, Rt: X) -> None:
-    settled(h.load(u8, untagged(Rt)))
+    settled(h.load(u8, h.untagged(Rt)))

@@ -1,6 +1,6 @@
 """FEAT_PAuth with QARMA5: pointer authentication codes.  Arm Architecture Reference Manual, Arm ARM DDI 0487, D8.11, J1 (ComputePAC, AddPAC, Auth).
 
-R. Avanzi, The QARMA Block Cipher Family, 2017.  EL0's translation: 48-bit addresses, top byte ignored, so that bits 54:48 hold the code.
+R. Avanzi, The QARMA Block Cipher Family, 2017.
 """
 
 from __future__ import annotations
@@ -8,7 +8,6 @@ from __future__ import annotations
 from tinamou.native.ops import outlined, rotr
 from tinamou.native.types import u64
 
-from .alu import code_address
 from .memory import load
 from .operands import X16, X17, X30, Row, Simm, Sp, X, Xn, Xsp, Xt, a64
 from .state import Core
@@ -119,37 +118,43 @@ def compute_pac(data: u64, modifier: u64, key1: u64, key0: u64) -> u64:
 
 # -- pointers
 
-CODE = 0x007F_0000_0000_0000  # bits 54:48
-EXTENDED = 0x00FF_0000_0000_0000  # those and bit 55, which selects the half of the address space
+HALF = 1 << 55  # selects the half of the address space
 
 
-def plain(pointer: u64) -> u64:
-    """Without a code: bits 54:48 as bit 55."""
-    return pointer | CODE if pointer >> 55 & 1 != 0 else pointer & ~u64(CODE)
+def plain(pointer: u64, field: u64) -> u64:
+    """Without a code: its bits as bit 55."""
+    return pointer | field if pointer >> 55 & 1 != 0 else pointer & ~field
 
 
 @outlined
 def signed(h: Core, pointer: u64, modifier: u64, key: int) -> u64:
     """AddPAC."""
-    code = compute_pac(plain(pointer), modifier, h.keys[2 * key], h.keys[2 * key + 1])
-    if pointer & EXTENDED != 0 and pointer & EXTENDED != EXTENDED:
-        code = code ^ 1 << 54  # not a canonical pointer: the code will not match
-    return pointer & ~u64(CODE) | code & CODE
+    field = h.pac_field(pointer)
+    code = compute_pac(plain(pointer, field), modifier, h.keys[2 * key], h.keys[2 * key + 1])
+    above = pointer & (field | HALF)
+    if above != 0 and above != field | HALF:
+        code = code ^ (u64(1) << 62 if field >> 56 != 0 else u64(1) << 54)  # not a canonical pointer: the code will not match
+    return pointer & ~field | code & field
 
 
 @outlined
 def authenticated(h: Core, pointer: u64, modifier: u64, key: int) -> u64:
     """Auth: the plain pointer, or one with an error code that will fault."""
-    original = plain(pointer)
+    field = h.pac_field(pointer)
+    original = plain(pointer, field)
     code = compute_pac(original, modifier, h.keys[2 * key], h.keys[2 * key + 1])
-    if (code ^ pointer) & CODE == 0:
+    if (code ^ pointer) & field == 0:
         return original
-    return original & ~u64(3 << 53) | u64(2 if key & 1 else 1) << 53
+    error = u64(2 if key & 1 else 1)
+    if field >> 56 != 0:
+        return original & ~u64(3 << 61) | error << 61
+    return original & ~u64(3 << 53) | error << 53
 
 
 def transformed(h: Core, pointer: u64, modifier: u64, key: int, sign: bool) -> u64:
     if h.pac_enabled >> key & 1 == 0:
         return pointer
+    h.allow("pauth")
     return signed(h, pointer, modifier, key) if sign else authenticated(h, pointer, modifier, key)
 
 
@@ -172,12 +177,13 @@ def pacz(h: Core, Rd: X) -> X:
 
 @pauth("1 1 0 11010110 00001 010000 11111 Rd", "xpaci {Rd}")
 @pauth("1 1 0 11010110 00001 010001 11111 Rd", "xpacd {Rd}", name="xpacd")
-def xpaci(Rd: X) -> X:
-    return plain(Rd)
+def xpaci(h: Core, Rd: X) -> X:
+    return plain(Rd, h.pac_field(Rd))
 
 
 @pauth("1 0 0 11010110 Rm 001100 Rn Rd", "pacga {Rd}, {Rn}, {Rm}")
 def pacga(h: Core, Rn: X, Rm: Xsp) -> X:
+    h.allow("pauth")
     return compute_pac(Rn, Rm, h.keys[8], h.keys[9]) & ~u64(0xFFFF_FFFF)
 
 
@@ -207,8 +213,8 @@ def pac30sp(h: Core, x30: X30, sp: Sp) -> X30:
 
 
 @pauth("11010101000000110010 0000 111 11111", "xpaclri", over="hint")
-def xpaclri(x30: X30) -> X30:
-    return plain(x30)
+def xpaclri(h: Core, x30: X30) -> X30:
+    return plain(x30, h.pac_field(x30))
 
 
 # -- branches and loads
@@ -217,7 +223,7 @@ KEYS: tuple[Row, ...] = ({"name": "a", "M": "0", "<k>": "a", "KEY": 0}, {"name":
 
 
 def checked(h: Core, pointer: u64, modifier: u64, key: int) -> u64:
-    return code_address(transformed(h, pointer, modifier, key, False))
+    return h.branch_target(transformed(h, pointer, modifier, key, False))
 
 
 @pauth("1101011 1 000 11111 00001 M Rn Rm", "bra<k> {Rn}, {Rm}", each=KEYS)
@@ -240,6 +246,11 @@ def braz(h: Core, Rn: X) -> None:
 def blraz(h: Core, Rn: X) -> X30:
     h.jump(checked(h, Rn, u64(0), KEY))
     return h.pc + 4
+
+
+@pauth("1101011 0 100 11111 00001 M 11111 11111", "ereta<k>", each=KEYS)
+def ereta(h: Core, sp: Sp) -> None:
+    h.switch(h.exception_return(transformed(h, h.return_address(), sp, KEY, False)))
 
 
 @pauth("1101011 0 010 11111 00001 M 11111 11111", "reta<k>", each=KEYS)

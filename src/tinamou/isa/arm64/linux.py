@@ -34,11 +34,11 @@ from tinamou.user.signals import (
     leave_frame,
 )
 
-from .alu import get_nzcv, set_nzcv, untagged
+from .alu import get_nzcv, set_nzcv
 from .architecture import ARM64
 from .csr import FPCR, read_fpsr, write_fpsr
 from .models import DFR0, ISAR0, ISAR1, MIDR, MMFR0, MODELS, MPIDR, PFR0, PFR1, REVIDR, Model
-from .state import GUARDED_PAGE, SP, TAGGED_PAGE
+from .state import ADDRESS, GUARDED_PAGE, SP, TAGGED_PAGE
 from .traps import (
     ALIGNMENT,
     EC_BRANCH_TARGET,
@@ -285,7 +285,7 @@ class Aarch64(Abi):
             t.system_call(words[NUMBER], words[0:6], words[0])
             return
         pc = cpu.place.value
-        cpu.syndrome = cause, int(untagged(u64(value)))
+        cpu.syndrome = cause, value & ADDRESS
         if access := self.page_fault(cause):
             t.page_fault(access, value)
         elif kind == EC_BRK:
@@ -298,7 +298,7 @@ class Aarch64(Abi):
             t.fault(SIGBUS, BUS_ADRALN, value)
         elif kind == EC_DATA_ABORT and cause & 63 == TAG_CHECK:
             exposed = t.process.actions[SIGSEGV].sa_flags & SA_EXPOSE_TAGBITS
-            t.fault(SIGSEGV, SEGV_MTESERR, value & (1 << 60) - 1 if exposed else int(untagged(u64(value))))
+            t.fault(SIGSEGV, SEGV_MTESERR, value & (1 << 60) - 1 if exposed else value & ADDRESS)
         elif kind == EC_BRANCH_TARGET:
             cpu.place.value = value
             t.fault(SIGILL, ILL_ILLOPC, value)

@@ -12,7 +12,6 @@ from tinamou.native.memory import peek
 from tinamou.native.ops import intrinsic, outlined, unlikely
 from tinamou.native.types import Word, u8, u32, u64, u128
 
-from .alu import untagged
 from .state import TAGGED_PAGE, Core
 from .traps import ALIGNMENT_READ, ALIGNMENT_WRITE, TAG_CHECK_READ, TAG_CHECK_WRITE
 
@@ -40,13 +39,13 @@ def check_tags(h: Core, address: u64, size: u64, write: bool) -> None:
     """The tag check of an access; failing raises, or is noted when checks are asynchronous."""
     if h.tco != 0:
         return
-    at = untagged(address) & ~15
-    end = untagged(address) + size
+    at = h.untagged(address) & ~15
+    end = h.untagged(address) + size
     while at < end:
         slot = tag_slot(h, at)
         if slot != 0 and u32(peek(u8, slot)) & 15 != tag_of(address):
             if h.tcf == 1 or (h.tcf == 3 and not write):
-                raise Trap(TAG_CHECK_WRITE if write else TAG_CHECK_READ, address if at <= untagged(address) else at)
+                raise Trap(TAG_CHECK_WRITE if write else TAG_CHECK_READ, address if at <= h.untagged(address) else at)
             h.tfsr = h.tfsr | 1
         at = at + 16
 
@@ -55,7 +54,7 @@ def checked(h: Core, address: u64, size: int, write: bool) -> u64:
     """The untagged address of an access, its tag checked."""
     if unlikely(h.tcf != 0):
         check_tags(h, address, u64(size), write)
-    return untagged(address)
+    return h.untagged(address)
 
 
 @intrinsic

@@ -11,14 +11,15 @@ from dataclasses import dataclass
 from .state import Core
 
 V8_0 = frozenset("base fp simd aes pmull sha1 sha2 crc32".split())
-V8_1 = V8_0 | {"lse", "rdm", "lor"}
-V8_2 = V8_1 | set("fp16 dpb sha512 sha3 sm3 sm4 dotprod fhm".split())
+V8_1 = V8_0 | set("lse rdm lor pan vhe hafdbs hpds".split())
+V8_2 = V8_1 | set("fp16 dpb sha512 sha3 sm3 sm4 dotprod fhm uao xnx".split())
 V8_3 = V8_2 | {"pauth", "jscvt", "fcma", "rcpc"}
-V8_4 = V8_3 | {"flagm", "rcpc2", "dit"}
-V8_5 = V8_4 | set("flagm2 frintts bti sb ssbs rng mte dpb2".split())
+V8_4 = V8_3 | {"flagm", "rcpc2", "dit", "ttst"}
+V8_5 = V8_4 | set("flagm2 frintts bti sb ssbs rng mte dpb2 e0pd".split())
+CORTEX = V8_0 | {"cortex"}  # with the registers that Cortex-A53, -A57 and -A72 have beside the architecture's
 
 # What a feature adds to an ID register: its number CRm<2:0>:op2, the field's lowest bit, the field's value.
-PFR0, PFR1, DFR0, ISAR0, ISAR1, MMFR0, MMFR1 = 0o40, 0o41, 0o50, 0o60, 0o61, 0o70, 0o71
+PFR0, PFR1, DFR0, ISAR0, ISAR1, MMFR0, MMFR1, MMFR2 = 0o40, 0o41, 0o50, 0o60, 0o61, 0o70, 0o71, 0o72
 MIDR, MPIDR, REVIDR = 0o00, 0o05, 0o06
 FIELDS: tuple[tuple[str, int, int, int], ...] = (
     ("aes", ISAR0, 4, 1), ("pmull", ISAR0, 4, 2), ("sha1", ISAR0, 8, 1), ("sha2", ISAR0, 12, 1), ("sha512", ISAR0, 12, 2),
@@ -27,7 +28,8 @@ FIELDS: tuple[tuple[str, int, int, int], ...] = (
     ("rng", ISAR0, 60, 1), ("dpb", ISAR1, 0, 1), ("dpb2", ISAR1, 0, 2), ("pauth", ISAR1, 4, 1), ("pauth", ISAR1, 24, 1),
     ("jscvt", ISAR1, 12, 1), ("fcma", ISAR1, 16, 1), ("rcpc", ISAR1, 20, 1), ("rcpc2", ISAR1, 20, 2), ("frintts", ISAR1, 32, 1),
     ("sb", ISAR1, 36, 1), ("fp16", PFR0, 16, 1), ("fp16", PFR0, 20, 1), ("dit", PFR0, 48, 1), ("bti", PFR1, 0, 1), ("ssbs", PFR1, 4, 2),
-    ("mte", PFR1, 8, 2), ("lor", MMFR1, 16, 1),
+    ("mte", PFR1, 8, 2), ("lor", MMFR1, 16, 1), ("hafdbs", MMFR1, 0, 2), ("vhe", MMFR1, 4, 2), ("vhe", MMFR1, 8, 1), ("hpds", MMFR1, 12, 1),
+    ("pan", MMFR1, 20, 2), ("xnx", MMFR1, 28, 1), ("uao", MMFR2, 4, 1), ("ttst", MMFR2, 28, 1), ("e0pd", MMFR2, 60, 1),
 )  # fmt: skip
 PROPERTIES = {"pauth": ("pauth",), "mte": ("mte",), "aes": ("aes", "pmull"), "sve": ()}
 
@@ -72,6 +74,10 @@ class Model:
             extensions -= set() if on else set(PROPERTIES[name])
         return Model(self.name, frozenset(extensions), self.fixed, self.ctr)
 
+    def without(self, extension: str) -> Model:
+        """The same without a feature."""
+        return Model(self.name, self.extensions - {extension}, self.fixed, self.ctr)
+
     @property
     def id_registers(self) -> dict[int, int]:
         """Values by CRm<2:0>:op2."""
@@ -99,9 +105,9 @@ def _model(name: str, extensions: frozenset[str], midr: int, mmfr0: int, ctr: in
 MODELS = {
     m.name: m
     for m in (
-        _model("cortex-a53", V8_0, 0x410F_D034, 0x1122, 0x8444_8004),
-        _model("cortex-a57", V8_0, 0x411F_D070, 0x1124),
-        _model("cortex-a72", V8_0, 0x410F_D083, 0x1124),
-        _model("max", V8_5, 0x000F_0510, 0x1124),
+        _model("cortex-a53", CORTEX, 0x410F_D034, 0x1122, 0x8444_8004),
+        _model("cortex-a57", CORTEX, 0x411F_D070, 0x1124),
+        _model("cortex-a72", CORTEX, 0x410F_D083, 0x1124),
+        _model("max", V8_5, 0x000F_0510, 0x0010_1125),
     )
 }

@@ -5,18 +5,23 @@ from __future__ import annotations
 import ctypes
 import os
 import time
-from typing import Annotated
+from typing import Annotated, TypeVar
 
-from tinamou.engine.cpu import EXECUTE, READ, Cpu, Trap
+from tinamou.engine.cpu import EXECUTE, READ, Trap
+from tinamou.engine.softmmu import SystemCpu
 from tinamou.native.floats import host_float_end
-from tinamou.native.ops import intrinsic
-from tinamou.native.types import Array, u32, u64, u128
+from tinamou.native.memory import peek
+from tinamou.native.ops import intrinsic, unlikely
+from tinamou.native.types import Array, Word, u8, u32, u64, u128
 
-from .traps import DATA_ABORT_READ, DATA_ABORT_WRITE, INSTRUCTION_ABORT, UNDEFINED
+from .traps import DATA_ABORT_READ, DATA_ABORT_WRITE, INSTRUCTION_ABORT, PC_ALIGNMENT, SVC, UNDEFINED
 
+W = TypeVar("W", bound=Word)
 ZERO = 31  # slots of Core.x
 SP = 32
 GUARDED_PAGE, TAGGED_PAGE = 16, 32  # page flags beside the engine's: PROT_BTI, PROT_MTE
+ADDRESS = 0x00FF_FFFF_FFFF_FFFF  # without the topmost byte
+PAC_FIELD = 0x007F_0000_0000_0000  # bits 54:48
 UNMONITORED = 0xFFFF_FFFF_FFFF_FFFF  # no address of an exclusive load: those are aligned
 
 
@@ -24,7 +29,7 @@ def _getrandom() -> int:
     return ctypes.cast(ctypes.CDLL(None).getrandom, ctypes.c_void_p).value or 0
 
 
-class Core(Cpu):
+class Core(SystemCpu):
     """One processing element.
 
     The condition flags are kept apart, each as what makes it: see n, z, c, v.  FPSR's exceptions are kept as softfloat numbers them.
@@ -98,3 +103,88 @@ class Core(Cpu):
 
     def undefined(self) -> None:
         raise Trap(UNDEFINED)
+
+    # -- what a core of a whole machine does otherwise.  Without privileged state it is at EL0: 48-bit addresses, whose top byte is ignored
+
+    def untagged(self, address: u64) -> u64:
+        """The address of a data access without what TBI ignores.  A machine's translation looks after that."""
+        return address & ADDRESS
+
+    def branch_target(self, target: u64) -> u64:
+        """Where a branch goes.  A misaligned target raises."""
+        if unlikely(target & 3 != 0):
+            raise Trap(PC_ALIGNMENT, target)
+        return target & ADDRESS
+
+    def pac_field(self, pointer: u64) -> u64:
+        """The bits of a pointer in which its authentication code is; bit 55 is never among them."""
+        return u64(PAC_FIELD)
+
+    def is_guarded(self, address: u64) -> bool:
+        """There is code on a page whose branch targets are marked (FEAT_BTI)."""
+        return address < self.limit and peek(u8, self.page_flags + (address >> 12)) & GUARDED_PAGE != 0
+
+    def allow(self, what: str) -> None:
+        """Before a register or an operation that EL0 may be refused: raises the trap."""
+
+    def use_float_unit(self) -> None:
+        """Before an instruction of SIMD or floating point: raises when it is trapped."""
+
+    def identification(self, number: u32) -> u64:
+        """An ID register (op0 3, op1 0, CRn 0) by CRm<2:0>:op2."""
+        return self.id[number & 63]
+
+    def virtual_count(self) -> u64:
+        """CNTVCT_EL0."""
+        return self.counter()
+
+    def physical_count(self) -> u64:
+        """CNTPCT_EL0."""
+        return self.counter()
+
+    def read_register(self, number: u32) -> u64:
+        """A system register that has no row of its own, by o0:op1:CRn:CRm:op2."""
+        raise Trap(UNDEFINED)
+
+    def write_register(self, number: u32, value: u64) -> bool:
+        """True: the view of memory, the exception level or what interrupts has changed."""
+        raise Trap(UNDEFINED)
+
+    def write_state(self, field: u32, value: u32) -> bool:
+        """MSR (immediate) of the fields of PSTATE (op1:op2) that have no row of their own."""
+        raise Trap(UNDEFINED)
+
+    def operate(self, number: u32, value: u64) -> bool:
+        """A system instruction (SYS) that has no row of its own, by op1:CRn:CRm:op2."""
+        raise Trap(UNDEFINED)
+
+    def supervisor_call(self, number: u64) -> None:
+        raise Trap(number | SVC)
+
+    def hypervisor_call(self, number: u64) -> None:
+        raise Trap(UNDEFINED)
+
+    def monitor_call(self, number: u64) -> None:
+        raise Trap(UNDEFINED)
+
+    def exception_return(self, address: u64) -> u64:
+        """ERET to ELR_ELx, or ERETAA to what authenticating it gave; gives the next instruction."""
+        raise Trap(UNDEFINED)
+
+    def return_address(self) -> u64:
+        """ELR_ELx."""
+        raise Trap(UNDEFINED)
+
+    def wait_for_interrupt(self) -> bool:
+        """True: nothing goes on before one comes."""
+        return False
+
+    def wait_for_event(self) -> None:
+        """May go on at any time."""
+
+    def load_unprivileged(self, kind: type[W], address: u64) -> W:
+        """A load with the rights of EL0 (LDTR)."""
+        return self.load(kind, address)
+
+    def store_unprivileged(self, kind: type[W], address: u64, value: W) -> None:
+        self.store(kind, address, value)
