@@ -157,16 +157,23 @@ def harvard(cpu: Cpu) -> HarvardCpu:
 # -- fast paths
 
 
+def beyond(c: HarvardCpu, kind: type[Word], address: u64) -> bool:
+    """Not all in RAM."""
+    if kind.size == 1:
+        return address - c.fast_start >= c.ram_size
+    return address - c.fast_start > c.ram_size - kind.size
+
+
 def load(cpu: Cpu, kind: type[W], address: u64) -> W:
     c = harvard(cpu)
-    if unlikely(address - c.fast_start > c.ram_size - kind.size):
+    if unlikely(beyond(c, kind, address)):
         slow()
     return peek(kind, memory_base() + address)
 
 
 def store(cpu: Cpu, kind: type[W], address: u64, value: W) -> None:
     c = harvard(cpu)
-    if unlikely(address - c.fast_start > c.ram_size - kind.size):
+    if unlikely(beyond(c, kind, address)):
         slow()
     poke(kind, memory_base() + address, value)
 

@@ -13,7 +13,6 @@ from .operands import (
     ALL,
     FC,
     FN,
-    FS,
     FT,
     FV,
     FZ,
@@ -33,7 +32,7 @@ from .operands import (
     Zl,
     avr,
 )
-from .state import CLEAR, FLAGS, SET, Avr
+from .state import CLEAR, FLAGS, SET, Avr, N, S, V
 
 core = avr.extension("core")
 sram = avr.extension("sram")  # AVR2 and later
@@ -70,32 +69,32 @@ def subi(d: R, K: Number) -> Sum:
 
 @core("0000 10rd dddd rrrr", "sbc {d},{r}")
 def sbc(d: R, r: R, z: FZ, c: FC) -> Sum:
-    result, h, s, v, n, zero, carry = alu.subtract(d, r, c)
-    return result, h, s, v, n, zero | z, carry
+    result, h, v, n, zero, carry = alu.subtract(d, r, c)
+    return result, h, v, n, zero | z, carry
 
 
 @core("0100 KKKK dddd KKKK", "sbci {d},{K:#04x}")
 def sbci(d: R, K: Number, z: FZ, c: FC) -> Sum:
-    result, h, s, v, n, zero, carry = alu.subtract(d, K, c)
-    return result, h, s, v, n, zero | z, carry
+    result, h, v, n, zero, carry = alu.subtract(d, K, c)
+    return result, h, v, n, zero | z, carry
 
 
 @core("0001 01rd dddd rrrr", "cp {d},{r}")
 def cp(d: R, r: R) -> Compare:
-    _result, h, s, v, n, z, c = alu.subtract(d, r, u8(0))
-    return h, s, v, n, z, c
+    _result, h, v, n, z, c = alu.subtract(d, r, u8(0))
+    return h, v, n, z, c
 
 
 @core("0000 01rd dddd rrrr", "cpc {d},{r}")
 def cpc(d: R, r: R, z: FZ, c: FC) -> Compare:
-    _result, h, s, v, n, zero, carry = alu.subtract(d, r, c)
-    return h, s, v, n, zero | z, carry
+    _result, h, v, n, zero, carry = alu.subtract(d, r, c)
+    return h, v, n, zero | z, carry
 
 
 @core("0011 KKKK dddd KKKK", "cpi {d},{K:#04x}")
 def cpi(d: R, K: Number) -> Compare:
-    _result, h, s, v, n, z, c = alu.subtract(d, K, u8(0))
-    return h, s, v, n, z, c
+    _result, h, v, n, z, c = alu.subtract(d, K, u8(0))
+    return h, v, n, z, c
 
 
 @core("0010 00rd dddd rrrr", "and {d},{r}")
@@ -125,8 +124,8 @@ def eor(d: R, r: R) -> Logic:
 
 @core("1001 010d dddd 0000", "com {d}")
 def com(d: R) -> Shift:
-    result, s, v, n, z = alu.logic(~d)
-    return result, s, v, n, z, u8(1)
+    result, v, n, z = alu.logic(~d)
+    return result, v, n, z, u8(1)
 
 
 @core("1001 010d dddd 0001", "neg {d}")
@@ -137,15 +136,13 @@ def neg(d: R) -> Sum:
 @core("1001 010d dddd 0011", "inc {d}")
 def inc(d: R) -> Logic:
     result = d + 1
-    v = ~d & result
-    return result, result ^ v, v, result, result
+    return result, ~d & result & 0x80, result, result
 
 
 @core("1001 010d dddd 1010", "dec {d}")
 def dec(d: R) -> Logic:
     result = d - 1
-    v = d & ~result
-    return result, result ^ v, v, result, result
+    return result, d & ~result & 0x80, result, result
 
 
 @core("1001 010d dddd 0110", "lsr {d}")
@@ -169,7 +166,7 @@ def swap(d: R) -> R:
 
 
 @words("1001 0110 KKdd KKKK", "adiw r{d},{K:#04x}", cycles=2, pair=True)
-def adiw(cpu: Avr, d: Pair, K: Number) -> tuple[FS, FV, FN, FZ, FC]:
+def adiw(cpu: Avr, d: Pair, K: Number) -> tuple[FV, FN, FZ, FC]:
     value = u16(cpu.r[d & 30]) | u16(cpu.r[d & 30 | 1]) << 8
     result = value + u16(K)
     cpu.r[d & 30], cpu.r[d & 30 | 1] = u8(result), u8(result >> 8)
@@ -177,7 +174,7 @@ def adiw(cpu: Avr, d: Pair, K: Number) -> tuple[FS, FV, FN, FZ, FC]:
 
 
 @words("1001 0111 KKdd KKKK", "sbiw r{d},{K:#04x}", cycles=2, pair=True)
-def sbiw(cpu: Avr, d: Pair, K: Number) -> tuple[FS, FV, FN, FZ, FC]:
+def sbiw(cpu: Avr, d: Pair, K: Number) -> tuple[FV, FN, FZ, FC]:
     value = u16(cpu.r[d & 30]) | u16(cpu.r[d & 30 | 1]) << 8
     result = value - u16(K)
     cpu.r[d & 30], cpu.r[d & 30 | 1] = u8(result), u8(result >> 8)
@@ -335,15 +332,15 @@ def is_set(number: int, flag: u8) -> bool:
     """Whether the flag of that number, as Avr.f keeps it, is set."""
     if number == 1:
         return flag == 0
-    if 2 <= number <= 4:
+    if 2 <= number <= 3:
         return flag & 0x80 != 0
     if number == 5:
         return flag & 0x10 != 0
     return flag != 0
 
 
-BRANCHES = {"brcs": 0, "breq": 1, "brmi": 2, "brvs": 3, "brlt": 4, "brhs": 5, "brts": 6, "brie": 7}
-COMPLEMENTS = {"brcc": 0, "brne": 1, "brpl": 2, "brvc": 3, "brge": 4, "brhc": 5, "brtc": 6, "brid": 7}
+BRANCHES = {"brcs": 0, "breq": 1, "brmi": 2, "brvs": 3, "brhs": 5, "brts": 6, "brie": 7}
+COMPLEMENTS = {"brcc": 0, "brne": 1, "brpl": 2, "brvc": 3, "brhc": 5, "brtc": 6, "brid": 7}
 
 
 def _flag_row(name: str, number: int, **more: Any) -> dict[str, Any]:
@@ -360,6 +357,20 @@ def brbs(cpu: Avr, f: Flag, k: Relative) -> None:
 @core("1111 01kk kkkk k<sss>", "<name> {k:pc}", each=[_flag_row(*row) for row in COMPLEMENTS.items()])
 def brbc(cpu: Avr, f: Flag, k: Relative) -> None:
     if not is_set(FLAG, f):
+        cpu.spend(1)
+        cpu.jump(u32(cpu.pc) + k)
+
+
+@core("1111 00kk kkkk k100", "brlt {k:pc}")
+def brlt(cpu: Avr, k: Relative) -> None:
+    if cpu.signed() != 0:
+        cpu.spend(1)
+        cpu.jump(u32(cpu.pc) + k)
+
+
+@core("1111 01kk kkkk k100", "brge {k:pc}")
+def brge(cpu: Avr, k: Relative) -> None:
+    if cpu.signed() == 0:
         cpu.spend(1)
         cpu.jump(u32(cpu.pc) + k)
 
@@ -427,14 +438,31 @@ def bld(d: R, b: Number, t: FT) -> R:
     return d & ~(u8(1) << b) | t << b
 
 
-@core("1001 0100 0<sss> 1000", "<name>", each=[_flag_row("se" + FLAGS[n].lower(), n, VALUE=SET[n]) for n in range(7)])
+@core("1001 0100 0<sss> 1000", "<name>", each=[_flag_row("se" + FLAGS[n].lower(), n, VALUE=SET[n]) for n in SET])
 def bset() -> Flag:
     return u8(VALUE)
 
 
-@core("1001 0100 1<sss> 1000", "<name>", each=[_flag_row("cl" + FLAGS[n].lower(), n, VALUE=CLEAR[n]) for n in range(8)])
+@core("1001 0100 1<sss> 1000", "<name>", each=[_flag_row("cl" + FLAGS[n].lower(), n, VALUE=CLEAR[n]) for n in CLEAR])
 def bclr() -> Flag:
     return u8(VALUE)
+
+
+def _sign_row(number: int, value: int) -> dict[str, Any]:
+    name = ("se" if value else "cl") + FLAGS[number].lower()
+    return {"name": name, "c": str(1 - value), "sss": f"{number:03b}", "FLAG": number, "VALUE": value}
+
+
+SIGNS = [_sign_row(n, value) for n in (N, V, S) for value in (0, 1)]
+
+
+@core("1001 0100 <c><sss> 1000", "<name>", each=SIGNS)
+def one_sign(cpu: Avr) -> None:
+    """N, V and S by themselves."""
+    value = cpu.status() & ~(u8(1) << FLAG)
+    if VALUE != 0:
+        value |= u8(1) << FLAG
+    cpu.set_status(value)
 
 
 @core("1001 0100 0111 1000", "sei")

@@ -58,17 +58,16 @@ FC = Annotated[u8, Fixed("f", F_NAMES, number=0)]
 FZ = Annotated[u8, Fixed("f", F_NAMES, number=1)]
 FN = Annotated[u8, Fixed("f", F_NAMES, number=2)]
 FV = Annotated[u8, Fixed("f", F_NAMES, number=3)]
-FS = Annotated[u8, Fixed("f", F_NAMES, number=4)]
 FH = Annotated[u8, Fixed("f", F_NAMES, number=5)]
 FT = Annotated[u8, Fixed("f", F_NAMES, number=6)]
 FI = Annotated[u8, Fixed("f", F_NAMES, number=7)]
-ALL = {"FC": FC, "FZ": FZ, "FN": FN, "FV": FV, "FS": FS, "FH": FH, "FT": FT, "FI": FI}
+ALL = {"FC": FC, "FZ": FZ, "FN": FN, "FV": FV, "FH": FH, "FT": FT, "FI": FI}
 
 # What the function gives besides its result, in the order in which the arithmetic makes them.
-Logic = tuple[R, FS, FV, FN, FZ]
-Shift = tuple[R, FS, FV, FN, FZ, FC]
-Sum = tuple[R, FH, FS, FV, FN, FZ, FC]
-Compare = tuple[FH, FS, FV, FN, FZ, FC]
+Logic = tuple[R, FV, FN, FZ]
+Shift = tuple[R, FV, FN, FZ, FC]
+Sum = tuple[R, FH, FV, FN, FZ, FC]
+Compare = tuple[FH, FV, FN, FZ, FC]
 
 Row = Mapping[str, Any]
 

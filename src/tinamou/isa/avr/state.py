@@ -11,8 +11,8 @@ from tinamou.native.types import Array, u8, u16, u64
 
 C, Z, N, V, S, H, T, I = range(8)  # bits of SREG
 FLAGS = "CZNVSHTI"
-SET = (1, 0, 0x80, 0x80, 0x80, 0x10, 1, 1)  # what Avr.f holds for a flag that is set
-CLEAR = (0, 1, 0, 0, 0, 0, 0, 0)
+SET = {C: 1, Z: 0, H: 0x10, T: 1}  # what Avr.f holds for a flag that is set, where no other one depends on it
+CLEAR = {C: 0, Z: 1, H: 0, T: 0, I: 0}
 
 # I/O addresses of the registers that are in the CPU.
 RAMPD, RAMPX, RAMPY, RAMPZ, EIND, SPL, SPH, SREG = range(0x38, 0x40)
@@ -25,7 +25,9 @@ class Avr(HarvardCpu):
     A flag is a byte in the form in which the arithmetic gives it, and becomes a bit of SREG when that is read:
         C, T, I     0 or 1
         Z           set when the byte is 0
-        N, V, S     bit 7
+        N           bit 7
+        V           bit 7; what the arithmetic gives has no other bit
+        S           is N ^ V, and the other one where bit 6 of V's byte is set: a program may write any SREG
         H           bit 4
     """
 
@@ -35,7 +37,7 @@ class Avr(HarvardCpu):
     latency: ClassVar[int] = 4  # cycles from an interrupt's acceptance to the first instruction at its vector
 
     r: Annotated[Array[u8], 32]
-    f: Annotated[Array[u8], 8]  # C Z N V S H T I
+    f: Annotated[Array[u8], 8]  # C Z N V - H T I
     sp: u16
     ramp: Annotated[Array[u8], 4]  # RAMPD RAMPX RAMPY RAMPZ
     eind: u8
@@ -54,14 +56,20 @@ class Avr(HarvardCpu):
         value = f[C] | f[T] << 6 | f[I] << 7
         if f[Z] == 0:
             value |= 1 << Z
-        return value | f[N] >> 7 << N | f[V] >> 7 << V | f[S] >> 7 << S | (f[H] >> 4 & 1) << H
+        return value | f[N] >> 7 << N | f[V] >> 7 << V | self.signed() << S | (f[H] >> 4 & 1) << H
+
+    def signed(self) -> u8:
+        """S."""
+        v = self.f[V]
+        return (self.f[N] ^ v ^ v << 1) >> 7
 
     def set_status(self, value: u8) -> bool:
         """Write SREG; whether that enabled interrupts."""
         f = self.f
         on = f[I] == 0 and value >> 7 != 0
-        f[C], f[Z], f[N], f[V] = value & 1, ~value & 1 << Z, value << 5, value << 4
-        f[S], f[H], f[T], f[I] = value << 3, value >> 1, value >> 6 & 1, value >> 7
+        odd = value ^ value >> 1 ^ value >> 2  # bit 2: S is not N ^ V
+        f[C], f[Z], f[N], f[V] = value & 1, ~value & 1 << Z, value << 5, value << 4 & 0x80 | odd << 4 & 0x40
+        f[H], f[T], f[I] = value >> 1, value >> 6 & 1, value >> 7
         return on
 
     def is_own(self, address: u64) -> bool:
