@@ -113,7 +113,11 @@ class PciFunction(Device, bus="PCI", user_creatable=True):
             self.config[at] = (self.config[at] & ~mask | byte & mask) & ~(byte & self.clears[at])
         if (offset < BAR + 24 and offset + size > BAR) or offset <= COMMAND + 1:
             self.remap()
+        self.configured()
         self.settle()
+
+    def configured(self) -> None:
+        """The guest has written into the configuration space."""
 
     def remap(self) -> None:
         """Show the regions where the base address registers say, as far as the command register allows."""

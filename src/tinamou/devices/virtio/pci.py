@@ -7,6 +7,7 @@ from typing import Any, ClassVar
 
 from tinamou.devices.pci.core import DEVICE as PRODUCT
 from tinamou.devices.pci.core import REVISION, SUBSYSTEM, PciFunction
+from tinamou.devices.pci.msix import LIMIT, Msix
 from tinamou.devices.virtio.blk import VirtioBlk
 from tinamou.devices.virtio.core import FEATURES_OK, VERSION_1, Transport, VirtioBus, VirtioDevice
 from tinamou.devices.virtio.rings import Virtqueue
@@ -16,9 +17,12 @@ from tinamou.machine.bus import Bus
 from tinamou.machine.device import ResetKind
 from tinamou.machine.lines import state
 from tinamou.machine.memory import Io
-from tinamou.machine.props import BOOL, ON_OFF_AUTO, Properties, PropertyError, prop
+from tinamou.machine.props import BOOL, ON_OFF_AUTO, U32, Properties, PropertyError, prop
 
 COMMON, ISR, DEVICE, NOTIFY = 0, 0x1000, 0x2000, 0x3000
+NO_VECTOR = 0xFFFF
+UNSAID = 0xFFFF_FFFF                    # as many vectors as the device has use for
+HEADER, HEADER_MSIX = 20, 24            # bytes of the legacy registers, without and with the vectors
 STEP = 4                                # bytes between two queues' notification addresses
 
 
@@ -31,12 +35,14 @@ class VirtioPci(PciFunction, Transport):
 
     disable_legacy: str = prop(ON_OFF_AUTO, default="auto")
     disable_modern: bool = prop(BOOL, default=False)
+    vectors: int = prop(U32, default=UNSAID, help="vectors of MSI-X; 0: none")
 
     device_select = state(0)
     driver_select = state(0)
     accepted = state(0)
     queue_select = state(0)
     isr = state(0)
+    config_vector = state(NO_VECTOR)
 
     def __init_subclass__(cls, *, carries: type[VirtioDevice] | None = None, **keywords: Any) -> None:
         super().__init_subclass__(**keywords)
@@ -67,9 +73,13 @@ class VirtioPci(PciFunction, Transport):
                                               (2, NOTIFY, 0x1000, struct.pack("<I", STEP))):
                 body = struct.pack("<BBBBBBII", 16 + len(extra), kind, 4, 0, 0, 0, offset, size) + extra
                 self.capability(9, body)
+        count = min(len(self.virtio.queues) + 1, LIMIT) if self.vectors == UNSAID else self.vectors
+        if count > LIMIT:
+            raise PropertyError(f"Property '{self.type_name}.vectors' doesn't take value {count} (minimum: 0, maximum: {LIMIT})")
+        self.msix = Msix(self, count, 1) if count else None
         if self.legacy:
             size = 32
-            while size < 20 + len(self.virtio.config()):
+            while size < HEADER_MSIX + len(self.virtio.config()):
                 size *= 2
             self.base(0, Io(self.type_name, size, Legacy(self)), io=True)
 
@@ -83,6 +93,35 @@ class VirtioPci(PciFunction, Transport):
     def on_reset(self, kind: ResetKind) -> None:
         super().on_reset(kind)
         self.raised = False
+        if self.msix is not None:
+            self.msix.reset()
+
+    def save_more(self) -> dict[str, Any]:
+        return {**super().save_more(), "msix": None if self.msix is None else self.msix.save()}
+
+    def load_more(self, saved: dict[str, Any]) -> None:
+        super().load_more(saved)
+        if self.msix is not None:
+            self.msix.load(saved["msix"])
+
+    def configured(self) -> None:
+        if self.by_message is not None:
+            self.raised = False
+            self.by_message.send()
+
+    @property
+    def by_message(self) -> Msix | None:
+        """How to interrupt when the guest has chosen MSI-X; then the pin and the interrupt status rest."""
+        return self.msix if self.msix is not None and self.msix.enabled else None
+
+    def vector(self, value: int) -> int:
+        """A vector that the driver chose; NO_VECTOR tells it that there is none of that number."""
+        return value if self.msix is not None and value < self.msix.count else NO_VECTOR
+
+    @property
+    def legacy_header(self) -> int:
+        """Where the device's configuration begins in the legacy registers."""
+        return HEADER if self.by_message is None else HEADER_MSIX
 
     @property
     def queue(self) -> Virtqueue | None:
@@ -90,12 +129,18 @@ class VirtioPci(PciFunction, Transport):
         return queues[self.queue_select] if self.queue_select < len(queues) else None
 
     def queue_interrupt(self, queue: Virtqueue) -> None:
-        self.isr |= 1
-        self.raise_interrupt(True)
+        if self.by_message is not None:
+            self.by_message.fire(queue.vector)
+        else:
+            self.isr |= 1
+            self.raise_interrupt(True)
 
     def config_interrupt(self) -> None:
-        self.isr |= 3
-        self.raise_interrupt(True)
+        if self.by_message is not None:
+            self.by_message.fire(self.config_vector)
+        else:
+            self.isr |= 3
+            self.raise_interrupt(True)
 
     def take_isr(self) -> int:
         """Reading acknowledges."""
@@ -114,6 +159,7 @@ class VirtioPci(PciFunction, Transport):
         device.set_status(value)
         if not value:
             self.isr = self.accepted = 0
+            self.config_vector = NO_VECTOR
             self.raise_interrupt(False)
 
 
@@ -141,7 +187,7 @@ class Modern:
         features = d.features | 1 << VERSION_1
         part = features >> 32 * f.device_select & 0xFFFF_FFFF if f.device_select < 2 else 0
         mine = f.accepted >> 32 * f.driver_select & 0xFFFF_FFFF if f.driver_select < 2 else 0
-        head = struct.pack("<IIIIHHBBH", f.device_select, part, f.driver_select, mine, 0xFFFF, len(d.queues), d.status,
+        head = struct.pack("<IIIIHHBBH", f.device_select, part, f.driver_select, mine, f.config_vector, len(d.queues), d.status,
                            d.generation, f.queue_select)
         if q is None:
             return head + bytes(32)
@@ -165,6 +211,8 @@ class Modern:
                     if f.driver_select < 2:
                         shift = 32 * f.driver_select
                         f.accepted = f.accepted & ~(0xFFFF_FFFF << shift) | value << shift
+                case 0x10:
+                    f.config_vector = f.vector(value & 0xFFFF)
                 case 0x14:
                     f.set_status(value & 0xFF)
                 case 0x16:
@@ -172,7 +220,7 @@ class Modern:
                 case 0x18 if q and 0 < value <= q.maximum and not value & value - 1:
                     q.size = value
                 case 0x1A if q:
-                    q.vector = 0xFFFF
+                    q.vector = f.vector(value)
                 case 0x1C if q:
                     q.ready = bool(value & 1)
                 case 0x20 | 0x24 | 0x28 | 0x2C | 0x30 | 0x34 if q:
@@ -194,8 +242,9 @@ class Legacy:
 
     def read(self, offset: int, size: int) -> int:
         f, q, d = self.f, self.f.queue, self.f.virtio
-        if offset >= 20:
-            return int.from_bytes(d.config()[offset - 20 : offset - 20 + size].ljust(size, b"\0"), "little")
+        if offset >= f.legacy_header:
+            at = offset - f.legacy_header
+            return int.from_bytes(d.config()[at : at + size].ljust(size, b"\0"), "little")
         match offset:
             case 0x00:
                 return d.features & 0xFFFF_FFFF
@@ -211,12 +260,16 @@ class Legacy:
                 return d.status
             case 0x13:
                 return f.take_isr()
+            case 0x14:
+                return f.config_vector
+            case 0x16:
+                return q.vector if q else NO_VECTOR
         return 0
 
     def write(self, offset: int, value: int, size: int) -> None:
         f, q, d = self.f, self.f.queue, self.f.virtio
-        if offset >= 20:
-            d.write_config(offset - 20, value.to_bytes(size, "little"))
+        if offset >= f.legacy_header:
+            d.write_config(offset - f.legacy_header, value.to_bytes(size, "little"))
             return
         match offset:
             case 0x04:
@@ -235,6 +288,10 @@ class Legacy:
                 d.kick(value & 0xFFFF)
             case 0x12:
                 f.set_status(value & 0xFF & ~FEATURES_OK)
+            case 0x14:
+                f.config_vector = f.vector(value & 0xFFFF)
+            case 0x16 if q:
+                q.vector = f.vector(value & 0xFFFF)
             case _:
                 f.log.guest_error(f"{f.label}: write of {value:#x} at {offset:#x}")
 
