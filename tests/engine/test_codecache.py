@@ -47,6 +47,16 @@ def test_what_one_process_saves_another_finds() -> None:
     assert bundle("another program").waiting == []
 
 
+def test_what_was_looked_at_in_vain_is_not_looked_at_again_soon() -> None:
+    first, second = bundle(), bundle()
+    first.looked({0x1000: 700, 0x2000: 1 << 62})
+    first.save()
+    second.add(kept(0x1000))
+    second.save()
+    again = bundle()
+    assert again.wanted == {0x1000: 700, 0x2000: codecache.AGAIN} and len(again.waiting) == 1
+
+
 def test_bundles_of_processes_that_ran_at_once_are_merged() -> None:
     first, second = bundle(), bundle()
     first.add(kept(0x1000))

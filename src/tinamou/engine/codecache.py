@@ -22,6 +22,8 @@ from tinamou.native.link import Image
 
 LIMIT = 256 << 20  # bytes of all bundles
 LARGEST = 16 << 20  # bytes of one
+LOOKED = 1000  # addresses of which a bundle says that they were looked at
+AGAIN = 20_000  # samples after which they are looked at again in any case
 PREFIX, SUFFIX = "regions-", ".bundle"
 
 
@@ -57,6 +59,7 @@ class CodeCache:
     def __init__(self, arch: str, sources: tuple[str, ...], options: str, program: str) -> None:
         text = "|".join([arch, sources_key(sources), host_key(), options, program])
         self.name = f"{PREFIX}{hashlib.blake2b(text.encode(), digest_size=12).hexdigest()}{SUFFIX}"
+        self.wanted: dict[int, int] = {}  # see Jit.wanted
         self.kept: dict[tuple[int, str], Kept] = {(k.entries[0], k.digest): k for k in self._load()}
         self.waiting = list(self.kept.values())
         self.changed = False
@@ -72,6 +75,9 @@ class CodeCache:
             head_size, image_size = struct.unpack_from("<II", raw, at)
             head = json.loads(raw[at + 8 : at + 8 + head_size])
             at += 8 + head_size
+            if not image_size:
+                self.wanted = {int(pc): n for pc, n in head["wanted"].items()} | self.wanted
+                continue
             runs = [(a, n) for a, n in head["runs"]]
             found.append(Kept(head["entries"], runs, head["digest"], head["size"], unpack(raw[at : at + image_size])))
             at += image_size
@@ -87,13 +93,20 @@ class CodeCache:
         self.kept[kept.entries[0], kept.digest] = kept
         self.changed = True
 
+    def looked(self, wanted: dict[int, int]) -> None:
+        """Addresses that were looked at in vain, and how hot they must be for another look."""
+        kept = {pc: min(n, AGAIN) for pc, n in list(wanted.items())[-LOOKED:]}
+        if kept != self.wanted:
+            self.wanted, self.changed = kept, True
+
     def save(self) -> None:
         """Write what is new, together with what other processes have written meanwhile."""
         if not self.changed:
             return
         self.changed = False
         everything = {(k.entries[0], k.digest): k for k in self._load()} | self.kept
-        out = bytearray()
+        head = json.dumps({"wanted": self.wanted}).encode()
+        out = bytearray(struct.pack("<II", len(head), 0) + head)
         for k in everything.values():
             head = json.dumps({"entries": k.entries, "runs": k.runs, "digest": k.digest, "size": k.size}).encode()
             body = pack(k.image)

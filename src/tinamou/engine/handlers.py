@@ -12,6 +12,7 @@ straight line.  All handlers are in one object file, kept by native.image.
 from __future__ import annotations
 
 import ast
+import functools
 from collections.abc import Callable
 from types import ModuleType
 from typing import Any
@@ -352,15 +353,21 @@ class Builder:
 
     def __init__(self, arch: Architecture, model: ModuleType, checked: bool = False) -> None:
         self.arch, self.model = arch, Functions(model, checked)
-        self.forms = decoder.forms(arch)
         self.bits = decoder.extension_bits(arch)
-        self.decode = decoder.decoder(arch, self.forms, self.enabled_intrinsic)
         self.intrinsics = self.make_intrinsics()
         self.unit = Unit(EngineHooks(self), linkage="dso_local")
         self.handler_names: list[str] = []  # by number
         self.stencils: dict[str, dict[str, Any]] = {}  # what engine.stencils must know of each besides its code
 
     enabled_intrinsic = staticmethod(lambda cpu, extension: True)
+
+    @functools.cached_property
+    def forms(self) -> list[Form]:
+        return decoder.forms(self.arch)
+
+    @functools.cached_property
+    def decode(self) -> Callable[..., Any]:
+        return decoder.decoder(self.arch, self.forms, self.enabled_intrinsic)
 
     def outlined_functions(self) -> dict[str, tuple[list[str] | str | None, bool]]:
         """What regions call in the interpreter's image: symbol -> (types of the result, whether it raises)."""
@@ -670,7 +677,7 @@ class Builder:
             flow.reload: reload, predecode.find_slow: as_function(model.find_code),
             predecode.symbol: address_of, predecode.handler_of: handler_of, predecode.length_of: length_of,
             predecode.ends_of: ends_of, predecode.distance_of: distance_of, traces.glue: glue,
-            predecode.decode: as_function(self.decode), predecode.length: as_function(arch.length),
+            predecode.decode: lambda g, *args: g.call_function(self.decode, list(args), {}), predecode.length: as_function(arch.length),
             predecode.shift: lambda g: Const(arch.shift), predecode.entry_offset: entry_offset,
             predecode.wrapped: wrapped,
             predecode.decoded: as_function(model.decoded),

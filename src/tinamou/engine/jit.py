@@ -17,7 +17,7 @@ import time
 from collections import Counter
 from collections.abc import Callable
 from dataclasses import dataclass, field
-from functools import cache, partial
+from functools import cache, cached_property, partial
 from typing import TYPE_CHECKING, Any
 
 from tinamou.native import types
@@ -29,10 +29,13 @@ from .codecache import CodeCache, Kept, digest
 from .cpu import EXECUTE, PAGE
 
 if TYPE_CHECKING:
+    from tinamou.native.llvm import SmallCompiler
+
     from .regions import Region, Templates
     from .vcpu import Engine, Vcpu
 
 HOT = 500  # samples of an address before it is looked at: 10 million instructions
+FIRST = 1000  # bytes of interpreter for each sample before anything is looked at: rows and templates take as long to load as it is large
 PRICE = 60  # samples in a region for each of its instructions before it is compiled: it would run a million times
 ARENA = 256 << 20  # bytes of address space for regions
 NEVER = 1 << 62
@@ -99,7 +102,6 @@ class Jit:
         self.thread: threading.Thread | None = None
         self.stopped = threading.Event()
         self.makers: list[Callable[[], Templates]] = []  # with fault maps, with checks
-        self.compiler: Any = None
 
     # -- life
 
@@ -146,7 +148,7 @@ class Jit:
         while not self.stopped.wait(wait):
             wait = POLL if self.collect() else IDLE
             self.revive()
-            while not self.stopped.is_set():
+            while not self.stopped.is_set() and self.statistics.samples >= self.engine.image.code_size // FIRST:
                 with self.lock:
                     hot = max(((n, pc) for pc, n in self.heat.items() if n >= self.wanted.get(pc, HOT)), default=None)
                 if hot is None:
@@ -208,12 +210,15 @@ class Jit:
         packages = ("native", "engine", *engine.arch.sources)
         options = f"{engine.model} {engine.extensions}"
         self.cache = CodeCache(engine.arch.name, packages, options, program)
+        with self.lock:
+            self.wanted.update(self.cache.wanted)
 
     def close_cache(self) -> None:
         """Write what is new."""
         with self.lock:
             kept, self.cache = self.cache, None
             if kept is not None and not self.inherited:
+                kept.looked(self.wanted)
                 kept.save()
 
     def read_code(self, address: int, length: int) -> bytes:
@@ -249,8 +254,6 @@ class Jit:
 
     def prepare(self) -> None:
         if not self.makers:
-            from tinamou.native.llvm import SmallCompiler
-
             from .regions import Templates
 
             def word(name: str | None) -> Any:
@@ -261,12 +264,15 @@ class Jit:
                 known[symbol] = (tuple(word(r) for r in result) if isinstance(result, list) else word(result)), raises
             model = importlib.import_module(f"tinamou.engine.{self.engine.model}")
             self.makers = [cache(partial(Templates, self.engine.arch, model, known, checked)) for checked in (False, True)]
-            self.compiler = SmallCompiler()
+
+    @cached_property
+    def compiler(self) -> SmallCompiler:
+        from tinamou.native.llvm import SmallCompiler
+
+        return SmallCompiler()
 
     def compile(self, pc: int) -> bool:
         """Make and install the region around pc."""
-        from tinamou.native.llvm import triple
-
         from .regions import discover, region_text
 
         start = time.thread_time()
@@ -295,7 +301,7 @@ class Jit:
             self.statistics.seconds += time.thread_time() - start
             return False
         for maker in self.makers:
-            obj, guards = self.compiler.compile(region_text(maker(), region, triple()))
+            obj, guards = self.compiler.compile(region_text(maker(), region, self.compiler.triple))
             image = link(obj, 16)
             if len(image.faults) >= guards:
                 break

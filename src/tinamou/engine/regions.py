@@ -25,7 +25,7 @@ from tinamou.native.types import Field, Word, u32, u64
 
 from .architecture import Architecture
 from .cpu import PAGE
-from .decoder import Form, Slot
+from .decoder import Form, Slot, form_of
 from .handlers import CONVENTION, SIGNATURE, Builder, HandlerHooks, item_of, largest, trapped
 from .patterns import Fixed, Imm, Operand, Reg
 
@@ -96,7 +96,7 @@ class Templates:
         self.unit: Unit = self.builder.unit
         self.known = known  # outlined functions of the interpreter's image, by symbol
         self.unit.external = self.external
-        self.forms = {f.insn.name: f for f in self.builder.forms}
+        self.forms: dict[str, Form] = {}
         rows = arch.isa.insns
         self.files = frozenset(o.kind.file for i in rows for o in (*i.operands, *i.results) if isinstance(o.kind, Reg))
         self.made: dict[str, Template] = {}
@@ -118,12 +118,15 @@ class Templates:
             if insn is None or insn.size != self.arch.length(u32(word)):
                 self.decoded[word] = None
             else:
+                if insn.name not in self.forms:
+                    self.forms[insn.name] = form_of(insn, self.arch.system)
                 self.decoded[word] = self.forms[insn.name], word & (1 << insn.width) - 1
         return self.decoded[word]
 
-    def get(self, name: str) -> Template:
+    def get(self, form: Form) -> Template:
+        name = form.insn.name
         if name not in self.made:
-            self.made[name] = self.make(self.forms[name])
+            self.made[name] = self.make(form)
         return self.made[name]
 
     def make(self, form: Form) -> Template:
@@ -382,7 +385,7 @@ def region_text(templates: Templates, region: Region, triple: str) -> str:
         body += [f"  %n{k} = load i64, ptr %budget_now", f"  %n{k}s = sub i64 %n{k}, {len(block)}", f"  store i64 %n{k}s, ptr %budget_now"]
         for j, n in enumerate(block):
             k += 1
-            t = templates.get(n.form.insn.name)
+            t = templates.get(n.form)
             prefix = f"i{k}_"
             text = t.body.replace("@@", prefix).replace("@PC@", literal(n.pc, u64))
             for m, (op, _) in enumerate(n.form.operands):

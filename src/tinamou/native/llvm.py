@@ -75,6 +75,7 @@ class SmallCompiler:
 
     def __init__(self) -> None:
         _initialise()
+        self.triple = triple()
         self.machine = target_machine(1)
         self.builder = binding.create_pass_builder(self.machine, binding.create_pipeline_tuning_options(speed_level=1))
         self.passes = binding.create_new_function_pass_manager()
