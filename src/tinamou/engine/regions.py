@@ -15,14 +15,17 @@ compiled in one process and run in another.
 
 from __future__ import annotations
 
+import os
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass, field
 from types import FunctionType
 from typing import Any
 
-from tinamou.native.lower import Const, Lower, Outlined, Unit, V, Value, literal
+from tinamou.native.link import FAULTS
+from tinamou.native.lower import Const, Lower, Outlined, Unit, V, Value, literal, llvm
 from tinamou.native.types import Field, Word, u32, u64
 
+from . import flow
 from .architecture import Architecture
 from .cpu import PAGE
 from .decoder import Form, Slot, form_of
@@ -30,10 +33,43 @@ from .handlers import CONVENTION, SIGNATURE, Builder, HandlerHooks, item_of, lar
 from .patterns import Fixed, Imm, Operand, Reg
 
 MAX_INSNS = 400
+X86 = os.uname().machine == "x86_64"
 
 
 class RegionHooks(HandlerHooks):
     """In the instructions of a region: control leaves by labels that the region's text defines."""
+
+    def __init__(self, builder: Builder, form: Form) -> None:
+        super().__init__(builder, form)
+        if X86:
+            self.intrinsics = self.intrinsics | {flow.guest_peek: self.peek, flow.guest_poke: self.poke}
+
+    def peek(self, g: Lower, kind: Value, address: Value) -> Value:
+        assert isinstance(kind, Const)
+        t: type[Word] = kind.value
+        if t.bits > 64:
+            return self.builder.intrinsics[flow.guest_peek](g, kind, address)
+        name = self.mark(g, "load", g.cast(address, u64), f"{'i' if t.signed else 'u'}{t.bits}")
+        if t.bits == 64:
+            return V(t, name)
+        word = g.value(f"trunc i64 {name} to {llvm(t)}")
+        g.wide[word, t.signed] = name
+        return V(t, word)
+
+    def poke(self, g: Lower, kind: Value, address: Value, value: Value) -> Value:
+        assert isinstance(kind, Const)
+        t: type[Word] = kind.value
+        if t.bits > 64:
+            return self.builder.intrinsics[flow.guest_poke](g, kind, address, value)
+        self.mark(g, "store", g.cast(address, u64), f"{llvm(t)} {g.ref(value, t)}")
+        return Const(None)
+
+    def mark(self, g: Lower, what: str, address: V, more: str) -> str:
+        """A line that the region's text replaces by an access (see Access)."""
+        base, offset = g.sums.get(address.ref, (address.ref, "0"))
+        name = f"%@@a{len(g.lines)}"
+        g.emit(f"!{what} {name} {address.ref} {base} {offset} {more}")
+        return name
 
     def get_field(self, g: Lower, base: V, field: Field) -> Value | None:
         return V(u64, "@PC@") if field.name == "pc" and base.ref == "%cpu" else None
@@ -141,7 +177,8 @@ class Templates:
         g.place("@@next") if not g.ended else g.lines.append("@@next:")
         body = "\n".join(g.lines)
         direct = direct_files(form.insn.function, self.files, self.arch.cpu)
-        return Template(form, "\n".join(g.entry), body, "%@@retry" in body, "%@@trap" in body, "!access" in body, direct)
+        accesses = any(line.startswith("  !") for line in g.lines)
+        return Template(form, "\n".join(g.entry), body, accesses or "%@@retry" in body, "%@@trap" in body, accesses, direct)
 
     def make_tail(self) -> str:
         """The end of every region: go on at %exit_pc."""
@@ -171,6 +208,12 @@ def direct_files(function: Callable[..., Any], files: frozenset[str], cpu: type)
     return frozenset(found)
 
 
+LOADS = {"u8": "movzbl $1, ${0:k}", "i8": "movsbq $1, $0", "u16": "movzwl $1, ${0:k}", "i16": "movswq $1, $0", "u32": "movl $1, ${0:k}",
+         "i32": "movslq $1, $0", "u64": "movq $1, $0", "i64": "movq $1, $0"}  # fmt: skip
+STORES = {"i8": "movb $1, $0", "i16": "movw $1, $0", "i32": "movl $1, $0", "i64": "movq $1, $0"}
+FAULTING = f"1: CODE\\0A.pushsection {FAULTS},\\22a\\22\\0A.long 1b - .\\0A.long ${{2:l}} - .\\0A.popsection"
+
+
 class Access:
     """Turns the `!access` lines of one straight line of instructions into code.
 
@@ -185,6 +228,7 @@ class Access:
 
     def __init__(self) -> None:
         self.pointers: dict[str, str] = {}  # guest register -> pointer to what it points at
+        self.checked: set[str | None] = set()  # guest registers that are below the limit
 
     def lower(self, text: str, prefix: str) -> str:
         out: list[str] = []
@@ -196,6 +240,9 @@ class Access:
                 loads[words[0]] = words[5]
             if words and words[0] == "!access":
                 self.access(out, prefix, loads, straight, words[1:])
+                continue
+            if words and words[0] in ("!load", "!store"):
+                self.assembly(out, prefix, loads, straight, words)
                 continue
             if "br i1" in line and "make.implicit" not in line:
                 straight = False
@@ -223,8 +270,35 @@ class Access:
         out.append(f"  {name}p = getelementptr i8, ptr {name}q, i64 {by}")
         out.append(f"  {name}n = icmp eq ptr {name}q, null")
 
+    def assembly(self, out: list[str], prefix: str, loads: dict[str, str], straight: bool, words: list[str]) -> None:
+        """One instruction of x86-64, whose fault leads to the label `retry`: LLVM knows it as a jump that the assembly may take."""
+        what, name, total, base, by, *more = words
+        label = name[1:]
+        register = loads.get(base) if by.lstrip("-").isdigit() and abs(int(by)) < self.REACH else None
+        if register is None:
+            base = total
+        if register not in self.checked:
+            out += [f"  {name}c = icmp ult i64 {base}, %limit", f"  br i1 {name}c, label %{label}in, label %{prefix}retry, !prof !0"]
+            out.append(f"{label}in:")
+            if register and straight:
+                self.checked.add(register)
+        out.append(f"  {name}p = getelementptr i8, ptr %mem, i64 {total}")
+        if what == "!load":
+            bits = int(more[0][1:])
+            range_ = f"range(i64 0, {1 << bits}) " if more[0][0] == "u" and bits < 64 else ""
+            head, code, constraints, arguments = f"{name} = callbr {range_}i64", LOADS[more[0]], "=r,*m,!i", f"ptr elementtype(i64) {name}p"
+        else:
+            kind, data = more
+            head, code, constraints = "callbr void", STORES[kind], "*m,r,!i"
+            arguments = f"ptr elementtype({kind}) {name}p, {kind} {data}"
+        text = FAULTING.replace("CODE", code)
+        out.append(f'  {head} asm sideeffect "{text}", "{constraints},~{{memory}}"({arguments})')
+        out.append(f"    to label %{label}ok [label %{prefix}retry]")
+        out.append(f"{label}ok:")
+
     def wrote(self, register: str) -> None:
         self.pointers.pop(register, None)
+        self.checked.discard(register)
 
 
 @dataclass

@@ -22,6 +22,7 @@ X86_64, AARCH64 = 62, 183
 GOT = {X86_64: (9, 41, 42), AARCH64: (311, 312)}  # relocations to a slot that holds the address
 
 
+FAULTS = ".tinamou.faults"  # section: what inline assembly says of its own accesses (see engine.regions)
 PIECES, HOLE = ".stencil", "hole."
 
 
@@ -161,6 +162,12 @@ def link(obj: bytes, page: int = PAGE) -> Image:
     maps = next((s for s in keep if s.name == ".llvm_faultmaps"), None)
     if maps:
         image.faults = _fault_maps(image, out, maps)
+    for s in keep:
+        if s.name == FAULTS:  # pairs of distances from where they stand
+            for at in range(s.at, s.at + len(s.data), 8):
+                fault, handler = struct.unpack_from("<ii", out, at)
+                image.faults.append((at + fault, at + 4 + handler))
+    image.faults.sort()
     out += bytes(align_up(len(out), page) - len(out))
     image.content = bytes(out)
     return image

@@ -9,8 +9,22 @@ import functools
 import random
 
 import pytest
-from arm64_harness import CODE, MEMORY, SIZE, GoldenEngine, NativeEngine, Outcome, State, get, place, put, random_data, random_state, random_word
-from arm64_harness import touches_memory
+from arm64_harness import (
+    CODE,
+    MEMORY,
+    SIZE,
+    GoldenEngine,
+    NativeEngine,
+    Outcome,
+    State,
+    get,
+    place,
+    put,
+    random_data,
+    random_state,
+    random_word,
+    touches_memory,
+)
 
 from tinamou.isa.arm64 import isa
 from tinamou.isa.arm64.traps import EC_BRK, EC_UNKNOWN

@@ -484,7 +484,7 @@ class Expressions(Writer):
         if isinstance(scope.slots, list):
             return Tuple(tuple(V(s.type, self.load(s)) for s in scope.slots))
         if scope.slots is not None:
-            return V(scope.slots.type, self.load(scope.slots))
+            return V(scope.slots.type, scope.returned[0] if len(scope.returned) == 1 else self.load(scope.slots))
         return scope.result if scope.result is not None else Const(None)
 
     def ends(self, scope: Scope) -> None:

@@ -377,7 +377,8 @@ class Statements(Expressions):
             for slot, item in zip(scope.slots, value.items, strict=True):
                 self.set(slot, self.lasting(item, slot.type))
         elif scope.slots is not None:
-            self.set(scope.slots, self.lasting(value, scope.slots.type))
+            scope.returned.append(self.lasting(value, scope.slots.type))
+            self.set(scope.slots, scope.returned[-1])
         elif scope.result is not None and not same(scope.result, value):
             raise Broken("different constants are returned on different paths: give the result a width")
         else:

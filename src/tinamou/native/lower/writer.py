@@ -28,6 +28,7 @@ class Scope:
         self.slots: Variable | list[Variable] | None = None
         self.result: Value | None = None
         self.result_label = ""
+        self.returned: list[str] = []  # results in the text, one for each `return`
         self.loops: list[Loop] = []
         self.assigned: dict[str, ast.AST] = {}  # where a name was last assigned
         self.node: Any = src.tree  # the statement at hand
@@ -65,6 +66,7 @@ class Writer:
         self.scopes: list[Scope] = []
         self.outlined: Outlined | None = None
         self.sums: dict[str, tuple[str, str]] = {}  # results of additions -> operands
+        self.wide: dict[tuple[str, bool], str] = {}  # value and signedness -> the same extended to 64 bits
 
     # -- text
 
@@ -168,6 +170,8 @@ class Writer:
             return V(t, v.ref, top)
         if s.bits > t.bits:
             return V(t, self.value(f"trunc i{s.bits} {v.ref} to i{t.bits}"), top)
+        if t.bits == 64 and (v.ref, s.signed) in self.wide:
+            return V(t, self.wide[v.ref, s.signed], top)
         how = "sext" if s.signed else "zext"
         return V(t, self.value(f"{how} i{s.bits} {v.ref} to i{t.bits}"), top)
 
