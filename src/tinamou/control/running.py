@@ -51,13 +51,15 @@ def run(r: Request, vm: Vm) -> int:
     servers: list[Any] = []
     at = ""
     try:
-        if r.daemonize:
-            detach()
-        if r.pidfile:
-            write_pid(r.pidfile)
+        ready = detach() if r.daemonize else None
         for where in r.gdb:
             at = f"-gdb {where}: "
             servers.append(gdb_server(vm, where))
+        at = ""
+        if r.pidfile:
+            write_pid(r.pidfile)
+        if ready is not None:
+            ready()
     except (OSError, ValueError, PropertyError, TargetError) as e:
         sys.stderr.write(f"{r.program}: {at}{e}\n")
         return 1
@@ -126,14 +128,26 @@ def write_pid(path: str) -> None:
         raise PropertyError(f"cannot create PID file: Could not create '{path}': {e.strerror}") from None
 
 
-def detach() -> None:
-    """Go on in the background; the parent returns when everything listens."""
+def detach() -> Callable[[], None]:
+    """Go on in a child process. What this gives is called when everything listens: then the parent ends, with 0.
+
+    When the child ends before that, so does the parent, with 1.
+    """
+    ours, theirs = os.pipe()
     if os.fork():
-        os._exit(0)
+        os.close(theirs)
+        os._exit(0 if os.read(ours, 1) else 1)
+    os.close(ours)
     os.setsid()
-    null = os.open(os.devnull, os.O_RDWR)
-    for fd in (0, 1, 2):
-        os.dup2(null, fd)
+
+    def ready() -> None:
+        null = os.open(os.devnull, os.O_RDWR)
+        for fd in (0, 1, 2):
+            os.dup2(null, fd)
+        os.write(theirs, b"1")
+        os.close(theirs)
+
+    return ready
 
 
 def complain(program: str, e: OptionError) -> str:
