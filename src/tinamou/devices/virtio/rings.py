@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import struct
+from abc import ABC, abstractmethod
 from collections.abc import Callable
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
@@ -223,16 +224,12 @@ class Virtqueue:
             raise GuestError(f"queue {self.index}: indirect table at {address:#x} is not in memory") from None
 
 
-class Layout:
+class Layout(ABC):
     """How a queue lies in memory. Every method may raise GuestError."""
 
     def __init__(self, queue: Virtqueue) -> None:
         self.queue = queue
         self.cache: tuple[int, memoryview, memoryview, memoryview] | None = None
-
-    def parts(self) -> tuple[tuple[int, int, bool], ...]:
-        """Guest address, bytes and "the device writes" of the descriptors, the driver's part, the device's part."""
-        raise NotImplementedError
 
     def rings(self) -> tuple[memoryview, memoryview, memoryview]:
         """The three parts in host memory."""
@@ -242,23 +239,29 @@ class Layout:
             self.cache = generation, desc, driver, device
         return self.cache[1:]
 
-    def waiting(self) -> int:
-        raise NotImplementedError
+    @abstractmethod
+    def parts(self) -> tuple[tuple[int, int, bool], ...]:
+        """Guest address, bytes and "the device writes" of the descriptors, the driver's part, the device's part."""
 
+    @abstractmethod
+    def waiting(self) -> int:
+        """See `Virtqueue.waiting`."""
+
+    @abstractmethod
     def pop(self) -> Chain:
         """The next request; there is one."""
-        raise NotImplementedError
 
+    @abstractmethod
     def listen(self) -> None:
         """Ask to be notified of the next request (event index)."""
-        raise NotImplementedError
 
+    @abstractmethod
     def push(self, chain: Chain, written: int) -> None:
-        raise NotImplementedError
+        """Give a request back."""
 
+    @abstractmethod
     def wants_interrupt(self) -> bool:
         """Does the driver want to hear of what was given back since the last time?"""
-        raise NotImplementedError
 
 
 class Split(Layout):
