@@ -74,6 +74,7 @@ class Walk:
                 continue
             words = words_from(image.file.read(l2, size))
             tables.append((index, l2))
+            self.next_data = 0  # whether tables follow one another does not count as fragmentation
             if image.extended:
                 self.extended(words, l2, active)
             else:
@@ -105,14 +106,13 @@ class Walk:
             return
         if active:
             self.result.allocated_clusters += len(hosts)
-            expect = self.next_data >> bits
+            expect = 0
             fragmented = 0
             for c in hosts:
                 if c != expect and expect:
                     fragmented += 1
                 expect = c + 1
             self.result.fragmented_clusters += fragmented
-            self.next_data = expect << bits
 
     def careful(self, words: array[int], l2: int, active: bool) -> None:
         image = self.image
