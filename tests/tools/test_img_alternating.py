@@ -60,8 +60,8 @@ class Image:
         elif what == "discard":
             self.run("io", f"-f|qcow2|-d|unmap|-c|discard {pos} {length}|a.qcow2", ours)
         elif what == "packed" and self.kind != "external data":
-            pos = pos // 65536 * 65536
-            self.run("io", f"-f|qcow2|-c|write -c -P {rng.randrange(1, 255)} {pos} {min(65536, self.size - pos)}|a.qcow2", ours)
+            pos = pos // 65536 * 65536  # the original refuses to overwrite a cluster with a packed one
+            self.run("io", f"-f|qcow2|-c|write -c -P {rng.randrange(1, 255)} {pos} {min(65536, self.size - pos)}|a.qcow2", ours, (0, 1))
         elif what == "io":
             writes = "|".join(f"-c|aio_write -P {rng.randrange(1, 255)} {rng.randrange(0, self.size - 70000, 512)} 64k" for _ in range(5))
             self.run("io", f"-f|qcow2|{writes}|-c|aio_flush|a.qcow2", ours)
@@ -91,7 +91,8 @@ class Image:
             self.size = max(1 << 20, self.size + rng.randrange(-1 << 20, 2 << 20) // 65536 * 65536)
             self.run("img", f"resize|--shrink|-f|qcow2|a.qcow2|{self.size}", ours)
         elif what == "check":
-            self.run("img", "check|-r|all|a.qcow2", ours)
+            # the original's repair forgets all snapshots of a sound image when there are several
+            self.run("img", "check|-r|all|a.qcow2", ours or bool(self.snapshots))
         else:
             return "nothing"
         return what
