@@ -81,6 +81,9 @@ MORE_MISTAKES = [
     (["-M", "virt", "-bios", "/nonexistent"], 'Unable to load the RISC-V firmware "/nonexistent"\nno such file'),
     ([*BASE, "-kernel", "/nonexistent"], "could not load kernel '/nonexistent'\nNo such file or directory\n"),
     ([*BASE, "-kernel", "/dev/zero"], "could not load kernel '/dev/zero'\nit is no regular file\n"),
+    ([*BASE, "-device", "virtio-rng-pci,addr=99"], "doesn't take value '99'\nexpected: SLOT from 0 to 1f"),
+    ([*BASE, "-drive", "if=none,id=disk", "-device", "virtio-blk-pci,drive=dsik"], "can't find value 'dsik'\nnearest: disk"),
+    ([*BASE, "-object", "rng-builtin,id=r", "-device", "virtio-rng-pci,rng=x"], "Device 'x' not found\naccepted: r"),
     ([*BASE, "-kernel", "/"], "could not load kernel '/'\nIs a directory\n")]
 
 

@@ -49,7 +49,7 @@ def plug(vm: Vm, options: dict[str, Any], hot: bool) -> Device:
         except PropertyError as e:
             if str(e).startswith("can't find"):
                 carried = getattr(cls, "carries", None)
-                raise PropertyError(f"Property '{(carried or cls).type_name}.{prop}' {e}") from None
+                raise PropertyError(f"Property '{(carried or cls).type_name}.{prop}' {e}", e.hint) from None
             raise
 
     values = cls.properties.parse(given, resolve)

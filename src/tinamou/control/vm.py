@@ -15,7 +15,7 @@ from tinamou.backends.loop import Loop
 from tinamou.machine.cpu import Runner
 from tinamou.machine.device import Device
 from tinamou.machine.machine import Machine
-from tinamou.machine.props import Link, PropertyError
+from tinamou.machine.props import Link, PropertyError, choices
 
 COMPATIBLE = (5, 1, 0)
 RUN_STATES = ("debug", "inmigrate", "internal-error", "io-error", "paused", "postmigrate", "prelaunch", "finish-migrate",
@@ -227,13 +227,13 @@ class Vm:
                 return self.drives[text]
             if text in self.nodes:
                 return self.nodes[text]
-            raise PropertyError(f"can't find value '{text}'")
+            raise PropertyError(f"can't find value '{text}'", choices(text, [*self.drives, *self.nodes]))
         if link.what == "chardev":
             if text not in self.chardevs:
-                raise PropertyError(f"can't find value '{text}'")
+                raise PropertyError(f"can't find value '{text}'", choices(text, self.chardevs))
             return self.chardevs[text]
         if text not in self.objects:
-            raise PropertyError(f"Device '{text}' not found")
+            raise PropertyError(f"Device '{text}' not found", choices(text, self.objects))
         return self.objects[text]
 
     def plug(self, options: dict[str, Any], hot: bool = False) -> Device:

@@ -46,7 +46,7 @@ def place(m: Machine, name: str, image: Image) -> None:
             m.blob(name if not i else f"{name}#{i}", s.address, s.data.ljust(s.size, b"\0"))
         except BusError:
             raise PropertyError(f"could not load '{name}': {s.address:#x}-{s.address + s.size - 1:#x} is not memory "
-                                f"of machine {m.name}") from None
+                                f"of machine {m.name}", f"it has {m.settings.ram_size >> 10} KiB of RAM (-m)") from None
 
 
 def load_firmware(m: Machine, start: int, default: str) -> int:

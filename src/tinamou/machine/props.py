@@ -140,7 +140,7 @@ class PciAddress(Kind):
         m = re.fullmatch(r"([0-9a-fA-F]{1,2})(?:\.([0-7]))?", value) if isinstance(value, str) else None
         if m and int(m[1], 16) < 32:
             return int(m[1], 16) << 3 | int(m[2] or "0")
-        raise PropertyError(f"Property '{prop}' doesn't take value '{value}'")
+        raise PropertyError(f"Property '{prop}' doesn't take value '{value}'", "expected: SLOT from 0 to 1f, or SLOT.FUNCTION")
 
 
 class Any_(Kind):

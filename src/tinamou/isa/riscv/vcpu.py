@@ -77,7 +77,8 @@ def model_of(name: str, xlen: int, chosen: bool) -> Model:
     found = MODELS.get((xlen, name)) or (None if chosen else MODELS.get((xlen, OTHER_WIDTH.get(name, ""))))
     if found is None:
         known = [n for w, n in MODELS if w == xlen]
-        raise PropertyError(f"unable to find CPU model '{name}'", choices(name, known))
+        other = f"it is a CPU of tinamou-system-riscv{96 - xlen}" if (96 - xlen, name) in MODELS else choices(name, known)
+        raise PropertyError(f"unable to find CPU model '{name}'", other)
     return found
 
 
