@@ -308,3 +308,20 @@ def test_saved_and_restored():
     b.pass_(8 * 50)
     after.append(b["TCNT0"])
     assert before == after
+
+
+def test_icr_is_written_only_where_it_is_top():
+    """Data sheet, 16.6.3: the mode has to be chosen before ICR1 can be written."""
+    b = Bench()
+    b["ICR1"] = 1000
+    assert b["ICR1"] == 0 and b.logged == ["timer1: write of ICR in a mode where it is not TOP: it keeps its value"]
+    b["TCCR1B"] = 0x18
+    b["ICR1"] = 1000
+    assert b["ICR1"] == 1000 and len(b.logged) == 1
+
+
+@pytest.mark.parametrize("on,com,mask", [("uno", 0xF3, 0x27), ("mega2560", 0xFF, 0x2F)])
+def test_bits_of_a_third_channel_are_there_where_the_channel_is(on, com, mask):
+    b = Bench(on)
+    b["TCCR1A"], b["TIMSK1"] = 0xFF, 0xFF
+    assert (b["TCCR1A"], b["TIMSK1"]) == (com, mask)

@@ -87,6 +87,8 @@ class Timer16(TimerCounter, type="avr-timer16"):
         _high.computed(compare_byte(_n, 8))
     del _field, _what, _n, _high
     tifr.on_write(TimerCounter.clear)
+    com_c.legal(lambda self, value: value if self.channels > 2 else 0)          # reserved where there is no channel C
+    timsk.legal(lambda self, value: value if self.channels > 2 else value & 7)
 
     def setup(self) -> None:
         super().setup()
@@ -174,7 +176,7 @@ class Timer16(TimerCounter, type="avr-timer16"):
         if self.mode.top == "icr":
             self.set_capture(self.temp << 8 | value)
         else:
-            self.capture = self.temp << 8 | value
+            self.log.guest_error(f"{self.label}: write of ICR in a mode where it is not TOP: it keeps its value")
 
     def high(self, value: int) -> None:
         self.temp = value
