@@ -174,7 +174,7 @@ class VirtioBlk(VirtioDevice, type="virtio-blk-device", category="Storage"):
             r.status_at[0] = r.status
             r.queue.push(r.kept, r.written + 1)
             if not r.written:
-                address, length, _ = r.kept.parts[-1]
+                address, length = next((at, size) for at, size, write in reversed(r.kept.parts) if write and size)
                 self.memory.wrote(address + length - 1, 1)
             queues.add(r.queue)
         for queue in queues:

@@ -147,11 +147,14 @@ class Virtqueue:
 
     def pop(self) -> Chain | None:
         """The next request, or None. Raises GuestError for a damaged one."""
-        if not self.waiting:
-            self.layout.listen()
-            if not self.waiting:
+        if not self.working:
+            return None
+        layout = self.layout
+        if not layout.waiting():
+            layout.listen()
+            if not layout.waiting():
                 return None
-        return self.layout.pop()
+        return layout.pop()
 
     def unpop(self, chain: Chain) -> None:
         """Give the last popped request back: there is no room or data for it yet."""
@@ -162,19 +165,16 @@ class Virtqueue:
     def chain(self, saved: list[Any]) -> Chain:
         """The request that `Chain.save` kept. Raises GuestError."""
         head, count, parts = saved
-        chain = Chain(head, count)
-        for address, length, write in parts:
-            self.add(chain, address, length, write)
-        return chain
+        return self.gather(head, count, [(address, length, write) for address, length, write in parts])
 
     def push(self, chain: Chain, written: int = 0) -> None:
         """Return a finished request of which `written` bytes were filled. `notify` tells the driver."""
-        left = written
+        left, wrote = written, self.device.memory.wrote
         for address, length, write in chain.parts:
             if left <= 0:
                 break
-            if write:
-                self.device.memory.wrote(address, min(length, left))
+            if write and length:
+                wrote(address, min(length, left))
                 left -= length
         self.layout.push(chain, written)
 
@@ -198,21 +198,24 @@ class Virtqueue:
             out.append(pieces[0])
         return out
 
-    def add(self, chain: Chain, address: int, length: int, write: bool) -> None:
-        """One more buffer of a request. Raises GuestError."""
-        if not length:
-            return
-        try:
-            pieces = self.device.memory.views(address, length, write)
-        except BusError:
-            raise GuestError(f"queue {self.index}: buffer at {address:#x} is not in memory") from None
-        if write:
-            chain.writable += pieces
-        elif chain.writable:
-            raise GuestError(f"queue {self.index}: readable buffer behind a writable one")
-        else:
-            chain.readable += pieces
-        chain.parts.append((address, length, write))
+    def gather(self, head: int, count: int, parts: list[tuple[int, int, bool]]) -> Chain:
+        """The request of these buffers. Raises GuestError."""
+        chain = Chain(head, count, parts)
+        readable, writable, views = chain.readable, chain.writable, self.device.memory.views
+        for address, length, write in parts:
+            if not length:
+                continue
+            try:
+                pieces = views(address, length, write)
+            except BusError:
+                raise GuestError(f"queue {self.index}: buffer at {address:#x} is not in memory") from None
+            if write:
+                writable += pieces
+            elif writable:
+                raise GuestError(f"queue {self.index}: readable buffer behind a writable one")
+            else:
+                readable += pieces
+        return chain
 
     def table(self, address: int, length: int) -> memoryview:
         """An indirect table. Raises GuestError."""
@@ -283,7 +286,8 @@ class Split(Layout):
         at = 4 + 2 * (q.last_avail % q.size)
         n = int.from_bytes(avail[at : at + 2], "little")
         q.last_avail = q.last_avail + 1 & 0xFFFF
-        chain, count, seen, indirect = Chain(n), q.size, 0, False
+        parts: list[tuple[int, int, bool]] = []
+        head, count, seen, indirect = n, q.size, 0, False
         while True:
             if n >= count:
                 raise GuestError(f"queue {q.index}: descriptor {n} of {count}")
@@ -296,9 +300,9 @@ class Split(Layout):
                     raise GuestError(f"queue {q.index}: bad indirect descriptor")
                 table, count, n, indirect = q.table(address, length), length // 16, 0, True
                 continue
-            q.add(chain, address, length, bool(flags & _WRITE))
+            parts.append((address, length, bool(flags & _WRITE)))
             if not flags & _NEXT:
-                return chain
+                return q.gather(head, 1, parts)
             n = following
 
     def listen(self) -> None:
@@ -350,22 +354,22 @@ class Packed(Layout):
 
     def pop(self) -> Chain:
         q, (ring, _, _) = self.queue, self.rings()
-        chain = Chain(0, 0)
+        parts: list[tuple[int, int, bool]] = []
+        first, count = q.last_avail, 0
         while True:
-            if chain.count == q.size:
+            if count == q.size:
                 raise GuestError(f"queue {q.index}: descriptors form a loop")
-            address, length, chain.head, flags = _PACKED.unpack_from(ring, 16 * ((q.last_avail + chain.count) % q.size))
-            chain.count += 1
+            address, length, name, flags = _PACKED.unpack_from(ring, 16 * ((first + count) % q.size))
+            count += 1
             if flags & _INDIRECT:
-                if flags & _NEXT or chain.count > 1:
+                if flags & _NEXT or count > 1:
                     raise GuestError(f"queue {q.index}: bad indirect descriptor")
-                for entry in _PACKED.iter_unpack(q.table(address, length)):
-                    q.add(chain, entry[0], entry[1], bool(entry[3] & _WRITE))
+                parts = [(at, size, bool(kind & _WRITE)) for at, size, _, kind in _PACKED.iter_unpack(q.table(address, length))]
             else:
-                q.add(chain, address, length, bool(flags & _WRITE))
+                parts.append((address, length, bool(flags & _WRITE)))
             if not flags & _NEXT:
-                q.last_avail += chain.count
-                return chain
+                q.last_avail += count
+                return q.gather(name, count, parts)
 
     def listen(self) -> None:
         q = self.queue
