@@ -77,7 +77,7 @@ def tinamou() -> list[Runner]:
     return [
         Runner("tinamou", command, kept),
         Runner("first run", command, fresh, forget),
-        Runner("tier 0", command, kept | {"TINAMOU_JIT": "off"}),
+        Runner("tier 0", command, kept | {"TINAMOU_JIT": "traces"}),
     ]
 
 

@@ -1,6 +1,6 @@
 """Memory for traces (engine.traces): executable room within reach of the interpreter's image, and what their maker needs.
 
-TINAMOU_TRACES=off does without, TINAMOU_TRACES=eager makes a trace at the first visit.
+TINAMOU_TRACES=off does without, TINAMOU_TRACES=eager makes a trace at the first visit; if it is not set, TINAMOU_JIT says so.
 """
 
 from __future__ import annotations
@@ -36,7 +36,7 @@ class TraceRoom:
     def make(self) -> None:
         """Fresh room: nothing of the old one is in use."""
         s = self.shared
-        wanted = os.environ.get("TINAMOU_TRACES", "")
+        wanted = os.environ.get("TINAMOU_TRACES") or os.environ.get("TINAMOU_JIT", "")
         if "stencils" not in self.image.offsets or wanted == "off":
             return
         if not self.more():

@@ -30,7 +30,7 @@ __all__ = ["main"]
 
 ABIS = {"riscv64": "riscv", "riscv32": "riscv", "aarch64": "arm64"}  # guest -> folder of its architecture
 
-JIT = ["off", "on", "eager"]
+JIT = ["off", "traces", "on", "eager"]
 LOG_ITEMS = {
     "out_asm": "show generated host assembly code for each compiled TB",
     "in_asm": "show target assembly code for each compiled TB",
@@ -237,7 +237,7 @@ class CommandLine:
             self.options.events = self.options.events - found if off else self.options.events | found
 
     def accelerator(self, value: str) -> None:
-        """tcg[,jit=off|on|eager]"""
+        """tcg[,jit=off|traces|on|eager]"""
         for n, item in enumerate(value.split(",")):
             key, equals, content = item.partition("=")
             if n == 0 and (not equals or key == "accel"):
@@ -293,7 +293,7 @@ OPTIONS = [
     Option("strace", "STRACE", "", CommandLine.strace, "log system calls"),
     Option("seed", "RAND_SEED", "", CommandLine.seed, "Seed for pseudo-random number generator"),
     Option("trace", "TRACE", "", CommandLine.trace, "[[enable=]<pattern>][,events=<file>][,file=<file>]"),
-    Option("accel", "ACCEL", "tcg[,jit=mode]", CommandLine.accelerator, "compile code: jit=off, on (hot code) or eager (at once)"),
+    Option("accel", "ACCEL", "tcg[,jit=mode]", CommandLine.accelerator, "compile code: jit=off, traces (no LLVM), on (hot code too) or eager (at once)"),
     Option("no-code-cache", "NO_CODE_CACHE", "", CommandLine.no_code_cache, "neither use nor write compiled code on disk"),
     Option("perfmap", "PERFMAP", "", CommandLine.perf_map, "write /tmp/perf-PID.map, in which perf finds names of compiled code"),
     Option("engine", "ENGINE", "name", CommandLine.engine, "run guest code 'compiled' or on the 'golden' model"),
@@ -415,7 +415,8 @@ def run(abi_name: str, name: str, words: list[str], prepare: Callable[[Process],
     from tinamou.user.process import Process
 
     if line.options.jit:
-        os.environ["TINAMOU_JIT"] = os.environ["TINAMOU_TRACES"] = line.options.jit
+        os.environ["TINAMOU_JIT"] = line.options.jit
+        os.environ.pop("TINAMOU_TRACES", None)
 
     try:
         process = Process(abi, line.options)

@@ -42,7 +42,7 @@ def _plain_vcpu(process: Process, arch: Architecture, cpu: Cpu, extensions: froz
         from tinamou.engine.vcpu import Engine
 
         memory = process.memory
-        jit = os.environ.get("TINAMOU_JIT") != "off" and address_space_left() >= LLVM
+        jit = os.environ.get("TINAMOU_JIT") not in ("off", "traces") and address_space_left() >= LLVM
         process.engine = Engine(arch, memory.base, memory.limit, memory.flags, extensions, jit=jit)
         if process.options.perf_map or "jit" in process.options.log_items:
             from .perf import watch

@@ -78,7 +78,7 @@ def watch(process: Process) -> None:
 def report(jit: Any, elapsed: float) -> str:
     """What tier 1 did, for people; `jit` is None when it is off."""
     if jit is None:
-        return "JIT statistics: nothing is compiled with jit=off\n"
+        return "JIT statistics: nothing is compiled: jit=off or jit=traces\n"
     s = jit.statistics
     share = f"{100 * s.in_regions / s.samples:.0f}%" if s.samples else "-"
     compiled = s.regions - s.revived

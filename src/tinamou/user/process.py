@@ -54,7 +54,7 @@ class Options:
         self.log_fd = 2
         self.seed: int | None = None
         self.engine = ""  # "golden": run on the golden model
-        self.jit = ""  # off, on or eager; "" leaves it to TINAMOU_JIT
+        self.jit = ""  # off, traces, on or eager; "" leaves it to TINAMOU_JIT
         self.code_cache = True  # keep compiled regions on disk
         self.log_filter: list[range] = []  # -dfilter; empty: everything
         self.single_step = False  # -singlestep
