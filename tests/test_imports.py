@@ -237,3 +237,15 @@ def test_warm_user_program(tmp_path: Path) -> None:
     found = {line.rpartition("|")[2].strip() for line in done.stderr.splitlines() if line.startswith("import time:")}
     assert "tinamou.user.process" in found and "tinamou.engine.vcpu" in found
     assert heavy(found, *FRONT_END) == set()
+
+
+def test_warm_board(tmp_path: Path) -> None:
+    """A microcontroller board: neither the compiler and the rows, nor what looks for packages with plug-ins."""
+    firmware = tmp_path / "toggle.bin"
+    firmware.write_bytes(struct.pack("<4H", 0x9A25, 0x9A1D, 0x0000, 0xCFFD))
+    code = f"from tinamou.tools.run import main\nassert main([{str(firmware)!r}, '--seconds', '0.001']) == 0"
+    modules_after(code)
+    found = modules_after(code)
+    rows = [f"tinamou.{n}" for n in FILES if n.startswith(("isa.avr.base", "isa.avr.ext_", "isa.avr.operands"))]
+    assert "tinamou.isa.avr.runner" in found and len(rows) == 4
+    assert heavy(found, "importlib.metadata", *FRONT_END, *rows) == set()
