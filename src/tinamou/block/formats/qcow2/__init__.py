@@ -209,6 +209,7 @@ class Qcow2(MapWriter, name="qcow2"):
         return result
 
     def flush(self) -> None:
+        self.file.debug_event("flush_to_os")
         with self.lock:
             if self.external:
                 self.data.flush()
@@ -237,6 +238,7 @@ class Qcow2(MapWriter, name="qcow2"):
         super().read_into(pos, view)
 
     def writev(self, pos: int, buffers: Sequence[Buffer]) -> None:
+        self.file.debug_event("pwritev")
         self.file.debug_event("write_aio")
         super().writev(pos, buffers)
 

@@ -76,6 +76,7 @@ class MapWriter(ClusterMap):
     def allocate_clusters(self, number: int) -> int:
         """Count `number` new contiguous clusters; the first one's number."""
         self.file.debug_event("cluster_alloc")
+        self.file.debug_event("refblock_alloc")
         first = self.refs.allocate(number)
         offset = first << self.cluster_bits
         self.guard_overlap(offset, number << self.cluster_bits)
@@ -301,6 +302,7 @@ class MapWriter(ClusterMap):
             at = index & (self.l2_entries - 1)
             table = self.l2_for_write(index >> self.l2_bits)
             offset = self._room_for_packed(len(data))
+            self.file.debug_event("write_compressed")
             self.file.write(offset, data)
             sectors = (offset + len(data) - 1 >> 9) - (offset >> 9)
             step = self.entry_words

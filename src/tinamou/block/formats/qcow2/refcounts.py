@@ -110,6 +110,7 @@ class Refcounts:
             image.mark_corrupt(f"Refblock offset {offset:#x} unaligned (reftable index: {index:#x})")
         if len(self.blocks) >= self.image.refcount_cache_blocks:
             self._evict()
+        image.file.debug_event("refblock_load")
         found = Block(offset, unpack_counts(image.file.read(offset, image.cluster_size), self.bits))
         self.blocks[index] = found
         return found
