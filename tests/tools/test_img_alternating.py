@@ -14,7 +14,7 @@ from support.beside import parsed, write_shims
 
 KINDS = {
     "default": "",
-    "small clusters": "cluster_size=1k,refcount_bits=8",
+    "small clusters": "cluster_size=1k,refcount_bits=32",
     "wide counts": "cluster_size=4k,refcount_bits=64,lazy_refcounts=on",
     "subclusters": "extended_l2=on,cluster_size=64k",
     "zstd": "compression_type=zstd,cluster_size=8k",
@@ -68,7 +68,7 @@ class Image:
         elif what == "snapshot" and len(self.snapshots) < 4:
             self.snapshots.append(f"s{self.serial}")
             self.run("img", f"snapshot|-c|s{self.serial}|a.qcow2", ours)
-        elif what == "apply" and self.snapshots:
+        elif what == "apply" and self.snapshots and not self.bitmaps:
             self.run("img", f"snapshot|-a|{rng.choice(self.snapshots)}|a.qcow2", ours)
             self.size = int(parsed_size(self.run("img", "info|--output=json|a.qcow2", False)))
         elif what == "delete" and self.snapshots:

@@ -318,7 +318,9 @@ def delete(image: Qcow2, ident: str | None, name: str | None, either: bool = Fal
 
 
 def apply(image: Qcow2, ident: str | None, name: str | None, either: bool = False) -> None:
-    """The disk's contents become those of the snapshot."""
+    """The disk's contents become those of the snapshot. Bitmaps would not know what changes: with any there, it is refused."""
+    if image.bitmaps_extension is not None and image.bitmaps():
+        raise BlockError("Device has active dirty bitmaps")
     with Alone(image):
         image.flush_metadata()
         s = find(image, ident, name, either)
