@@ -18,7 +18,7 @@ from tinamou.machine.machine import Machine, Settings
 from tinamou.machine.memory import MiB
 from tinamou.machine.props import BOOL, SIZE, STR, U32, Kind, Prop, Properties, PropertyError, choices, parse_size
 
-BOARDS: dict[str, Board] = {}
+BOARDS: dict[tuple[str, str], Board] = {}  # by architecture and name
 
 
 @dataclass
@@ -78,7 +78,7 @@ def board(name: str, desc: str, *, arch: str, **facts: Any) -> Callable[[Callabl
     """Register `def name(m: Machine, *, revb: Annotated[bool, "help"] = False) -> None` as a kind of machine."""
 
     def register(build: Callable[..., None]) -> Callable[..., None]:
-        if name in BOARDS and BOARDS[name].build.__module__ != build.__module__:
+        if (arch, name) in BOARDS and BOARDS[arch, name].build.__module__ != build.__module__:
             raise TypeError(f"two boards are called {name!r}")
         hints = typing.get_type_hints(build, include_extras=True)
         table = {}
@@ -91,14 +91,17 @@ def board(name: str, desc: str, *, arch: str, **facts: Any) -> Callable[[Callabl
                 kind = next((x for x in extra if isinstance(x, Kind)), None)
             key = p.name.replace("_", "-")
             table[key] = Prop(kind or _KINDS[hint], p.default, help_, key, p.name)
-        BOARDS[name] = Board(name, desc, build, arch, properties=Properties(f"{name}-machine", table), **facts)
+        BOARDS[arch, name] = Board(name, desc, build, arch, properties=Properties(f"{name}-machine", table), **facts)
         return build
 
     return register
 
 
 def discover(arch: str = "", plug_ins: bool = True) -> dict[str, Board]:
-    """Every board: those in `tinamou.boards`, by folder, and those other packages offer as `tinamou.machines`."""
+    """Every board: those in `tinamou.boards`, by folder, and those other packages offer as `tinamou.machines`.
+
+    Without an architecture a name that several have stands for the board of the last of them ("virt": RISC-V's).
+    """
     try:
         root = importlib.import_module("tinamou.boards")
     except ModuleNotFoundError:
@@ -108,7 +111,8 @@ def discover(arch: str = "", plug_ins: bool = True) -> dict[str, Board]:
             importlib.import_module(info.name)
     if plug_ins:
         plugins.load("tinamou.machines")
-    return {n: b for n, b in sorted(BOARDS.items()) if not arch or b.arch == arch}
+    known = {name: b for (_, name), b in sorted(BOARDS.items()) if not arch or b.arch == arch}
+    return dict(sorted(known.items()))
 
 
 def find(name: str, arch: str = "") -> Board:

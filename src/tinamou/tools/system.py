@@ -8,7 +8,7 @@ from typing import Any
 
 __all__ = ["main"]
 
-GUESTS = {"avr": "avr", "riscv32": "riscv", "riscv64": "riscv"}  # guest -> folder of its boards and instructions
+GUESTS = {"aarch64": "arm", "avr": "avr", "riscv32": "riscv", "riscv64": "riscv"}  # guest -> folder of its boards and instructions
 
 
 def engine_of(arch: str) -> Any:
@@ -23,12 +23,18 @@ def engine_of(arch: str) -> Any:
             return avr.factory, avr
         from tinamou.engine.counted import Icount
         from tinamou.engine.system import SystemEngine
+
+        icount = Icount(**request.icount) if request.icount is not None else None
+        if arch == "aarch64":
+            from tinamou.isa.arm64.system import A64_SYSTEM
+            from tinamou.isa.arm64.vcpu import Arm64Cpu
+
+            engine = SystemEngine(A64_SYSTEM, Arm64Cpu, icount)
+            return engine.factory, engine
         from tinamou.isa.riscv.system import RV32_SYSTEM, RV64_SYSTEM
         from tinamou.isa.riscv.vcpu import RiscvCpu
 
-        engine = SystemEngine(
-            RV32_SYSTEM if arch == "riscv32" else RV64_SYSTEM, RiscvCpu, Icount(**request.icount) if request.icount is not None else None
-        )
+        engine = SystemEngine(RV32_SYSTEM if arch == "riscv32" else RV64_SYSTEM, RiscvCpu, icount)
         return engine.factory, engine
 
     return make

@@ -1,18 +1,13 @@
 """A core, 4 MiB of RAM and nothing else: programs run to a `wfi` that nothing ends.
 
-The golden model and the compiled engine run them on the same machine.  Programs are assembled by ziglang's LLVM.
+The golden model and the compiled engine run them on the same machine.
 """
 
 from __future__ import annotations
 
-import functools
-import struct
-import subprocess
-import sys
-import tempfile
 import threading
-from pathlib import Path
 
+from support.arm64_assembler import assembled
 from tinamou.engine.cpu import EXECUTE, READ, WRITE, Trap
 from tinamou.engine.golden import Golden
 from tinamou.engine.system import SystemEngine
@@ -29,36 +24,6 @@ SIZE = 4 << 20
 TABLES = RAM + 0x10_0000  # translation tables, one behind the other
 END = 0x900_0000  # a write here lowers all interrupt inputs: `wfi` ends the program then
 DATA = RAM + 0x1_0000
-R_AARCH64_ABS64 = 257
-
-
-@functools.cache
-def assembled(text: str) -> tuple[bytes, dict[str, int]]:
-    """The bytes of a program for address RAM, and where its labels are."""
-    with tempfile.TemporaryDirectory() as folder:
-        source, target = Path(folder) / "a.S", Path(folder) / "a.o"
-        source.write_text(f".arch armv8.5-a+memtag+crypto\n{text}\n")
-        command = [sys.executable, "-m", "ziglang", "cc", "-target", "aarch64-freestanding-none", "-c", str(source), "-o", str(target)]
-        subprocess.run(command, check=True)
-        elf = target.read_bytes()
-    at, size, count = struct.unpack_from("<Q", elf, 40)[0], *struct.unpack_from("<HH", elf, 58)
-    sections = [struct.unpack_from("<IIQQQQIIQQ", elf, at + n * size) for n in range(count)]
-    text_at = next(n for n, s in enumerate(sections) if s[1] == 1 and s[2] & 4)
-    code = bytearray(elf[sections[text_at][4] :][: sections[text_at][5]])
-    table = next(s for s in sections if s[1] == 2)
-    strings = sections[table[6]]
-    symbols = []
-    for n in range(table[5] // 24):
-        name, _, _, where, value, _ = struct.unpack_from("<IBBHQQ", elf, table[4] + 24 * n)
-        begin = strings[4] + name
-        symbols.append((elf[begin : elf.index(b"\0", begin)].decode(), where, value))
-    for s in sections:
-        if s[1] == 4 and s[7] == text_at:
-            for n in range(s[5] // 24):
-                offset, info, addend = struct.unpack_from("<QQq", elf, s[4] + 24 * n)
-                assert info & 0xFFFF_FFFF == R_AARCH64_ABS64
-                struct.pack_into("<Q", code, offset, RAM + symbols[info >> 32][2] + addend)
-    return bytes(code), {name: RAM + value for name, where, value in symbols if name and where == text_at}
 
 
 class GuestMemory:
@@ -137,7 +102,7 @@ class Guest:
 
     def run(self, text, limit=20_000):
         """Assemble at RAM and run until the core waits; gives the labels."""
-        data, labels = assembled(text)
+        data, labels = assembled(text, RAM)
         self.machine.memory.store(RAM, data)
         self.go(limit)
         return labels

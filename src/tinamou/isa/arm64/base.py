@@ -738,11 +738,13 @@ def svc(h: Core, imm16: Uimm) -> None:
 @base("11010100 000 imm16 00010", "hvc #{imm16:#x}")
 def hvc(h: Core, imm16: Uimm) -> None:
     h.hypervisor_call(imm16)
+    h.switch(h.pc + 4)
 
 
 @base("11010100 000 imm16 00011", "smc #{imm16:#x}")
 def smc(h: Core, imm16: Uimm) -> None:
     h.monitor_call(imm16)
+    h.switch(h.pc + 4)
 
 
 @base("11010100 001 imm16 00000", "brk #{imm16:#x}")

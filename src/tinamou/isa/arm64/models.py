@@ -97,8 +97,8 @@ class Model:
         return core
 
 
-def _model(name: str, extensions: frozenset[str], midr: int, mmfr0: int, ctr: int = 0x8444_C004) -> Model:
-    fixed = ((MIDR, midr), (MPIDR, 0x8000_0000), (PFR0, 0x2222), (DFR0, 0x1030_5106), (MMFR0, mmfr0))
+def _model(name: str, extensions: frozenset[str], midr: int, mmfr0: int, ctr: int = 0x8444_C004, pfr0: int = 0x2222) -> Model:
+    fixed = ((MIDR, midr), (MPIDR, 0x8000_0000), (PFR0, pfr0), (DFR0, 0x1030_5106), (MMFR0, mmfr0))
     return Model(name, extensions, fixed, ctr)
 
 
@@ -108,6 +108,6 @@ MODELS = {
         _model("cortex-a53", CORTEX, 0x410F_D034, 0x1122, 0x8444_8004),
         _model("cortex-a57", CORTEX, 0x411F_D070, 0x1124),
         _model("cortex-a72", CORTEX, 0x410F_D083, 0x1124),
-        _model("max", V8_5, 0x000F_0510, 0x0010_1125),
+        _model("max", V8_5, 0x000F_0510, 0x0010_1125, pfr0=0x1100_0000_0000_2222),  # CSV2, CSV3: nothing is speculated
     )
 }

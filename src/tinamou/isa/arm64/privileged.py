@@ -75,6 +75,7 @@ class PrivilegedCore(Core):
     """A core of a whole machine."""
 
     el: u64  # the exception level
+    powered_off: u64  # not 0: PSCI's CPU_OFF
     spsel: u64  # PSTATE.SP
     daif: u64  # PSTATE.DAIF, bits 9:6
     pan: u64
@@ -173,6 +174,8 @@ class PrivilegedCore(Core):
     clock_ticks: u64  # to add to the ticks
     counted: u64  # not 0: time is counted in instructions
     log_trap: u64  # host function (syndrome | target << 56, pc, FAR, CPU's address) that hears of exceptions, or 0
+    psci_conduit: u64  # of calls that the machine's firmware answers: 1 SMC, 2 HVC, 0 none
+    firmware: u64  # host function (0, 0, 0, CPU's address) that answers them
     timer_changed: u64  # host function (timer, 0, 0, CPU's address) that hears of writes to timers, or 0
     timespec: Annotated[Array[u64], 2]
 
@@ -298,6 +301,9 @@ class PrivilegedCore(Core):
         raise Trap(number | (SVC | BEHIND))
 
     def hypervisor_call(self, number: u64) -> None:
+        if self.psci_conduit == 2 and self.el != 0:
+            call_firmware(self)
+            return
         enabled = self.hcr & HCD == 0
         if self.features & HAS_EL3 != 0:
             enabled = self.scr & HCE != 0
@@ -308,8 +314,11 @@ class PrivilegedCore(Core):
     def monitor_call(self, number: u64) -> None:
         if self.el == 0:
             raise Trap(UNDEFINED)
-        if self.el == 1 and self.trapping(TSC):
+        if self.trapping(TSC):
             raise Trap(number | (SMC | TO_EL2))
+        if self.psci_conduit == 1:
+            call_firmware(self)
+            return
         if self.features & HAS_EL3 == 0 or self.scr & SMD != 0:
             raise Trap(UNDEFINED)
         raise Trap(number | (SMC | BEHIND | TO_EL3))
@@ -339,6 +348,8 @@ class PrivilegedCore(Core):
 
     def awake(self) -> bool:
         """There is an interrupt that ends WFI, masked or not."""
+        if self.powered_off != 0:
+            return False
         if self.lines & (IRQ | FIQ | SERROR) != 0:
             return True
         hcr = self.hypervisor()
@@ -436,6 +447,13 @@ class PrivilegedCore(Core):
             ignored = tcr >> 20 & 1
         field = (u64(1) << 55) - (u64(1) << size)
         return field if ignored != 0 else field | u64(0xFF00_0000_0000_0000)
+
+
+@outlined
+def call_firmware(h: PrivilegedCore) -> None:
+    """PSCI."""
+    h.settle_float()
+    call_host(h.firmware, u64(0), u64(0), u64(0), u64(h.address))
 
 
 @outlined

@@ -14,7 +14,7 @@ from tinamou.machine.memory import BusError
 from tinamou.machine.props import BOOL, SIZE, U64, Prop, Properties, PropertyError, nearest
 from tinamou.native.types import Array, u32, u64
 
-from . import csr_privileged, mmu, sysregs
+from . import csr_privileged, mmu, psci, sysregs
 from .alu import get_nzcv, set_nzcv
 from .csr import read_fpsr, write_fpsr
 from .models import MODELS, MPIDR, PFR0, PROPERTIES
@@ -40,14 +40,15 @@ if TYPE_CHECKING:
 LINES = {"irq": 0, "fiq": 1, "virq": 2, "vfiq": 3, "serror": 4}
 assert all(1 << LINES[n] == bit for n, bit in (("irq", IRQ), ("fiq", FIQ), ("virq", VIRQ), ("vfiq", VFIQ), ("serror", SERROR)))
 TIMERS = ("cntp", "cntv", "cnthp", "cnthv", "cntps")  # by number: outputs of the CPU
-PRIVATE = ("clock", "clock_offset", "clock_hz", "clock_ticks", "timespec", "counted", "log_trap", "timer_changed", "lines", "features",
+PRIVATE = ("clock", "clock_offset", "clock_hz", "clock_ticks", "timespec", "counted", "log_trap", "timer_changed", "lines", "psci_conduit", "firmware", "features",
            "id", "ctr", "dczid", "frequency", "resetvec", "getrandom", "clidr", "caches", "cbar")  # fmt: skip
 VALUES = Properties("arm-cpu", {
     "has_el2": Prop(BOOL, False, "exception level EL2", "has_el2", "has_el2"),
     "has_el3": Prop(BOOL, False, "exception level EL3", "has_el3", "has_el3"),
     "rvbar": Prop(SIZE, 0, "address of the first instruction", "rvbar", "rvbar"),
-    "mp-affinity": Prop(U64, None, "MPIDR_EL1's affinity fields", "mp_affinity", "mp-affinity"),
-    "reset-cbar": Prop(SIZE, 0, "CBAR_EL1", "reset_cbar", "reset-cbar"),
+    "mp-affinity": Prop(U64, None, "MPIDR_EL1's affinity fields", "mp-affinity", "mp_affinity"),
+    "reset-cbar": Prop(SIZE, 0, "CBAR_EL1", "reset-cbar", "reset_cbar"),
+    "psci-conduit": Prop(U64, 0, "calls that the machine's firmware answers: 1 SMC, 2 HVC", "psci-conduit", "psci_conduit"),
     "cntfrq": Prop(U64, 62_500_000, "frequency of the timers in Hz", "cntfrq", "cntfrq"),
 } | {name: Prop(BOOL, None, f"feature {name}", name, name) for name in PROPERTIES})  # fmt: skip
 HeardFunction = ctypes.CFUNCTYPE(*[ctypes.c_uint64] * 5)
@@ -90,17 +91,19 @@ class Arm64Cpu(SystemVcpu):
             core.id[number] = u64(value)
         # AArch32 is not there at any level
         core.id[PFR0] = u64(int(core.id[PFR0]) & ~0xFFFF | 0x11 | el2 << 8 | el3 << 12)
-        affinity = values.get("mp-affinity")
+        affinity = values.get("mp_affinity")
         core.id[MPIDR] = u64(1 << 31 | (index if affinity is None else affinity))
         core.ctr = u64(chosen.ctr)
         core.frequency = u64(values.get("cntfrq") or 62_500_000)
         core.resetvec = u64(values.get("rvbar") or 0)
-        core.cbar = u64(values.get("reset-cbar") or 0)
+        core.cbar = u64(values.get("reset_cbar") or 0)
         core.clidr = u64(CLIDR)
         for which, value in CCSIDR.items():
             core.caches[which] = u64(value)
         self._heard_trap, self._heard_code, self._heard_timer = (HeardFunction(f) for f in (self._trap, self._code, self._timer))
         core.timer_changed = u64(ctypes.cast(self._heard_timer, ctypes.c_void_p).value or 0)
+        self._answer = HeardFunction(self._firmware)
+        core.psci_conduit, core.firmware = u64(values.get("psci_conduit") or 0), u64(ctypes.cast(self._answer, ctypes.c_void_p).value or 0)
         self.outputs: dict[str, list[Pin]] = {name: [] for name in TIMERS}
         self._levels = [False] * len(TIMERS)
         self._alarms: list[Any] = [None] * len(TIMERS)
@@ -199,6 +202,29 @@ class Arm64Cpu(SystemVcpu):
             self._levels[timer] = level
             for pin in self.outputs[TIMERS[timer]]:
                 pin(level)
+
+    # -- power (PSCI)
+
+    def _firmware(self, _: int, __: int, ___: int, ____: int) -> int:
+        """A call of the guest's: x0 is the function, x1-x3 its arguments, x0 the answer."""
+        machine = self.engine.machine
+        assert machine is not None
+        with machine.lock:
+            arguments = [int(self.cpu.x[n]) for n in range(4)]
+            self.cpu.x[0] = u64(psci.call(self, machine, arguments))
+        return 0
+
+    def power_on(self, entry: int, context: int) -> None:
+        """CPU_ON: begin at `entry`, at the level of the caller's EL1 or EL2."""
+        self.reset(entry)
+        self.cpu.x[0], self.cpu.powered_off = u64(context), u64(0)
+        self._halted.value = 0
+        self.wake.set()
+
+    def power_off(self) -> None:
+        """Wait for somebody's CPU_ON."""
+        self.cpu.powered_off = u64(1)
+        self._halted.value = 1
 
     # -- logging
 
