@@ -211,7 +211,7 @@ def test_perf_map() -> None:
 @pytest.mark.parametrize(
     ("words", "message"),
     [
-        (["-accel", "tcg,jit=eagre"], "-accel tcg,jit=eagre: one of off, on, eager\nDid you mean 'eager'?"),
+        (["-accel", "tcg,jit=eagre"], "-accel tcg,jit=eagre: one of off, traces, on, eager\nDid you mean 'eager'?"),
         (["-accel", "kvm"], "-accel kvm: invalid accelerator kvm\nPrograms run on tcg."),
         (["-accel", "tcg,jot=on"], "-accel: Property 'tcg-accel.jot' not found\nDid you mean 'jit'?"),
     ],

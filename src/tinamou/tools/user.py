@@ -293,7 +293,7 @@ OPTIONS = [
     Option("strace", "STRACE", "", CommandLine.strace, "log system calls"),
     Option("seed", "RAND_SEED", "", CommandLine.seed, "Seed for pseudo-random number generator"),
     Option("trace", "TRACE", "", CommandLine.trace, "[[enable=]<pattern>][,events=<file>][,file=<file>]"),
-    Option("accel", "ACCEL", "tcg[,jit=mode]", CommandLine.accelerator, "compile code: jit=off, traces (no LLVM), on (hot code too) or eager (at once)"),
+    Option("accel", "ACCEL", "tcg[,jit=mode]", CommandLine.accelerator, "compile code: jit=off, traces, on or eager"),
     Option("no-code-cache", "NO_CODE_CACHE", "", CommandLine.no_code_cache, "neither use nor write compiled code on disk"),
     Option("perfmap", "PERFMAP", "", CommandLine.perf_map, "write /tmp/perf-PID.map, in which perf finds names of compiled code"),
     Option("engine", "ENGINE", "name", CommandLine.engine, "run guest code 'compiled' or on the 'golden' model"),
