@@ -19,8 +19,8 @@ from support.once import made  # noqa: E402
 
 PROGRAMS = ROOT / "tests" / "guests" / "bench"
 CACHE = Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "tinamou-bench"
-GUEST = "riscv64-linux-musl"
-NATIVE = f"{os.uname().machine}-linux-musl"
+GUESTS = ("riscv64", "aarch64")
+NATIVE = os.uname().machine
 # Products and sums stay apart, so that every machine rounds alike; fused ones are a kernel of their own.
 FLAGS = ["-static", "-O2", "-fno-sanitize=all", "-ffp-contract=off"]
 
@@ -45,8 +45,9 @@ def kernels() -> dict[str, Kernel]:
     return {k.name: k for k in sorted(found, key=lambda k: (k.group != "integer", k.group, k.name))}
 
 
-def compile(name: str, target: str = GUEST, text: str | None = None) -> Path:
+def compile(name: str, arch: str, text: str | None = None) -> Path:
     """The static executable of tests/guests/bench/<name>.c, or of this C text; made once per content.  Raises BenchError."""
+    target = f"{arch}-linux-musl"
     source = text.encode() if text is not None else (PROGRAMS / f"{name}.c").read_bytes()
     digest = hashlib.sha256(b"\0".join([source, (PROGRAMS / "bench.h").read_bytes(), target.encode(), *(f.encode() for f in FLAGS)]))
     command = [sys.executable, "-m", "ziglang", "cc", "-target", target, *FLAGS, "-I", str(PROGRAMS)]
@@ -59,9 +60,9 @@ def compile(name: str, target: str = GUEST, text: str | None = None) -> Path:
     return made(CACHE / "programs" / f"{name}-{target}-{digest.hexdigest()[:16]}", make)
 
 
-def tinamou() -> list[Runner]:
+def tinamou(guest: str) -> list[Runner]:
     """The emulator of this source tree: as it is, without what earlier runs of a program compiled, and without compiling at all."""
-    command = [sys.executable, "-m", "tinamou.tools.main", "user", "riscv64"]
+    command = [sys.executable, "-m", "tinamou.tools.main", "user", guest]
     path = os.pathsep.join([str(ROOT / "src"), *filter(None, [os.environ.get("PYTHONPATH")])])
     environments = []
     for name in ("kept", "fresh"):
@@ -81,9 +82,10 @@ def tinamou() -> list[Runner]:
     ]
 
 
-def original() -> Runner:
-    """The installed qemu-riscv64, else the one of the Debian package qemu-user, unpacked into the cache folder of the tests."""
-    found = shutil.which("qemu-riscv64")
+def original(guest: str) -> Runner:
+    """The installed emulator of that guest, else the one of the Debian package qemu-user, unpacked into the cache folder of the tests."""
+    name = f"qemu-{guest}"
+    found = shutil.which(name)
     if found and "tinamou" not in os.path.realpath(found):
         return Runner("original", [found])
     from support.debian import DebianError, sysroot
@@ -92,7 +94,7 @@ def original() -> Runner:
         arch = subprocess.run(["dpkg", "--print-architecture"], check=True, capture_output=True, text=True).stdout.strip()
         root = sysroot(arch, "qemu-user")
     except (DebianError, OSError, subprocess.CalledProcessError) as error:
-        raise BenchError(f"no qemu-riscv64 is installed and the Debian package qemu-user cannot be had: {error}") from None
+        raise BenchError(f"no {name} is installed and the Debian package qemu-user cannot be had: {error}") from None
     loader = next(iter(sorted(root.glob("lib*/ld-linux-*.so.*"))), None) or next(iter(sorted(root.glob("usr/lib/*/ld-linux-*.so.*"))))
     libraries = ":".join(str(p) for p in sorted(root.glob("usr/lib/*-linux-gnu")))
-    return Runner("original", [str(loader), "--library-path", libraries, str(root / "usr/bin/qemu-riscv64")])
+    return Runner("original", [str(loader), "--library-path", libraries, str(root / "usr/bin" / name)])

@@ -79,7 +79,7 @@ def body(count: int) -> str:
 
 def results(runners: Sequence[Runner], runs: int, count: int = COUNT) -> dict[str, Any]:
     """Nanoseconds of CPU per instruction, by runner: the first time, every further time, and the first time seen from outside."""
-    program = build.compile(f"cold{count}", text=PROGRAM.replace("BODY", body(count)))
+    program = build.compile(f"cold{count}", "riscv64", PROGRAM.replace("BODY", body(count)))
     found: dict[str, dict[str, list[float]]] = {r.name: {"cold": [], "warm": [], "outside": []} for r in runners}
     memory, sums = dict.fromkeys(found, 0), set()
     for n in range(3 * runs + 1):

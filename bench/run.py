@@ -5,6 +5,7 @@ from __future__ import annotations
 import argparse
 import datetime
 import difflib
+import functools
 import json
 import os
 import platform
@@ -19,13 +20,13 @@ import measure
 import startup
 from measure import BenchError, Runner
 
-OTHERS = {"cold": "200,000 instructions run once", "startup": "a static hello-world, and the first build of the interpreter"}
+OTHERS = {"cold": "200,000 RISC-V instructions run once", "startup": "a static hello-world, and the first build of the interpreter"}
 
 
-def kernel(item: build.Kernel, runners: Sequence[Runner], runs: int, rounds: int) -> dict[str, Any]:
+def kernel(item: build.Kernel, guest: str, runners: Sequence[Runner], runs: int, rounds: int) -> dict[str, Any]:
     """Measure one kernel; every run of every runner must print what the native program prints."""
     expected = measure.run(Runner("native", []), build.compile(item.name, build.NATIVE), str(rounds)).output
-    program = build.compile(item.name)
+    program = build.compile(item.name, guest)
 
     def once(runner: Runner) -> measure.Sample:
         sample = measure.run(runner, program, str(rounds))
@@ -74,7 +75,8 @@ def arguments() -> argparse.Namespace:
     parser.add_argument("--list", action="store_true", help="print the names of the benchmarks and what they do")
     parser.add_argument("--runs", type=int, default=5, metavar="N", help="measured runs of each (default: 5)")
     parser.add_argument("--quick", action="store_true", help="a tenth of the work")
-    parser.add_argument("--vs", metavar="PROGRAM", help="compare with this program instead of the original's qemu-riscv64")
+    parser.add_argument("--guest", choices=build.GUESTS, default="riscv64", help="whose programs (default: riscv64)")
+    parser.add_argument("--vs", metavar="PROGRAM", help="compare with this program instead of the original's")
     parser.add_argument("--json", type=Path, metavar="FILE", help="write the results to FILE as well")
     options = parser.parse_args()
     known = [*build.kernels(), *OTHERS]
@@ -82,6 +84,10 @@ def arguments() -> argparse.Namespace:
         if name not in known:
             close = difflib.get_close_matches(name, known, 1)
             parser.error(f"no benchmark '{name}'; " + (f"did you mean '{close[0]}'?" if close else f"one of {', '.join(known)}"))
+    if options.guest != "riscv64":
+        if "cold" in options.names:
+            parser.error("cold: for riscv64 only")
+        options.names = options.names or [name for name in known if name != "cold"]
     if options.runs < 1:
         parser.error(f"--runs {options.runs}: at least 1")
     return options
@@ -97,12 +103,13 @@ def main() -> int:
             print(f"{name:<10} {text}")
         return 0
     names = options.names or [*kernels, *OTHERS]
-    reference = Runner("other", [options.vs]) if options.vs else build.original()
-    runners = [*build.tinamou(), reference]
+    reference = Runner("other", [options.vs]) if options.vs else build.original(options.guest)
+    runners = [*build.tinamou(options.guest), reference]
     report: dict[str, Any] = {
         "date": datetime.date.today().isoformat(),
         "machine": {"processor": processor(), "count": os.cpu_count(), "python": platform.python_version()},
         "reference": measure.run(reference, "--version").output.split("\n")[0],
+        "guest": options.guest,
         "runs": options.runs,
         "quick": options.quick,
     }
@@ -113,16 +120,17 @@ def main() -> int:
         if name in kernels:
             print(f"{name} ...", file=sys.stderr, flush=True)
             item = kernels[name]
-            rows[name] = kernel(item, runners, options.runs, max(1, item.rounds // (10 if options.quick else 1)))
+            rows[name] = kernel(item, options.guest, runners, options.runs, max(1, item.rounds // (10 if options.quick else 1)))
     if rows:
         groups = {name: kernels[name].group for name in rows}
         report |= {"kernels": rows, "means": geometric_means(rows, groups, reference.name)}
         print(table(rows, groups, reference.name) + "\n", flush=True)
-    for module, name in ((cold, "cold"), (startup, "startup")):
+    measures = {"cold": cold.results, "startup": functools.partial(startup.results, guest=options.guest)}
+    for name in OTHERS:
         if name in names:
             print(f"{name} ...", file=sys.stderr, flush=True)
-            report[name] = module.results(runners, options.runs)
-            print(module.report(report[name]) + "\n", flush=True)
+            report[name] = measures[name](runners, options.runs)
+            print({"cold": cold, "startup": startup}[name].report(report[name]) + "\n", flush=True)
     if options.json:
         options.json.write_text(json.dumps(report, indent=1) + "\n")
     return 0

@@ -22,8 +22,8 @@ def modules(runner: Runner, program: os.PathLike[str]) -> list[str]:
     return [name for name in rows if name != "imported package"]
 
 
-def results(runners: Sequence[Runner], runs: int) -> dict[str, Any]:
-    program = build.compile("hello")
+def results(runners: Sequence[Runner], runs: int, guest: str) -> dict[str, Any]:
+    program = build.compile("hello", guest)
     for runner in runners:
         if measure.run(runner, program).output != "hello\n":
             raise measure.BenchError(f"{runner.name} does not say hello")

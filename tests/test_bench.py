@@ -43,6 +43,7 @@ def test_a_kernel_gives_the_native_result_everywhere_and_a_ratio(tmp_path):
     [
         (["quicksrt"], "no benchmark 'quicksrt'; did you mean 'quicksort'?"),
         (["--runs", "0"], "--runs 0: at least 1"),
+        (["--guest", "aarch64", "cold"], "cold: for riscv64 only"),
         (["--vs", "/nonexistent", "core"], "bench: /nonexistent: No such file or directory"),
     ],
 )
