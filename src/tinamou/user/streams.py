@@ -25,6 +25,7 @@ if TYPE_CHECKING:
 __all__ = ["CALLS", "converted", "converting"]
 
 SO_PROTOCOL, SO_DOMAIN = 38, 39
+NETLINK_ROUTE, NETLINK_KOBJECT_UEVENT = 0, 15  # protocols that are understood; the messages of the latter are texts without a header
 NLMSG_ERROR, NLMSG_DONE = 2, 3
 HEADER = "IHHII"  # struct nlmsghdr: length, type, flags, sequence, port
 # struct signalfd_siginfo, 128 bytes: ssi_signo first
@@ -130,7 +131,8 @@ def codec_of(fd: int) -> Codec | None:
             with socket.socket(fileno=os.dup(fd)) as copy:
                 if copy.getsockopt(socket.SOL_SOCKET, SO_DOMAIN) != socket.AF_NETLINK:
                     return None
-                return messages(copy.getsockopt(socket.SOL_SOCKET, SO_PROTOCOL) == 0)
+                protocol = copy.getsockopt(socket.SOL_SOCKET, SO_PROTOCOL)
+                return None if protocol == NETLINK_KOBJECT_UEVENT else messages(protocol == NETLINK_ROUTE)
         except OSError:
             return None
     return KINDS.get(name)

@@ -12,6 +12,7 @@ from ..host import HOST
 from ..kinds import call_named, flag_set, numbers_of, renumber
 from ..layout import Struct, i32, layout_of, pointer, u8, u16, u32, u64, ulong
 from ..room import Room
+from ..streams import NETLINK_KOBJECT_UEVENT, NETLINK_ROUTE
 from ..structs import Timespec, Timeval
 from ..syscall import MAX_COUNT, Buf, Fd, In, Int, Iovec, Kind, Named, Ptr, Result, Size, UInt, address_text, gather, syscall
 
@@ -26,7 +27,6 @@ FAMILIES = (
     "PF_XDP"
 )
 AF_UNIX, AF_INET, AF_INET6, AF_NETLINK, AF_PACKET, AF_VSOCK = 1, 2, 10, 16, 17, 40
-NETLINK_ROUTE = 0
 ADDRESS_MAX = 128  # struct sockaddr_storage
 CONTROL_MAX = 1 << 16
 SOL_SOCKET, SOL_IP, SOL_TCP, SOL_IPV6 = 1, 0, 6, 41
@@ -73,7 +73,7 @@ Type = Annotated[int, _Type()]
 
 @syscall
 def socket(t: Thread, family: Family, kind: Type, protocol: Protocol) -> int:
-    if family == AF_NETLINK and protocol != NETLINK_ROUTE and t.abi.order != HOST.order:
+    if family == AF_NETLINK and protocol not in (NETLINK_ROUTE, NETLINK_KOBJECT_UEVENT) and t.abi.order != HOST.order:
         raise OSError(errno.EPFNOSUPPORT, "messages of this protocol are not converted")
     return t.host("socket", family, kind, protocol)
 
