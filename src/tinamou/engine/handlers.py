@@ -17,7 +17,11 @@ from collections.abc import Callable
 from types import ModuleType
 from typing import Any
 
-from tinamou.native import intrinsics, memory
+from tinamou.native import (
+    floatforms,  # noqa: F401  its import makes the operations known
+    intrinsics,
+    memory,
+)
 from tinamou.native.lower import Broken, Const, Hooks, Lower, Unit, V, Value, llvm, name_of, source_of
 from tinamou.native.ops import exported
 from tinamou.native.types import Field, Word, i64, u64

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import Any, TypeVar
 
-from .types import Word
+from .types import Word, u32
 
 __all__ = [
     "bitreverse", "bswap", "clz", "ctz", "exported", "intrinsic", "likely", "outlined", "popcount", "quot", "rem", "rotl",
@@ -124,3 +124,24 @@ def static_assert(condition: bool, message: str) -> None:
     """Fail at compile time (in CPython: at run time) unless the condition, made of constants, holds."""
     if not condition:
         raise TypeError(message)
+
+
+# -- the host's floating point (native.floats) as the guest's: here, as CPUs are loaded without it
+
+
+@intrinsic
+def host_float_begin(mode: u32) -> bool:
+    """Let this thread's floating point round so (0 to nearest even, 1 toward zero, 2 down, 3 up) and forget its flags.
+
+    False where the host's flags are not what IEEE 754 says with tininess after rounding: there it cannot be used so.
+    """
+    return False
+
+
+@intrinsic
+def host_float_end() -> u32:
+    """The flags raised since the beginning: 16 invalid, 8 division by zero, 4 overflow, 2 underflow, 1 inexact.
+
+    The host's own state is back.
+    """
+    return u32(0)

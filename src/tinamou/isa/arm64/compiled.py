@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import Any
 
-from tinamou.native.floats import ROUNDED, constrained
+from tinamou.native.floatforms import ROUNDED, constrained
 from tinamou.native.lower import Broken, Const, Lower, V, Value, is_word, llvm, lowering, source_of
 from tinamou.native.types import Word, u64, u128
 from tinamou.softfloat.format import F32

@@ -9,9 +9,8 @@ from typing import Annotated, TypeVar
 
 from tinamou.engine.cpu import EXECUTE, READ, Trap
 from tinamou.engine.softmmu import SystemCpu
-from tinamou.native.floats import host_float_end
 from tinamou.native.memory import peek
-from tinamou.native.ops import intrinsic, unlikely
+from tinamou.native.ops import host_float_end, intrinsic, unlikely
 from tinamou.native.types import Array, Word, u8, u32, u64, u128
 
 from .traps import DATA_ABORT_READ, DATA_ABORT_WRITE, INSTRUCTION_ABORT, PC_ALIGNMENT, SVC, UNDEFINED

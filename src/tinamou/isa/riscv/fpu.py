@@ -13,7 +13,6 @@ from tinamou.native.floats import (
     host_convert,
     host_div,
     host_equal,
-    host_float_begin,
     host_fma,
     host_from_int,
     host_less,
@@ -25,7 +24,7 @@ from tinamou.native.floats import (
     host_sub,
     host_to_int,
 )
-from tinamou.native.ops import outlined
+from tinamou.native.ops import host_float_begin, outlined
 from tinamou.native.types import Word, i64, u32, u64
 from tinamou.softfloat import arith, compare, convert, fast, fma
 from tinamou.softfloat.behaviour import RISCV

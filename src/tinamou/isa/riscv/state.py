@@ -7,8 +7,7 @@ from typing import Annotated
 
 from tinamou.engine.cpu import EXECUTE, READ, Trap
 from tinamou.engine.softmmu import SystemCpu
-from tinamou.native.floats import host_float_end
-from tinamou.native.ops import intrinsic
+from tinamou.native.ops import host_float_end, intrinsic
 from tinamou.native.types import Array, u32, u64
 
 from .traps import ILLEGAL_INSTRUCTION, INSTRUCTION_PAGE_FAULT, LOAD_PAGE_FAULT, STORE_PAGE_FAULT
