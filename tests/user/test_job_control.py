@@ -159,7 +159,8 @@ bush 5 | wc -l
 
 def test_trees_of_processes(guest: Guest, tmp_path: Path) -> None:
     done = run(guest.busybox, "sh", "-c", TREES, arch=guest.arch, cwd=tmp_path)
-    assert (done.stdout, done.stderr) == ("chain 40\n32\nkilled 137\n", "")
+    assert done.stdout == "chain 40\n32\nkilled 137\n"
+    assert done.stderr in ("", "Killed\n")  # the shell's notice about its job
 
 
 def test_threads_that_are_counted(guest: Guest) -> None:

@@ -91,6 +91,7 @@ class Jit:
         self.statistics = Statistics()
         self.vcpus: dict[int, tuple[Vcpu, int]] = {}
         self.lock = threading.RLock()
+        self.first = engine.image.code_size // FIRST  # samples before anything is looked at
         self.heat: Counter[int] = Counter()
         self.wanted: dict[int, int] = {}  # an address that was looked at -> samples it needs before the next look
         self.by_page: dict[int, list[Installed]] = {}
@@ -148,7 +149,7 @@ class Jit:
         while not self.stopped.wait(wait):
             wait = POLL if self.collect() else IDLE
             self.revive()
-            while not self.stopped.is_set() and self.statistics.samples >= self.engine.image.code_size // FIRST:
+            while not self.stopped.is_set() and self.statistics.samples >= self.first:
                 with self.lock:
                     hot = max(((n, pc) for pc, n in self.heat.items() if n >= self.wanted.get(pc, HOT)), default=None)
                 if hot is None:
