@@ -35,7 +35,7 @@ if TYPE_CHECKING:
     from .vcpu import Engine, Vcpu
 
 HOT = 500  # samples of an address before it is looked at: 10 million instructions
-FIRST = 1000  # bytes of interpreter for each sample before anything is looked at: rows and templates take as long to load as it is large
+FIRST = 64  # bytes of interpreter for each sample before anything is looked at: rows and templates take as long to load as it is large
 PRICE = 60  # samples in a region for each of its instructions before it is compiled: it would run a million times
 ARENA = 256 << 20  # bytes of address space for regions
 NEVER = 1 << 62
