@@ -1,134 +1,35 @@
-"""A hart, 1 MiB of RAM and nothing else: programs of the assembler run to a `wfi` that nothing ends.
-
-The golden model and the compiled engine run them on the same machine.
-"""
+"""A hart, 1 MiB of RAM and nothing else: programs of the assembler run to a `wfi` that nothing ends."""
 
 from __future__ import annotations
 
 import functools
-import threading
 
-from tinamou.engine.cpu import EXECUTE, READ, WRITE, Trap
-from tinamou.engine.golden import Golden
-from tinamou.engine.system import SystemEngine
-from tinamou.isa.riscv import isa
+from support.bare_machine import BareMachine
 from tinamou.isa.riscv.pseudo import assembler
 from tinamou.isa.riscv.system import RV32_SYSTEM, RV64_SYSTEM
 from tinamou.isa.riscv.vcpu import RiscvCpu
-from tinamou.machine.machine import Machine, Settings
-from tinamou.machine.memory import BusError
-from tinamou.native.types import u64
 
 RAM = 0x8000_0000
 SIZE = 1 << 20
 TABLES = RAM + 0x8_0000  # page tables, one page after the other
 
 
-class GuestMemory:
-    """What Golden runs on: the machine's memory through the hart's translation."""
-
-    def __init__(self, hart, memory):
-        self.hart, self.memory = hart, memory
-
-    def _pieces(self, access, address, size):
-        """Physical addresses by page."""
-        first = min(size, 4096 - address % 4096)
-        for at, n in ((address, first), (address + first, size - first)):
-            if n:
-                physical = self.hart.translate(access, u64(at))
-                if self.hart.partial and n > 1 and access != EXECUTE:
-                    self.hart.check_span(access, u64(at), physical, u64(n))
-                yield int(physical), at, n
-
-    def _load(self, access, address, size):
-        out = b""
-        for physical, at, n in list(self._pieces(access, address, size)):
-            try:
-                out += self.memory.load(physical, n)
-            except BusError:
-                self.hart.physical_fault(access, u64(at))
-        return out
-
-    def fetch(self, address, size):
-        return self._load(EXECUTE, address, size)
-
-    def read(self, address, size):
-        return self._load(READ, address, size)
-
-    def write(self, address, data):
-        done = 0
-        for physical, at, n in list(self._pieces(WRITE, address, len(data))):
-            try:
-                self.memory.store(physical, data[done : done + n])
-            except BusError:
-                self.hart.physical_fault(WRITE, u64(at))
-            done += n
-
-
-class Guest:
+class Guest(BareMachine):
     """One machine for one program."""
 
     def __init__(self, engine: str, xlen: int, model: str = "", **properties):
-        self.name, self.xlen = engine, xlen
-        self.engine = SystemEngine(RV64_SYSTEM if xlen == 64 else RV32_SYSTEM, RiscvCpu)
-        self.machine = Machine("test", Settings(), cpu_factory=self.engine.factory)
-        self.machine.add_cpu(model or f"rv{xlen}", resetvec=RAM, **properties)
-        self.ram = self.machine.ram(RAM, SIZE)
-        self.cpu = self.engine.vcpus[0]
-        self.hart = self.cpu.cpu
-        if engine == "golden":
-            self.hart.flush_tlb = self.cpu.flush  # the same, at once
-        self.machine.reset("cold")
-        self.cpu.set_time()
+        self.xlen = xlen
+        architecture = RV64_SYSTEM if xlen == 64 else RV32_SYSTEM
+        super().__init__(engine, architecture, RiscvCpu, model or f"rv{xlen}", RAM, SIZE, resetvec=RAM, **properties)
+        self.hart = self.state
 
-    def close(self):
-        self.engine.close()
-
-    def run(self, text, limit=20_000):
-        """Assemble at RAM and run until the hart waits; gives the labels."""
+    def assemble(self, text):
         program = assembler(self.xlen).assemble(text, RAM)
-        self.machine.memory.store(RAM, program.data)
-        self.go(limit)
-        return program.labels
-
-    def go(self, limit=20_000):
-        if self.name == "golden":
-            self._golden(limit)
-            return
-        self.hart.halted = u64(0)
-        alarm = threading.Timer(10, self.cpu.stop)
-        alarm.start()
-        self.cpu.run()
-        alarm.cancel()
-        assert self.cpu.halted, f"the program did not end: pc {self.cpu.pc:#x}"
-
-    def _golden(self, limit):
-        hart = self.hart
-        golden = Golden(isa(self.xlen), hart, GuestMemory(hart, self.machine.memory), enabled=self.cpu.extensions, address_bits=self.xlen)
-        hart.halted = u64(0)
-        for _ in range(limit):
-            hart.target = hart.pc
-            hart.interrupt()
-            hart.pc = hart.target
-            hart.instructions += 1
-            try:
-                golden.step()
-            except Trap as trap:
-                hart.exception(u64(trap.cause), u64(trap.value))
-                hart.pc = hart.target
-            if hart.halted:
-                return
-        raise AssertionError(f"the program did not end: pc {int(hart.pc):#x}")
+        return program.data, program.labels
 
     def x(self, name):
         """A register by its name."""
         return int(self.hart.x[REGISTERS[name]])
-
-    def word(self, address, size=8):
-        return int.from_bytes(self.machine.memory.load(address, size), "little")
-
-    def put(self, address, value, size=8):
-        self.machine.memory.store(address, value.to_bytes(size, "little"))
 
     # -- page tables
 

@@ -13,17 +13,13 @@ from collections.abc import Callable
 from pathlib import Path
 
 import pytest
-from system_harness import GuestMemory
 
-from tinamou.engine.cpu import Trap
-from tinamou.engine.golden import Golden
+import support.bare_machine as bare
 from tinamou.engine.system import SystemEngine
-from tinamou.isa.riscv import isa
 from tinamou.isa.riscv.system import RV32_SYSTEM, RV64_SYSTEM
 from tinamou.isa.riscv.vcpu import RiscvCpu
 from tinamou.machine.board import find
 from tinamou.machine.machine import Machine, Settings
-from tinamou.native.types import u64
 
 SUITES = ("ui", "um", "ua", "uc", "uf", "ud", "uzba", "uzbb", "uzbs", "si", "mi")
 NOT_HERE = re.compile(r"rv(32|64)mi-p-breakpoint")  # these harts have no trigger module
@@ -67,21 +63,12 @@ def golden(program: Path, xlen: int) -> int | None:
     """On the golden model."""
     machine, engine, result = build(program, xlen)
     cpu = engine.vcpus[0]
-    hart = cpu.cpu
-    hart.flush_tlb = cpu.flush  # type: ignore[method-assign]
+    cpu.cpu.flush_tlb = cpu.flush  # type: ignore[method-assign]
     cpu.set_time()
-    model = Golden(isa(xlen), hart, GuestMemory(hart, machine.memory), enabled=cpu.extensions, address_bits=xlen)
+    model = bare.golden(cpu, machine)
     try:
         for _ in range(GOLDEN_LIMIT):
-            hart.target = hart.pc
-            hart.interrupt()
-            hart.pc = hart.target
-            hart.instructions = u64(hart.instructions + 1)
-            try:
-                model.step()
-            except Trap as trap:
-                hart.exception(u64(trap.cause), u64(trap.value))
-                hart.pc = hart.target
+            bare.step(model)
             if result:
                 break
     finally:
