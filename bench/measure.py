@@ -85,13 +85,13 @@ def run(runner: Runner, *words: str | Path) -> Sample:
         texts = []
         for stream in (output, errors):
             stream.seek(0)
-            texts.append(stream.read().decode(errors="replace"))
+            texts.append(stream.read().decode(errors="surrogateescape"))
     if over:
         raise BenchError(f"{' '.join(command)}: more than {LIMIT:g} s")
     if process.returncode:
         code = process.returncode
         what = f"status {code}" if code > 0 else signal.Signals(-code).name
-        raise BenchError(f"{' '.join(command)}: {what}\n{texts[1].strip()[-2000:]}")
+        raise BenchError(f"{' '.join(command)}: {what}\n{texts[1].strip()[-2000:]}".encode(errors="replace").decode())
     peak, own = usage.ru_maxrss << 10, resource.getrusage(resource.RUSAGE_SELF).ru_maxrss << 10
     return Sample(usage.ru_utime + usage.ru_stime, wall, peak if peak > own else seen, texts[0], texts[1])
 

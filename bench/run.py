@@ -17,6 +17,7 @@ from typing import Any
 import build
 import cold
 import measure
+import programs
 import startup
 from measure import BenchError, Runner
 
@@ -71,7 +72,7 @@ def geometric_means(rows: dict[str, dict[str, Any]], groups: dict[str, str], ref
 
 def arguments() -> argparse.Namespace:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
-    parser.add_argument("names", nargs="*", metavar="NAME", help="benchmarks to run (default: all)")
+    parser.add_argument("names", nargs="*", metavar="NAME", help="benchmarks to run, 'programs' for all real ones (default: everything)")
     parser.add_argument("--list", action="store_true", help="print the names of the benchmarks and what they do")
     parser.add_argument("--runs", type=int, default=5, metavar="N", help="measured runs of each (default: 5)")
     parser.add_argument("--quick", action="store_true", help="a tenth of the work")
@@ -79,7 +80,7 @@ def arguments() -> argparse.Namespace:
     parser.add_argument("--vs", metavar="PROGRAM", help="compare with this program instead of the original's")
     parser.add_argument("--json", type=Path, metavar="FILE", help="write the results to FILE as well")
     options = parser.parse_args()
-    known = [*build.kernels(), *OTHERS]
+    known = [*build.kernels(), *OTHERS, *programs.PROGRAMS, "programs"]
     for name in options.names:
         if name not in known:
             close = difflib.get_close_matches(name, known, 1)
@@ -88,6 +89,8 @@ def arguments() -> argparse.Namespace:
         if "cold" in options.names:
             parser.error("cold: for riscv64 only")
         options.names = options.names or [name for name in known if name != "cold"]
+    if "programs" in options.names:
+        options.names = [*(name for name in options.names if name != "programs" and name not in programs.PROGRAMS), *programs.PROGRAMS]
     if options.runs < 1:
         parser.error(f"--runs {options.runs}: at least 1")
     return options
@@ -101,8 +104,10 @@ def main() -> int:
             print(f"{item.name:<10} {item.group}: {item.text}")
         for name, text in OTHERS.items():
             print(f"{name:<10} {text}")
+        for program in programs.PROGRAMS.values():
+            print(f"{program.name:<10} programs: {program.text}")
         return 0
-    names = options.names or [*kernels, *OTHERS]
+    names = options.names or [*kernels, *OTHERS, *programs.PROGRAMS]
     reference = Runner("other", [options.vs]) if options.vs else build.original(options.guest)
     runners = [*build.tinamou(options.guest), reference]
     report: dict[str, Any] = {
@@ -131,6 +136,11 @@ def main() -> int:
             print(f"{name} ...", file=sys.stderr, flush=True)
             report[name] = measures[name](runners, options.runs)
             print({"cold": cold, "startup": startup}[name].report(report[name]) + "\n", flush=True)
+    chosen = [name for name in programs.PROGRAMS if name in names]
+    if chosen:
+        report["programs"] = programs.results(chosen, options.guest, reference, options.runs, options.quick)
+        report["goals"] = [{"goal": goal, "measured": value, "reached": done} for goal, value, done in programs.goals(report["programs"])]
+        print(programs.text(report["programs"]) + "\n", flush=True)
     if options.json:
         options.json.write_text(json.dumps(report, indent=1) + "\n")
     return 0

@@ -14,6 +14,7 @@ sys.path.append(str(BENCH))
 import build  # noqa: E402
 import cold  # noqa: E402
 import measure  # noqa: E402
+import programs  # noqa: E402
 
 
 def bench(*words):
@@ -24,7 +25,7 @@ def test_the_list_names_every_benchmark():
     done = bench("--list")
     assert done.returncode == 0, done.stderr
     names = [line.split()[0] for line in done.stdout.splitlines()]
-    assert names == [*build.kernels(), "cold", "startup"]
+    assert names == [*build.kernels(), "cold", "startup", *programs.PROGRAMS]
     assert {k.group for k in build.kernels().values()} == {"integer", "floating-point"}
 
 
@@ -36,6 +37,27 @@ def test_a_kernel_gives_the_native_result_everywhere_and_a_ratio(tmp_path):
     rows = json.loads((tmp_path / "results.json").read_text())["kernels"]["nbody"]
     assert set(rows) == {"tinamou", "first run", "tier 0", "original"}
     assert all(row["cpu"] > 0 and row["wall"] > 0 and row["memory"] > 0 for row in rows.values())
+
+
+def test_a_real_program_on_all_processors_and_on_one(tmp_path):
+    done = bench("--quick", "--runs", 1, "--json", tmp_path / "results.json", "sha256sum")
+    assert done.returncode == 0, done.stderr
+    report = json.loads((tmp_path / "results.json").read_text())
+    found = report["programs"]["sha256sum"]
+    assert set(found["all"]) == {"cold", "warm", "tier 0", "original"} and set(found["one"]) == {"cold", "warm", "original"}
+    assert all(found["all"][name]["compiling"] >= 0 for name in ("cold", "warm"))
+    assert [g["reached"] for g in report["goals"]] == [g["measured"] >= (1.0 if "cold" in g["goal"] else 1.3) for g in report["goals"]]
+    assert len(re.findall(r"^sha256sum (?:cold|warm) at least .* (?:not )?reached$", done.stdout, re.MULTILINE)) == 4, done.stdout
+
+
+def test_goals_of_programs():
+    def rows(cold, warm):
+        return {name: {"cpu": cpu, "wall": cpu} for name, cpu in (("cold", cold), ("warm", warm), ("original", 2.0))}
+
+    found = {"python3": {"all": rows(2.0, 1.6), "start": rows(1.0, 0.4)}}
+    reached = {goal: done for goal, _, done in programs.goals(found)}
+    assert reached["python3 cold at least 1x by CPU time"] and not reached["python3 warm at least 1.3x by CPU time"]
+    assert list(reached.values())[-2:] == [True, False]
 
 
 @pytest.mark.parametrize(
