@@ -46,6 +46,8 @@ LONGEST = 8  # bytes of the longest instruction that a store could change from b
 RETIRED = 1  # the entries of a page are all undone: it may be written without notice until code on it is decoded again
 PATIENCE = 32  # stores to a page with code before it is retired
 BREAK, WATCH = 3, 4  # why run() returned, besides those of engine.interpreter: before the instruction at pc
+CLOCK_MONOTONIC = 1
+SECOND = 1_000_000_000
 WATCHED = 1 << 62  # cause of the exception that ends a run before a watched access
 BREAKS, WATCHES = 256, 64  # how many there can be
 
@@ -99,6 +101,13 @@ class SystemCpu(Cpu):
     watched_at: u64  # the address of the access
     log_code: u64  # host function (address, 0, 0, CPU's address) that hears of code that was decoded, or 0
     cut: u64  # not 0: end the slice, what a device did must be seen
+    log_trap: u64  # host function (architecture's cause, pc, value, CPU's address) that hears of exceptions, or 0
+    clock: u64  # host function clock_gettime, or one that tells the machine's time
+    clock_offset: u64  # nanoseconds to add to it
+    clock_hz: u64  # of the time counter
+    clock_ticks: u64  # to add to its ticks
+    counted: u64  # not 0: time is counted in instructions
+    timespec: Annotated[Array[u64], 2]
 
     def translate(self, access: int, address: u64) -> u64:
         """The physical address, for READ, WRITE or EXECUTE; raises the architecture's fault."""
@@ -131,6 +140,9 @@ class SystemCpu(Cpu):
     def retired(self) -> u64:
         """Instructions executed before the present one; after `note_budget`."""
         return self.instructions + u64(self.slice - self.budget) - 1
+
+    def use_float_unit(self) -> None:
+        """Before an instruction of SIMD or floating point: raises when it is trapped."""
 
     def use_tlb(self, number: u64) -> None:
         """Translate through this TLB from the next `switch` on."""
@@ -184,6 +196,20 @@ def host_address(cpu: Cpu, address: u64) -> u64:
         return u64(0)
     r = Region.at(at)
     return r.host + (address - r.base)
+
+
+@outlined
+def now(h: SystemCpu) -> u64:
+    """The time counter: ticks of the machine's clock."""
+    h.settle_float()
+    call_host(h.clock, u64(CLOCK_MONOTONIC), u64(h.address) + SystemCpu.fields["timespec"].offset, u64(0), u64(0))
+    ns = h.timespec[0] * SECOND + h.timespec[1] + h.clock_offset
+    return ns // SECOND * h.clock_hz + ns % SECOND * h.clock_hz // SECOND + h.clock_ticks
+
+
+def float_unit(h: SystemCpu) -> None:
+    """Guard of the rows that need the float unit."""
+    h.use_float_unit()
 
 
 # -- fast paths

@@ -22,7 +22,7 @@ from tinamou.machine.machine import Machine
 from tinamou.machine.memory import BusError, Memory, MemoryListener, Ram
 from tinamou.machine.props import PropertyError
 from tinamou.native.image import allocate, libc, release
-from tinamou.native.types import i64, u64
+from tinamou.native.types import Array, i64, u64
 
 from . import interpreter, softmmu
 from .architecture import Architecture
@@ -37,7 +37,7 @@ ARENA_LIMIT = 1 << 38
 QUANTUM = 20_000  # instructions between looks at interrupts
 MAPS_KEPT = 64  # memory maps that a CPU may still be looking at
 
-MmioFunction = ctypes.CFUNCTYPE(*[ctypes.c_uint64] * 5)
+MmioFunction = HeardFunction = ctypes.CFUNCTYPE(*[ctypes.c_uint64] * 5)
 
 
 class EngineError(RuntimeError):
@@ -68,6 +68,8 @@ class SystemVcpu(MachineCpu):
     """A CPU of a machine (`machine.cpu.Cpu`).  Each architecture's subclass knows its registers, lines and reset state."""
 
     lines: dict[str, int] = {}  # interrupt inputs by name: bit of the hart's field `lines`
+    kept: tuple[str, ...] = ()  # fields that a reset leaves as they are
+    frequency = 10_000_000  # of the time counter, in Hz, when no clock drives it
     watch_before = False  # debuggers expect that a watchpoint stops before the access
 
     def __init__(self, engine: SystemEngine, cpu: SystemCpu, model: str, index: int) -> None:
@@ -90,6 +92,7 @@ class SystemVcpu(MachineCpu):
         cpu.tlbs = u64(self.tlbs)
         cpu.mmio, cpu.shared, cpu.quantum = u64(engine.mmio_address), u64(engine.shared.address), i64(QUANTUM)
         self.flush()
+        self._heard_trap, self._heard_code = HeardFunction(self._trap), HeardFunction(self._code)
         self.pins = {name: Pin(self._input(bit), name, bit, self) for name, bit in self.lines.items()}
 
     def flush(self) -> None:
@@ -113,6 +116,18 @@ class SystemVcpu(MachineCpu):
     def reset(self, vector: int | None = None) -> None:
         raise NotImplementedError
 
+    def clear(self) -> None:
+        """Set all fields to 0 but the engine's and those that a reset leaves as they are."""
+        for name in type(self.cpu).fields:
+            if name in SystemCpu.fields or name in self.kept:
+                continue
+            value = getattr(self.cpu, name)
+            if isinstance(value, Array):
+                for k in range(len(value)):
+                    value[k] = type(value[0])(0)
+            else:
+                setattr(self.cpu, name, type(value)(0))
+
     def facts(self) -> dict[str, Any]:
         raise NotImplementedError
 
@@ -122,16 +137,58 @@ class SystemVcpu(MachineCpu):
 
     def set_time(self) -> None:
         """The machine's time begins to run."""
+        cpu = self.cpu
+        function, offset = self.engine.clock_source()
+        cpu.clock, cpu.clock_offset = u64(function), u64(offset)
+        cpu.counted = u64(self.engine.turns is not None)
+        cpu.clock_hz = u64(self.clock.hz if self.clock is not None else self.frequency)
+        cpu.clock_ticks = u64((self.clock.skew if self.clock is not None else 0) & (1 << 64) - 1)
+
+    # -- logging
 
     def logging(self) -> None:
         """Look again at which items are logged (`machine.log`)."""
+        assert self.engine.machine is not None
+        items = self.engine.machine.log.items
+        self.cpu.log_trap = u64((ctypes.cast(self._heard_trap, ctypes.c_void_p).value or 0) if "int" in items else 0)
+        self.cpu.log_code = u64((ctypes.cast(self._heard_code, ctypes.c_void_p).value or 0) if "in_asm" in items else 0)
+
+    def _trap(self, cause: int, pc: int, value: int, cpu: int) -> int:
+        """`-d int`: an exception was taken.  Gives 0."""
+        raise NotImplementedError
+
+    def _code(self, pc: int, _: int, __: int, cpu: int) -> int:
+        """`-d in_asm`: the code at pc was decoded.  Gives 0."""
+        raise NotImplementedError
+
+    def _log(self, item: str, text: str) -> None:
+        machine = self.engine.machine
+        assert machine is not None
+        with machine.lock:
+            machine.log.trace(item, text)
+
+    # -- debuggers and monitors
+
+    def translate(self, address: int) -> int | None:
+        """The physical address of a virtual one, or None; changes no guest state."""
+        raise NotImplementedError
+
+    def read_virtual(self, address: int, size: int) -> bytes:
+        """RAM at a virtual address of the guest.  Raises BusError when there is none."""
+        physical = self.translate(address)
+        if physical is None:
+            raise BusError(address, size, False)
+        assert self.engine.memory is not None
+        return self.engine.memory.load(physical, size)
+
+    # -- snapshots
 
     def save(self) -> dict[str, Any]:
         """The whole state but what belongs to the engine."""
         own = SystemCpu.fields
         out: dict[str, Any] = {"pc": int(self.cpu.pc), "halted": self._halted.value}
         for name in type(self.cpu).fields:
-            if name not in own and name not in ENGINE_FIELDS:
+            if name not in own:
                 value = getattr(self.cpu, name)
                 out[name] = int(value) if isinstance(value, int) else [int(v) for v in value]
         return out
@@ -224,9 +281,6 @@ class SystemVcpu(MachineCpu):
                 return
             if hit is not None:
                 engine.hit(hit)
-
-
-ENGINE_FIELDS = ("clock", "clock_offset", "timespec", "counted", "log_trap")  # not of the guest
 
 
 class SystemEngine(MemoryListener):

@@ -27,8 +27,10 @@ def system_isa() -> BoundIsa:
     """The same for whole machines, where instructions of SIMD and floating point may be trapped."""
     import copy
 
+    from tinamou.engine.softmmu import float_unit
+
     from .operands import a64
-    from .system import FLOAT, float_unit
+    from .system import FLOAT
 
     isa()
     rows = a64.bind()

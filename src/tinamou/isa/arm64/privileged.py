@@ -68,7 +68,6 @@ IRQ, FIQ, VIRQ, VFIQ, SERROR = 1, 2, 4, 8, 16
 TLB_EL0, TLB_EL1, TLB_EL1_PAN, TLB_EL2, TLB_EL2_PAN, TLB_HOST_EL0, TLB_EL3, TLB_GUARDED = range(8)
 # Translation regimes
 EL10, EL2_ALONE, EL3_REGIME, EL20 = 1, 2, 3, 4
-CLOCK_MONOTONIC = 1
 
 
 class PrivilegedCore(Core):
@@ -168,16 +167,9 @@ class PrivilegedCore(Core):
     large_low: Annotated[Array[u64], 2]  # where translations by more than 4 KiB are remembered: lower and upper half
     large_high: Annotated[Array[u64], 2]
     # of the engine
-    clock: u64  # host function clock_gettime
-    clock_offset: u64  # nanoseconds to add to it
-    clock_hz: u64  # of the counter
-    clock_ticks: u64  # to add to the ticks
-    counted: u64  # not 0: time is counted in instructions
-    log_trap: u64  # host function (syndrome | target << 56, pc, FAR, CPU's address) that hears of exceptions, or 0
     psci_conduit: u64  # of calls that the machine's firmware answers: 1 SMC, 2 HVC, 0 none
     firmware: u64  # host function (0, 0, 0, CPU's address) that answers them
     timer_changed: u64  # host function (timer, 0, 0, CPU's address) that hears of writes to timers, or 0
-    timespec: Annotated[Array[u64], 2]
 
     # -- levels and regimes
 

@@ -126,9 +126,6 @@ class Core(SystemCpu):
     def allow(self, what: str) -> None:
         """Before a register or an operation that EL0 may be refused: raises the trap."""
 
-    def use_float_unit(self) -> None:
-        """Before an instruction of SIMD or floating point: raises when it is trapped."""
-
     def identification(self, number: u32) -> u64:
         """An ID register (op0 3, op1 0, CRn 0) by CRm<2:0>:op2."""
         return self.id[number & 63]

@@ -6,18 +6,17 @@ from typing import Any, TypeVar
 
 from tinamou.engine.architecture import Architecture
 from tinamou.engine.cpu import EXECUTE, READ, WRITE
-from tinamou.engine.softmmu import READS, TLB, WRITES, SystemCpu, load_outlined, note_budget, store_outlined
-from tinamou.native.memory import call_host, cycle_counter, peek, poke
+from tinamou.engine.softmmu import READS, TLB, WRITES, SystemCpu, load_outlined, note_budget, now, store_outlined
+from tinamou.native.memory import cycle_counter, peek, poke
 from tinamou.native.ops import outlined
 from tinamou.native.types import Word, u32, u64
 
 from . import csr_privileged, mmu, system_isa
 from .architecture import length, random
-from .privileged import CLOCK_MONOTONIC, EL20, TLB_EL0, TLB_GUARDED, TLB_HOST_EL0, PrivilegedCore
+from .privileged import EL20, TLB_EL0, TLB_GUARDED, TLB_HOST_EL0, PrivilegedCore
 from .state import Core
 
 W = TypeVar("W", bound=Word)
-SECOND = 1_000_000_000
 FLOAT = "fp simd fp16 rdm dotprod fhm fcma jscvt frintts aes pmull sha1 sha2 sha3 sha512 sm3 sm4".split()  # use V registers
 
 
@@ -106,20 +105,6 @@ class SystemCore(PrivilegedCore):
     def below(self) -> bool:
         """There is an EL0 in this level's regime: at EL1, and at EL2 of a host."""
         return self.el == 1 or (self.el == 2 and self.host())
-
-
-def float_unit(h: Core) -> None:
-    """Before rows of SIMD and floating point."""
-    h.use_float_unit()
-
-
-@outlined
-def now(h: PrivilegedCore) -> u64:
-    """CNTPCT_EL0: ticks of the machine's clock."""
-    h.settle_float()
-    call_host(h.clock, u64(CLOCK_MONOTONIC), u64(h.address) + PrivilegedCore.fields["timespec"].offset, u64(0), u64(0))
-    ns = h.timespec[0] * SECOND + h.timespec[1] + h.clock_offset
-    return ns // SECOND * h.clock_hz + ns % SECOND * h.clock_hz // SECOND + h.clock_ticks
 
 
 @outlined

@@ -7,12 +7,11 @@ from collections.abc import Callable
 from typing import TYPE_CHECKING, Any
 
 from tinamou.engine.cpu import READ, Trap
-from tinamou.engine.softmmu import SystemCpu
-from tinamou.engine.system import Hit, SystemVcpu
+from tinamou.engine.system import HeardFunction, Hit, SystemVcpu
 from tinamou.machine.lines import Pin
 from tinamou.machine.memory import BusError
 from tinamou.machine.props import BOOL, SIZE, U64, Prop, Properties, PropertyError, nearest
-from tinamou.native.types import Array, u32, u64
+from tinamou.native.types import u32, u64
 
 from . import csr_privileged, mmu, psci, sysregs
 from .alu import get_nzcv, set_nzcv
@@ -40,7 +39,7 @@ if TYPE_CHECKING:
 LINES = {"irq": 0, "fiq": 1, "virq": 2, "vfiq": 3, "serror": 4}
 assert all(1 << LINES[n] == bit for n, bit in (("irq", IRQ), ("fiq", FIQ), ("virq", VIRQ), ("vfiq", VFIQ), ("serror", SERROR)))
 TIMERS = ("cntp", "cntv", "cnthp", "cnthv", "cntps")  # by number: outputs of the CPU
-PRIVATE = ("clock", "clock_offset", "clock_hz", "clock_ticks", "timespec", "counted", "log_trap", "timer_changed", "lines", "psci_conduit", "firmware", "features",
+KEPT = ("timer_changed", "lines", "psci_conduit", "firmware", "features",
            "id", "ctr", "dczid", "frequency", "resetvec", "getrandom", "clidr", "caches", "cbar")  # fmt: skip
 VALUES = Properties("arm-cpu", {
     "has_el2": Prop(BOOL, False, "exception level EL2", "has_el2", "has_el2"),
@@ -51,7 +50,6 @@ VALUES = Properties("arm-cpu", {
     "psci-conduit": Prop(U64, 0, "calls that the machine's firmware answers: 1 SMC, 2 HVC", "psci-conduit", "psci_conduit"),
     "cntfrq": Prop(U64, 62_500_000, "frequency of the timers in Hz", "cntfrq", "cntfrq"),
 } | {name: Prop(BOOL, None, f"feature {name}", name, name) for name in PROPERTIES})  # fmt: skip
-HeardFunction = ctypes.CFUNCTYPE(*[ctypes.c_uint64] * 5)
 # Identification of the caches (CCSIDR_EL1 by level and kind) of 32 KiB L1 and 1 MiB L2, lines of 64 bytes, as Cortex-A72 has them.
 CLIDR, CCSIDR = 0x0A20_0023, {0: 0x701F_E00A, 1: 0x201F_E012, 2: 0x703F_E07A}
 EXCEPTION_NAMES = {
@@ -65,6 +63,7 @@ class Arm64Cpu(SystemVcpu):
     """One core."""
 
     lines = LINES
+    kept = KEPT
     watch_before = True
     cpu: SystemCore
 
@@ -94,13 +93,14 @@ class Arm64Cpu(SystemVcpu):
         affinity = values.get("mp_affinity")
         core.id[MPIDR] = u64(1 << 31 | (index if affinity is None else affinity))
         core.ctr = u64(chosen.ctr)
-        core.frequency = u64(values.get("cntfrq") or 62_500_000)
+        self.frequency = values.get("cntfrq") or 62_500_000
+        core.frequency = u64(self.frequency)
         core.resetvec = u64(values.get("rvbar") or 0)
         core.cbar = u64(values.get("reset_cbar") or 0)
         core.clidr = u64(CLIDR)
         for which, value in CCSIDR.items():
             core.caches[which] = u64(value)
-        self._heard_trap, self._heard_code, self._heard_timer = (HeardFunction(f) for f in (self._trap, self._code, self._timer))
+        self._heard_timer = HeardFunction(self._timer)
         core.timer_changed = u64(ctypes.cast(self._heard_timer, ctypes.c_void_p).value or 0)
         self._answer = HeardFunction(self._firmware)
         core.psci_conduit, core.firmware = u64(values.get("psci_conduit") or 0), u64(ctypes.cast(self._answer, ctypes.c_void_p).value or 0)
@@ -112,15 +112,7 @@ class Arm64Cpu(SystemVcpu):
 
     def reset(self, vector: int | None = None) -> None:
         core = self.cpu
-        for name in type(core).fields:
-            if name in SystemCpu.fields or name in PRIVATE:
-                continue
-            value = getattr(core, name)
-            if isinstance(value, Array):
-                for k in range(len(value)):
-                    value[k] = type(value[0])(0)
-            else:
-                setattr(core, name, type(value)(0))
+        self.clear()
         features = int(core.features)
         core.el = u64(3 if features & HAS_EL3 else 2 if features & HAS_EL2 else 1)
         core.guarded = u32("bti" in self.extensions)
@@ -164,12 +156,7 @@ class Arm64Cpu(SystemVcpu):
     # -- time
 
     def set_time(self) -> None:
-        core = self.cpu
-        function, offset = self.engine.clock_source()
-        core.clock, core.clock_offset = u64(function), u64(offset)
-        core.counted = u64(self.engine.turns is not None)
-        core.clock_hz = u64(self.clock.hz if self.clock is not None else int(core.frequency))
-        core.clock_ticks = u64((self.clock.skew if self.clock is not None else 0) & (1 << 64) - 1)
+        super().set_time()
         for n in range(len(TIMERS)):
             self._rearm(n)
 
@@ -228,12 +215,6 @@ class Arm64Cpu(SystemVcpu):
 
     # -- logging
 
-    def logging(self) -> None:
-        assert self.engine.machine is not None
-        items = self.engine.machine.log.items
-        self.cpu.log_trap = u64((ctypes.cast(self._heard_trap, ctypes.c_void_p).value or 0) if "int" in items else 0)
-        self.cpu.log_code = u64((ctypes.cast(self._heard_code, ctypes.c_void_p).value or 0) if "in_asm" in items else 0)
-
     def _trap(self, what: int, pc: int, value: int, _: int) -> int:
         """`-d int`."""
         target = what >> 56 & 3
@@ -248,22 +229,8 @@ class Arm64Cpu(SystemVcpu):
         return 0
 
     def _code(self, pc: int, _: int, __: int, ___: int) -> int:
-        """`-d in_asm`."""
-        def read(address: int, size: int) -> bytes:
-            physical = self.translate(address)
-            if physical is None:
-                raise BusError(address, size, False)
-            assert self.engine.memory is not None
-            return self.engine.memory.load(physical, size)
-
-        self._log("in_asm", f"----------------\nIN: \n{self.disassemble(pc, 16, read, one_line=True)}")
+        self._log("in_asm", f"----------------\nIN: \n{self.disassemble(pc, 16, self.read_virtual, one_line=True)}")
         return 0
-
-    def _log(self, item: str, text: str) -> None:
-        machine = self.engine.machine
-        assert machine is not None
-        with machine.lock:
-            machine.log.trace(item, text)
 
     def disassemble(self, address: int, count: int, read: Callable[[int, int], bytes], one_line: bool = False) -> str:
         """Lines of `count` instructions, or with `one_line` up to the first that never goes on to the next."""

@@ -5,6 +5,7 @@ Encodings with the reserved rounding modes 5 and 6 are no instructions.
 
 from __future__ import annotations
 
+from tinamou.engine.softmmu import float_unit
 from tinamou.native.types import i32, i64, u32, u64
 from tinamou.softfloat.format import F32, F64
 
@@ -37,10 +38,6 @@ rv_f = rv.extension("f")
 rv64_f = rv.extension("f", XLEN=64)
 rv_d = rv.extension("d")
 rv64_d = rv.extension("d", XLEN=64)
-
-
-def float_unit(h: Hart) -> None:
-    h.use_float_unit()
 
 
 rv.guards |= dict.fromkeys(("f", "d", "zcf", "zcd"), float_unit)

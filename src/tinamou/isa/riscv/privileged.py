@@ -30,7 +30,6 @@ PRIORITY = (11, 3, 7, 9, 1, 5)
 MISA_S, MISA_U = 1 << 18, 1 << 20
 PMP_ENTRIES = 16
 FLAT, MPRV_USER, MPRV_SUPERVISOR = 3, 4, 5  # TLBs: 0 user, 1 and 2 supervisor without and with SUM, 5 and 6 the same by MPRV
-CLOCK_MONOTONIC = 1
 
 
 class PrivilegedHart(Hart):
@@ -73,13 +72,6 @@ class PrivilegedHart(Hart):
     large_high: Annotated[Array[u64], 2]
     cycle_offset: u64
     instret_offset: u64
-    clock: u64  # host function clock_gettime, or 0: the machine tells the time
-    clock_offset: u64  # nanoseconds to add to it
-    clock_hz: u64  # of the time counter
-    clock_ticks: u64  # to add to the ticks
-    counted: u64  # not 0: time is counted in instructions
-    log_trap: u64  # host function (cause | interrupt << 63, pc, value, CPU's address) that hears of traps, or 0
-    timespec: Annotated[Array[u64], 2]
 
     def supervisor(self) -> bool:
         """S mode is there."""

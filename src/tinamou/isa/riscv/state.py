@@ -59,9 +59,6 @@ class Hart(SystemCpu):
 
     # -- what a hart of a whole machine does otherwise: a hart without privileged state has no others and is in user mode
 
-    def use_float_unit(self) -> None:
-        """Before an instruction of F or D: raises when the unit is off."""
-
     def read_privileged(self, csr: u32) -> u64:
         """A CSR that is none of the floating-point ones."""
         raise Trap(ILLEGAL_INSTRUCTION)

@@ -7,18 +7,15 @@ from typing import Any, ClassVar
 
 from tinamou.engine.architecture import Architecture
 from tinamou.engine.cpu import EXECUTE, READ, Trap
-from tinamou.engine.softmmu import SystemCpu, note_budget
-from tinamou.native.memory import call_host, cycle_counter
-from tinamou.native.ops import outlined
+from tinamou.engine.softmmu import SystemCpu, note_budget, now
+from tinamou.native.memory import cycle_counter
 from tinamou.native.types import u32, u64
 
 from . import csr_privileged, isa, mmu
 from .architecture import length, pair_target
-from .privileged import CLOCK_MONOTONIC, SEIP, PrivilegedHart
+from .privileged import SEIP, PrivilegedHart
 from .state import Hart
 from .traps import INSTRUCTION_ACCESS_FAULT, LOAD_ACCESS_FAULT, STORE_ACCESS_FAULT
-
-SECOND = 1_000_000_000
 
 
 class SystemHart(PrivilegedHart):
@@ -67,15 +64,6 @@ class SystemHart(PrivilegedHart):
         if self.xlen == 32:
             return value >> 32 if csr & 0x80 != 0 else value & 0xFFFF_FFFF
         return value
-
-
-@outlined
-def now(h: PrivilegedHart) -> u64:
-    """The time counter: ticks of the machine's clock."""
-    h.settle_float()
-    call_host(h.clock, u64(CLOCK_MONOTONIC), u64(h.address) + PrivilegedHart.fields["timespec"].offset, u64(0), u64(0))
-    ns = h.timespec[0] * SECOND + h.timespec[1] + h.clock_offset
-    return ns // SECOND * h.clock_hz + ns % SECOND * h.clock_hz // SECOND + h.clock_ticks
 
 
 class SystemHart32(SystemHart):

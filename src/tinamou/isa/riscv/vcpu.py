@@ -8,11 +8,11 @@ from functools import cache
 from typing import TYPE_CHECKING, Any
 
 from tinamou.engine.cpu import Trap
-from tinamou.engine.softmmu import FETCHES, READS, SLOTS, UNUSED, WRITES, SystemCpu
+from tinamou.engine.softmmu import FETCHES, READS, SLOTS, UNUSED, WRITES
 from tinamou.engine.system import SystemVcpu
 from tinamou.machine.memory import BusError
 from tinamou.machine.props import BOOL, SIZE, STR, U64, Prop, Properties, PropertyError, choices
-from tinamou.native.types import Array, u32, u64
+from tinamou.native.types import u32, u64
 
 from .models import MODELS, Model, extensions
 from .privileged import MACHINE, SUPERVISOR, USER
@@ -24,9 +24,7 @@ if TYPE_CHECKING:
     from tinamou.engine.system import SystemEngine
 
 LINES = {"ssip": 1, "msip": 3, "stip": 5, "mtip": 7, "seip": 9, "meip": 11}
-PRIVATE = ("clock", "clock_offset", "clock_hz", "clock_ticks", "timespec", "counted", "log_trap", "lines",
-           "hartid", "modes", "pmp_entries", "misa",
-           "vendor", "architecture", "implementation")  # fmt: skip
+KEPT = ("lines", "hartid", "modes", "pmp_entries", "misa", "vendor", "architecture", "implementation")
 OTHER_WIDTH = {"rv32": "rv64", "sifive-e31": "sifive-e51", "sifive-u34": "sifive-u54"}
 OTHER_WIDTH |= {v: k for k, v in OTHER_WIDTH.items()}
 LETTERS = "imafdcsu"
@@ -50,7 +48,6 @@ def _properties() -> Properties:
 
 
 PROPERTIES = _properties()
-HeardFunction = ctypes.CFUNCTYPE(*[ctypes.c_uint64] * 5)
 EXCEPTIONS = {  # the names that the original's log gives them
     0: "misaligned_fetch", 1: "fault_fetch", 2: "illegal_instruction", 3: "breakpoint", 4: "misaligned_load", 5: "fault_load",
     6: "misaligned_store", 7: "fault_store", 8: "user_ecall", 9: "supervisor_ecall", 11: "machine_ecall", 12: "exec_page_fault",
@@ -86,6 +83,7 @@ class RiscvCpu(SystemVcpu):
     """One hart."""
 
     lines = LINES
+    kept = KEPT
     watch_before = True
     cpu: SystemHart
 
@@ -105,7 +103,6 @@ class RiscvCpu(SystemVcpu):
             raise PropertyError(str(e)) from None
         hart = (SystemHart if xlen == 64 else SystemHart32)()
         super().__init__(engine, hart, chosen.name, index)
-        self._heard_trap, self._heard_code = HeardFunction(self._trap), HeardFunction(self._code)
         self.xlen = xlen
         self.isa = f"rv{xlen}" + "".join(c for c in LETTERS if c in self.extensions)
         self.resetvec = values["resetvec"] if values.get("resetvec") is not None else 0x1000
@@ -121,15 +118,7 @@ class RiscvCpu(SystemVcpu):
 
     def reset(self, vector: int | None = None) -> None:
         hart = self.cpu
-        for name in type(hart).fields:
-            if name in SystemCpu.fields or name in PRIVATE:
-                continue
-            value = getattr(hart, name)
-            if isinstance(value, Array):
-                for k in range(len(value)):
-                    value[k] = type(value[0])(0)
-            else:
-                setattr(hart, name, type(value)(0))
+        self.clear()
         hart.privilege = u64(MACHINE)
         hart.reservation = u64(UNRESERVED)
         hart.pc = u64(self.resetvec if vector is None else vector)
@@ -143,20 +132,6 @@ class RiscvCpu(SystemVcpu):
         for k in range(2):
             self.cpu.large_low[k], self.cpu.large_high[k] = u64((1 << 64) - 1), u64(0)
 
-    def set_time(self) -> None:
-        hart = self.cpu
-        function, offset = self.engine.clock_source()
-        hart.clock, hart.clock_offset = u64(function), u64(offset)
-        hart.counted = u64(self.engine.turns is not None)
-        hart.clock_hz = u64(self.clock.hz if self.clock is not None else 10_000_000)
-        hart.clock_ticks = u64((self.clock.skew if self.clock is not None else 0) & (1 << 64) - 1)
-
-    def logging(self) -> None:
-        assert self.engine.machine is not None
-        items = self.engine.machine.log.items
-        self.cpu.log_trap = u64((ctypes.cast(self._heard_trap, ctypes.c_void_p).value or 0) if "int" in items else 0)
-        self.cpu.log_code = u64((ctypes.cast(self._heard_code, ctypes.c_void_p).value or 0) if "in_asm" in items else 0)
-
     def _trap(self, cause: int, pc: int, value: int, _: int) -> int:
         """`-d int`."""
         interrupt, number = cause >> 63, cause & (1 << 63) - 1
@@ -166,23 +141,9 @@ class RiscvCpu(SystemVcpu):
         return 0
 
     def _code(self, pc: int, _: int, __: int, ___: int) -> int:
-        """`-d in_asm`."""
-        def read(address: int, size: int) -> bytes:
-            physical = self.translate(address)
-            if physical is None:
-                raise BusError(address, size, False)
-            assert self.engine.memory is not None
-            return self.engine.memory.load(physical, size)
-
-        lines = self.disassemble(pc, 32, read, one_line=True)
+        lines = self.disassemble(pc, 32, self.read_virtual, one_line=True)
         self._log("in_asm", f"----------------\nIN: \nPriv: {int(self.cpu.privilege)}\n{lines}")
         return 0
-
-    def _log(self, item: str, text: str) -> None:
-        machine = self.engine.machine
-        assert machine is not None
-        with machine.lock:
-            machine.log.trace(item, text)
 
     def disassemble(self, address: int, count: int, read: Callable[[int, int], bytes], one_line: bool = False) -> str:
         """Lines of `count` instructions, or with `one_line` up to the first that never goes on to the next."""
