@@ -250,16 +250,11 @@ def stage1(h: PrivilegedCore, regime: u64, access: u64, address: u64) -> tuple[u
             if fault != 0:
                 h.hpfar = intermediate >> 12 << 4
                 return address, fault | (OF_STAGE2 | OF_WALK)
-        host = host_address(h, at)
-        if host == 0:
-            return address, FAULT | EXTERNAL_ON_WALK | level
-        entry = peek_acquire(u64, host)
-        if entry & VALID == 0:
-            return address, FAULT | TRANSLATION | level
-        if level < 3 and entry & TABLE != 0:
-            table = entry & OUTPUT & ~((u64(1) << shift) - 1)
-            if table >> limit != 0:
-                return address, FAULT | ADDRESS_SIZE | level
+        host, entry, fault = descriptor(h, at, level, position, shift, limit)
+        if fault != 0:
+            return address, fault
+        if points(entry, level):
+            table = output(entry, shift)
             if plain == 0:
                 no_el0 |= entry >> 61 & 1
                 read_only |= entry >> 62 & 1
@@ -269,19 +264,9 @@ def stage1(h: PrivilegedCore, regime: u64, access: u64, address: u64) -> tuple[u
             mask = (u64(1) << stride) - 1
             level += 1
             continue
-        if not leaf(entry, level, shift):
-            return address, FAULT | TRANSLATION | level
-        inside = (u64(1) << position) - 1
-        found = entry & OUTPUT & ~inside
-        if found >> limit != 0:
-            return address, FAULT | ADDRESS_SIZE | level
-        new = entry
-        if entry & AF == 0:
-            if updates & 1 == 0:
-                if access & PLAIN_LOOK == 0:
-                    return address, FAULT | ACCESS_FLAG | level
-            else:
-                new |= AF
+        new, fault = accessed(entry, level, updates, access)
+        if fault != 0:
+            return address, fault
         clean = entry & (AP_READ_ONLY | DBM) == AP_READ_ONLY | DBM and updates == 3 and read_only == 0
         writable = (entry & AP_READ_ONLY == 0 or clean) and read_only == 0
         at_el0 = two and entry & AP_EL0 != 0 and no_el0 == 0
@@ -313,12 +298,45 @@ def stage1(h: PrivilegedCore, regime: u64, access: u64, address: u64) -> tuple[u
                     return address, fault | (OF_STAGE2 | OF_WALK)
             if compare_exchange(u64, host, entry, new) != entry:
                 continue
+        inside = (u64(1) << position) - 1
         if position > 12:
             h.note_large(address, inside)
         h.attributes = h.mair[n & 3] >> ((entry >> 2 & 7) << 3) & 0xFF
         h.shareability = entry >> 8 & 3
         h.guarded_page = entry >> 50 & 1
-        return found | low & inside, u64(0)
+        return output(entry, position) | low & inside, u64(0)
+
+
+def points(entry: u64, level: u64) -> bool:
+    """This valid descriptor is a table's."""
+    return level < 3 and entry & TABLE != 0
+
+
+def output(entry: u64, bits: u64) -> u64:
+    """The output address of a descriptor, of so many bits less."""
+    return entry & OUTPUT & ~((u64(1) << bits) - 1)
+
+
+def descriptor(h: PrivilegedCore, at: u64, level: u64, position: u64, shift: u64, limit: u64) -> tuple[u64, u64, u64]:
+    """The descriptor at a physical address: its host address, itself, and the fault when it is none or points beyond `limit` bits."""
+    host = host_address(h, at)
+    if host == 0:
+        return host, u64(0), FAULT | EXTERNAL_ON_WALK | level
+    entry = peek_acquire(u64, host)
+    if entry & VALID == 0 or not (points(entry, level) or leaf(entry, level, shift)):
+        return host, entry, FAULT | TRANSLATION | level
+    if output(entry, shift if points(entry, level) else position) >> limit != 0:
+        return host, entry, FAULT | ADDRESS_SIZE | level
+    return host, entry, u64(0)
+
+
+def accessed(entry: u64, level: u64, updates: u64, access: u64) -> tuple[u64, u64]:
+    """The leaf with its access flag set if hardware does that, and the fault when it is neither set nor to be."""
+    if entry & AF != 0 or (updates & 1 == 0 and access & PLAIN_LOOK != 0):
+        return entry, u64(0)
+    if updates & 1 == 0:
+        return entry, FAULT | ACCESS_FLAG | level
+    return entry | AF, u64(0)
 
 
 def leaf(entry: u64, level: u64, shift: u64) -> bool:
@@ -361,33 +379,18 @@ def stage2(h: PrivilegedCore, access: u64, address: u64) -> tuple[u64, u64]:
         return address, u64(FAULT | ADDRESS_SIZE)
     while True:
         at = table | (address >> position & mask) << 3
-        host = host_address(h, at)
-        if host == 0:
-            return address, FAULT | EXTERNAL_ON_WALK | level
-        entry = peek_acquire(u64, host)
-        if entry & VALID == 0:
-            return address, FAULT | TRANSLATION | level
-        if level < 3 and entry & TABLE != 0:
-            table = entry & OUTPUT & ~((u64(1) << shift) - 1)
-            if table >> limit != 0:
-                return address, FAULT | ADDRESS_SIZE | level
+        host, entry, fault = descriptor(h, at, level, position, shift, limit)
+        if fault != 0:
+            return address, fault
+        if points(entry, level):
+            table = output(entry, shift)
             position -= stride
             mask = (u64(1) << stride) - 1
             level += 1
             continue
-        if not leaf(entry, level, shift):
-            return address, FAULT | TRANSLATION | level
-        inside = (u64(1) << position) - 1
-        found = entry & OUTPUT & ~inside
-        if found >> limit != 0:
-            return address, FAULT | ADDRESS_SIZE | level
-        new = entry
-        if entry & AF == 0:
-            if updates & 1 == 0:
-                if access & PLAIN_LOOK == 0:
-                    return address, FAULT | ACCESS_FLAG | level
-            else:
-                new |= AF
+        new, fault = accessed(entry, level, updates, access)
+        if fault != 0:
+            return address, fault
         clean = entry & (S2_WRITE | DBM) == DBM and updates == 3
         fine = entry & S2_READ != 0
         if access & EXECUTE != 0:
@@ -402,7 +405,7 @@ def stage2(h: PrivilegedCore, access: u64, address: u64) -> tuple[u64, u64]:
             if compare_exchange(u64, host, entry, new) != entry:
                 continue
         h.attributes = entry >> 2 & 15 if entry >> 4 & 3 == 0 else u64(NORMAL)
-        return found | address & inside, u64(0)
+        return output(entry, position) | address & (u64(1) << position) - 1, u64(0)
 
 
 def executable(h: PrivilegedCore, xn: u64, access: u64) -> bool:
