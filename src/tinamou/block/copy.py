@@ -8,11 +8,12 @@ from __future__ import annotations
 
 import os
 import time
+from _thread import LockType, allocate_lock
 from collections import deque
 from collections.abc import Callable, Iterator
 
 from .errors import BlockError
-from .node import Format, Node, fill_zero, is_zero, status
+from .node import Extent, Format, Node, fill_zero, is_zero, status
 from .notation import Any
 from .pool import Job, Pool
 
@@ -27,7 +28,7 @@ GROUP = 128 << 20
 class Section:
     """A range of the target that comes from one place."""
 
-    __slots__ = ("kind", "length", "node", "pos", "source_pos")
+    __slots__ = ("before", "kind", "length", "node", "placed", "pos", "source_pos")
 
     def __init__(self, kind: str, pos: int, length: int, node: Node, source_pos: int) -> None:
         self.kind = kind
@@ -35,6 +36,9 @@ class Section:
         self.length = length
         self.node = node
         self.source_pos = source_pos
+        self.before: LockType | None = None
+        """Free when the section before this one has its place in the target."""
+        self.placed: LockType | None = None
 
 
 class Copy:
@@ -136,14 +140,20 @@ class Copy:
             job = self._read_compress
         elif self.out_of_order or not self._target_cluster():
             job = self._read_write
+        elif isinstance(self.target, Format) and self.target.reserves:
+            job = self._read_place_write
         waiting: deque[tuple[Section, Job | None]] = deque()
         self.buffers: list[bytearray] = []
-        with Pool(max(1, min(self.threads, 2 * (os.cpu_count() or 1)))) as pool:
+        before = None
+        with Pool(min(self.threads, max(2, os.cpu_count() or 1))) as pool:
             for section in self._pieces(unit):
                 if section.kind == "data" and self.offload and not waiting and self._offload(section):
                     self.on_progress(section.length)
                     self._throttle(section.length)
                 elif section.kind == "data":
+                    section.before, section.placed = before, allocate_lock()
+                    section.placed.acquire()
+                    before = section.placed
                     waiting.append((section, pool.submit(job, section)))
                 elif section.kind == "zero" and not self.target_zero:
                     waiting.append((section, None))
@@ -258,6 +268,51 @@ class Copy:
         buffer, runs = self._read(section)
         self._write(section, buffer, runs)
         self.buffers.append(buffer)
+
+    def _read_place_write(self, section: Section) -> None:
+        """Room in the target is taken in order of position, so that it looks the same each time; the data is written without a lock."""
+        target = self.target
+        assert isinstance(target, Format) and section.placed is not None
+        places: list[tuple[int, Extent]] = []
+        try:
+            buffer, runs = self._read(section)
+            if section.before is not None:
+                section.before.acquire()
+            for run in runs:
+                places += self._place(target, section, buffer, run)
+        finally:
+            section.placed.release()
+        view = memoryview(buffer)
+        while places:
+            at, extent = places.pop()
+            pos = section.pos + at
+            try:
+                target.write_reserved(pos, extent, view[at : at + extent.length])
+            except OSError as error:
+                for at, extent in places:
+                    target.give_back(section.pos + at, extent)
+                raise self._failed("writing", pos, error, target) from error
+        self.buffers.append(buffer)
+
+    def _place(self, target: Format, section: Section, buffer: bytearray, run: tuple[int, int, bool]) -> Iterator[tuple[int, Extent]]:
+        """Room for the whole clusters of a run: (start in `buffer`, where); what cannot be had that way is written at once."""
+        start, end, nil = run
+        unit = target.cluster_size
+        if nil or (section.pos + start) % unit:
+            self._write(section, buffer, [run])
+            return
+        whole = end - (end - start) % unit
+        while start < whole:
+            try:
+                extent = target.reserve(section.pos + start, whole - start)
+            except OSError as error:
+                raise self._failed("writing", section.pos + start, error, target) from error
+            if extent is None:
+                break
+            yield start, extent
+            start += extent.length
+        if start < end:
+            self._write(section, buffer, [(start, end, False)])
 
     def _read_compress(self, section: Section) -> tuple[bytearray, list[bytes | None]]:
         """The section's data, and per cluster its packed form (None: does not shrink, empty: zeroes)."""

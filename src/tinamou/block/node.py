@@ -24,6 +24,7 @@ from .errors import BlockError, CorruptImage, Unsupported
 from .extents import Extent, Status, status, walk
 from .notation import TYPE_CHECKING, Any, ClassVar
 from .options import Options
+from .results import CheckResult, Snapshot
 from .settings import Settings
 from .zero import LONGEST, fill_zero, is_zero, zeroes
 
@@ -33,53 +34,6 @@ if TYPE_CHECKING:
     from .graph import Graph
 
     Buffer = bytes | bytearray | memoryview
-
-
-class CheckResult:
-    """What `check` found and repaired. `messages` are the lines for the user, in the order found."""
-
-    def __init__(self) -> None:
-        self.corruptions = 0
-        self.leaks = 0
-        self.errors = 0
-        self.corruptions_fixed = 0
-        self.leaks_fixed = 0
-        self.total_clusters = 0
-        self.allocated_clusters = 0
-        self.fragmented_clusters = 0
-        self.compressed_clusters = 0
-        self.image_end = 0
-        self.messages: list[str] = []
-
-    def report(self, message: str) -> None:
-        """One more corruption; the first 10,000 are told."""
-        if self.corruptions < 10_000:
-            self.messages.append(message)
-        self.corruptions += 1
-
-
-class Snapshot:
-    """An internal snapshot as listed by `snapshot -l` and `info`."""
-
-    def __init__(
-        self,
-        id: str,
-        name: str,
-        vm_state_size: int = 0,
-        date_sec: int = 0,
-        date_nsec: int = 0,
-        vm_clock_nsec: int = 0,
-        icount: int | None = None,
-        disk_size: int = 0,
-    ) -> None:
-        self.id = id
-        self.name = name
-        self.vm_state_size = vm_state_size
-        self.date_sec = date_sec
-        self.date_nsec = date_nsec
-        self.vm_clock_nsec = vm_clock_nsec
-        self.icount = icount
-        self.disk_size = disk_size
 
 
 class Node:
@@ -420,6 +374,9 @@ class Format(Node):
         False: this format cannot, and the shared code writes zeroes (or does nothing)."""
         return False
 
+    reserves: ClassVar[bool] = False
+    """Whether `allocate` may be called again before `link` or `unlink_failed`, and then has other room to give."""
+
     def unlink_failed(self, pos: int, extent: Extent) -> None:
         """Writing to `extent` failed before `link`: release the reservation."""
 
@@ -585,6 +542,31 @@ class Format(Node):
                     self.running.discard(access)
             pos += n
             at += n
+
+    def reserve(self, pos: int, length: int) -> Extent | None:
+        """Room for new data of some of the whole clusters from `pos` on, which the caller then hands to `write_reserved`; None where
+        `writev` has to do it. Nobody else may write to these clusters meanwhile."""
+        if not self.reserves or self.settings.detect_zeroes != "off":
+            return None
+        with self.lock:
+            old = self.extent(pos, length)
+            return None if old.writable and old.kind in ("data", "crypt") else self.allocate(pos, length)
+
+    def write_reserved(self, pos: int, new: Extent, data: Buffer) -> None:
+        """Write to what `reserve` gave; only taking it into the map needs the lock."""
+        try:
+            file = new.file or self.children["file"]
+            file.writev(new.offset, [self.encrypt(pos, new.offset, data) if new.kind == "crypt" else data])
+        except BaseException:
+            self.give_back(pos, new)
+            raise
+        with self.lock:
+            self.link(pos, new)
+
+    def give_back(self, pos: int, new: Extent) -> None:
+        """What `reserve` gave will not be written."""
+        with self.lock:
+            self.unlink_failed(pos, new)
 
     def copy_range(self, pos: int, source: Node, source_pos: int, length: int) -> bool:
         end = pos + length

@@ -5,6 +5,7 @@ from __future__ import annotations
 import errno
 import os
 import stat
+from _thread import allocate_lock
 from bisect import bisect_right
 from collections.abc import Sequence
 
@@ -103,6 +104,10 @@ class File(Protocol, name="file"):
         self.can_zero = stat.S_ISREG(mode)
         self._map: list[tuple[int, int, bool]] | None = None
         """What is known of data and holes: (start, end, data), in order of position."""
+        self._growing = allocate_lock()
+        self._growers = 0
+        """Writes beyond the end that are under way; one of them has failed: `_short`."""
+        self._short = False
 
     def _check_kind(self, name: str, mode: int) -> None:
         if stat.S_ISDIR(mode) or stat.S_ISFIFO(mode) or stat.S_ISSOCK(mode) or stat.S_ISCHR(mode):
@@ -175,13 +180,27 @@ class File(Protocol, name="file"):
             self._write_bounced(pos, b"".join(buffers))
             return
         total = sum(map(len, buffers))
-        n = os.pwritev(self.fd, buffers, pos) if len(buffers) <= MAX_IOV else 0
-        if n != total:
-            rest = memoryview(b"".join(buffers))
-            while n < total:
-                n += os.pwritev(self.fd, [rest[n:]], pos + n)
-        if pos + total > self.size:
-            self.size = pos + total
+        grows = pos + total > self.size
+        if grows:
+            # Said beforehand: another thread that makes the file longer must not cut it below this.
+            with self._growing:
+                self.size = max(self.size, pos + total)
+                self._growers += 1
+        n = -1
+        try:
+            n = os.pwritev(self.fd, buffers, pos) if len(buffers) <= MAX_IOV else 0
+            if n != total:
+                rest = memoryview(b"".join(buffers))
+                while n < total:
+                    n += os.pwritev(self.fd, [rest[n:]], pos + n)
+        finally:
+            if grows:
+                with self._growing:
+                    self._growers -= 1
+                    self._short |= n != total
+                    if self._short and not self._growers:
+                        self.size = os.lseek(self.fd, 0, os.SEEK_END)
+                        self._short = False
         self._map = None
 
     def _write_bounced(self, pos: int, data: bytes) -> None:
@@ -231,15 +250,18 @@ class File(Protocol, name="file"):
         self._map = None
         end = pos + length
         if pos >= self.size and self.can_punch:
-            os.ftruncate(self.fd, end)
-            self.size = end
-            return
+            with self._growing:
+                if pos >= self.size:
+                    os.ftruncate(self.fd, end)
+                    self.size = end
+                    return
         if self.can_punch and unmap and length >= 4096:
             try:
                 _fallocate(self.fd, FALLOC_PUNCH_HOLE | FALLOC_KEEP_SIZE, pos, length)
-                if end > self.size:
-                    os.ftruncate(self.fd, end)
-                    self.size = end
+                with self._growing:
+                    if end > self.size:
+                        os.ftruncate(self.fd, end)
+                        self.size = end
                 return
             except OSError as error:
                 if error.errno not in (errno.EOPNOTSUPP, errno.ENOSYS, errno.EINVAL, errno.ENOTTY):

@@ -187,10 +187,10 @@ class Progress:
         if self.enabled:
             self.show(0.0)
         else:
-            import signal
+            import _signal  # type: ignore[import-not-found, unused-ignore]  # `signal` imports `enum`, 2 ms
 
             try:
-                signal.signal(signal.SIGUSR1, lambda *_: self._once())
+                _signal.signal(_signal.SIGUSR1, lambda *_: self._once())
             except ValueError:
                 pass
 

@@ -40,6 +40,7 @@ class Qcow2(MapWriter, name="qcow2"):
     supports_backing = True
     supports_check = True
     compression = True
+    reserves = True
     can_create = True
     name_keys = ("encrypt.format", "encrypt.key-secret", "driver", "file")
 

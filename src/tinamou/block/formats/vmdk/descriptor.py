@@ -1,8 +1,9 @@
-"""The text that describes a VMDK disk: content IDs, parent, extents, disk data base."""
+"""The text that describes a VMDK disk: content IDs, parent, extents, disk data base.
+
+Every image that is probed loads this module: `re` is imported where it is used."""
 
 from __future__ import annotations
 
-import re
 from collections.abc import Iterator
 
 from ...node import BlockError
@@ -24,7 +25,7 @@ CREATE_TYPES = (
     "vmfs",
     "vmfsSparse",
 )
-EXTENT_LINE = re.compile(r'(RW|RDONLY|NOACCESS)\s+(\d{1,19})\s+(\w+)(?:\s+"([^"\n]*)")?(?:\s+(\d{1,19}))?\s*')
+EXTENT_LINE = r'(RW|RDONLY|NOACCESS)\s+(\d{1,19})\s+(\w+)(?:\s+"([^"\n]*)")?(?:\s+(\d{1,19}))?\s*'
 
 
 class ExtentLine(NamedTuple):
@@ -65,11 +66,13 @@ class Descriptor:
         value = self.values.get(key)
         if value is None:
             raise BlockError(f"The VMDK descriptor has no {key}")
-        if not re.fullmatch(r"[0-9a-fA-F]{1,8}", value):
+        if not 1 <= len(value) <= 8 or value.strip("0123456789abcdefABCDEF"):
             raise BlockError(f"The VMDK descriptor's {key} is not a 32-bit hexadecimal number: {value[:40]}")
         return int(value, 16)
 
     def set_content_id(self, key: str, value: int) -> None:
+        import re
+
         self.text = re.sub(rf"(?m)^(\s*{key}\s*=)[^\r\n]*", rf"\g<1>{value:08x}", self.text, count=1)
         self.values[key] = f"{value:08x}"
 
@@ -84,10 +87,12 @@ class Descriptor:
 
     def extents(self) -> Iterator[ExtentLine]:
         """Every extent, in the order of the disk; raises `BlockError` for a line that is none."""
+        import re
+
         for line in self.lines():
             if line.split(" ")[0].split("\t")[0] not in ACCESS:
                 continue
-            found = EXTENT_LINE.fullmatch(line)
+            found = re.fullmatch(EXTENT_LINE, line)
             if found is None:
                 raise BlockError(f"Invalid extent line: {line[:200]}")
             access, sectors, kind, name, offset = found.groups()
