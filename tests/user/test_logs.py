@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import itertools
 import os
+import platform
 import re
 import shutil
 import subprocess
@@ -13,6 +14,7 @@ from pathlib import Path
 import pytest
 
 from support.guests import program, run
+from tinamou.native.cache import folder
 from tinamou.user.symbols import functions_of
 from tinamou.user.trace import filter_of
 
@@ -173,15 +175,18 @@ def test_jit_statistics() -> None:
     text = busy("--no-code-cache", "-accel", "tcg,jit=on", "-d", "jit")
     match = re.search(r"regions +(\d+) \((\d+) compiled, 0 from the cache on disk\)", text)
     assert match and int(match[1]) == int(match[2]) > 0
+    rows = dict(re.findall(r"^  (\w[\w ]*\w)  +(.*)$", text, re.MULTILINE))
+    assert rows["machine code"].endswith(" bytes") and float(rows["time spent compiling"].split()[0]) > 0
+    shares = [int(n) for n in re.findall(r"(\d+)%", rows["time"])]
+    assert len(shares) == 3 and 98 <= sum(shares) <= 102 and rows["time"].startswith("regions ")
     for mode in ("off", "traces"):
         assert busy("-accel", f"tcg,jit={mode}", "-d", "jit") == "JIT statistics: nothing is compiled: jit=off or jit=traces\n"
 
 
 def test_code_cache(tmp_path: Path) -> None:
     """What one run compiled the next one finds, unless it must not."""
-    images = Path.home() / ".cache/tinamou"
-    for image in images.glob("*.image"):
-        os.link(image, tmp_path / image.name)
+    for image in folder().glob("*.image"):
+        shutil.copy(image, tmp_path)
     here = {"env": {**os.environ, "TINAMOU_CACHE": str(tmp_path)}}
     tmp_path.chmod(0o700)
     busy("--no-code-cache", **here)
@@ -205,7 +210,19 @@ def test_perf_map() -> None:
     assert all(end <= following for (_, end), (following, _) in itertools.pairwise(spans))
     names = [name for _, _, name in rows]
     assert "interpreter of riscv64" in names
-    assert any(re.fullmatch(r"(main|sum) guest:0x[0-9a-f]+", name) for name in names)
+    assert any(re.fullmatch(r"(main|sum) region:0x[0-9a-f]+", name) for name in names)
+    assert any(re.fullmatch(r"\w+ trace:0x[0-9a-f]+", name) for name in names) or platform.machine() != "x86_64"
+
+
+@pytest.mark.skipif(not shutil.which("perf"), reason="asks perf itself where it is installed")
+def test_perf_shows_functions_of_the_guest(tmp_path: Path) -> None:
+    words = ["-m", "tinamou.tools.main", "user", "riscv64", "-perfmap", "--no-code-cache", program("loops")]
+    record = ["perf", "record", "-q", "-e", "cpu-clock", "-o", tmp_path / "data", sys.executable, *words]
+    done = subprocess.run(record, capture_output=True, text=True)
+    if not done.stdout:
+        pytest.skip(f"perf may not look at processes here: {done.stderr.strip()}")
+    shown = subprocess.run(["perf", "report", "-i", tmp_path / "data", "--sort", "sym", "--stdio"], capture_output=True, text=True).stdout
+    assert re.search(r"\b(main|sum) region:0x[0-9a-f]+", shown), shown
 
 
 @pytest.mark.parametrize(

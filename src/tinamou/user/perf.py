@@ -1,18 +1,25 @@
 """What tools outside see of compiled code: /tmp/perf-PID.map for `perf`, and the text of `-d jit`.
 
 The map (tools/perf/Documentation/jit-interface.txt of the kernel) has a line for each piece of code, its address and length in
-hexadecimal and its name: the interpreter, and every region with the guest function that it begins in.
+hexadecimal and its name: the interpreter, and every region with the guest function that it begins in, as they come into being; the traces
+that there are when the program ends.
 """
 
 from __future__ import annotations
 
+import ctypes
+import itertools
 import os
 import time
+from array import array
 from typing import TYPE_CHECKING, Any
 
+from .memory import EXEC, PAGE
 from .symbols import Symbols
 
 if TYPE_CHECKING:
+    from collections.abc import Iterator
+
     from .process import Process
 
 __all__ = ["report", "watch"]
@@ -47,10 +54,35 @@ class PerfMap:
         if self.fd >= 0:
             os.write(self.fd, text.encode(errors="replace"))
 
-    def region(self, address: int, length: int, pc: int) -> None:
-        """A region at that host address, which stands for the guest code at pc."""
+    def code(self, address: int, length: int, kind: str, pc: int) -> str:
+        """The line for code at that host address, which stands for the guest code at pc."""
         name = self.symbols.name(pc)
-        self.write(f"{address:x} {length:x} {name + ' ' if name else ''}guest:{pc:#x}\n")
+        return f"{address:x} {length:x} {name + ' ' if name else ''}{kind}:{pc:#x}\n"
+
+    def traces(self) -> None:
+        """Name all traces; one reaches up to the next."""
+        rooms = trace_rooms(self.process.engine)
+        found = sorted((handler, pc) for pc, handler in self.handlers() if any(handler in room for room in rooms))
+        for (start, pc), (following, _) in itertools.pairwise([*found, (1 << 64, 0)]):
+            stop = next(room.stop for room in rooms if start in room)
+            self.write(self.code(start, min(following, stop) - start, "trace", pc))
+
+    def handlers(self) -> Iterator[tuple[int, int]]:
+        """(guest address, host address of its handler) of all code that was looked at."""
+        engine, arch = self.process.engine, self.process.engine.arch
+        words = (arch.granule << arch.shift) // 8  # of an entry
+        for region in self.process.memory.regions():
+            for page in range(region.start, region.end if region.prot & EXEC else region.start, PAGE):
+                at = ctypes.c_uint64.from_address(engine.pagemap + (page >> 12) * 8).value
+                if at:
+                    row = array("Q", ctypes.string_at(at, PAGE << arch.shift))[::words]
+                    yield from zip(range(page, page + PAGE, arch.granule), row)
+
+
+def trace_rooms(engine: Any) -> list[range]:
+    """Host addresses of traces."""
+    rooms = [range(arena.base, arena.base + arena.size) for arena in engine.room.arenas]
+    return [*rooms[:-1], range(rooms[-1].start, int(engine.shared.trace_at))] if rooms else []
 
 
 def watch(process: Process) -> None:
@@ -59,6 +91,7 @@ def watch(process: Process) -> None:
     if options.perf_map:
         perf = PerfMap(process)
         process.at_fork.append(perf.open)
+        process.at_exit.append(perf.traces)
     if options.perf_map and jit:
         install = jit.install
 
@@ -66,7 +99,7 @@ def watch(process: Process) -> None:
             done: bool = install(region, *more)
             at = jit.handler(region.entries[0])
             if done and jit.arena.holds(at):  # it was the last to be placed
-                perf.region(at, jit.arena.base + jit.arena.used - at, region.entries[0])
+                perf.write(perf.code(at, jit.arena.base + jit.arena.used - at, "region", region.entries[0]))
             return done
 
         jit.install = installed
@@ -80,13 +113,16 @@ def report(jit: Any, elapsed: float) -> str:
     if jit is None:
         return "JIT statistics: nothing is compiled: jit=off or jit=traces\n"
     s = jit.statistics
-    share = f"{100 * s.in_regions / s.samples:.0f}%" if s.samples else "-"
+    rooms = trace_rooms(jit.engine)
+    traced = sum(n for pc, n in jit.heat.items() if any(jit.handler(pc) in room for room in rooms)) / max(jit.heat.total(), 1)
+    compiled_share = s.in_regions / max(s.samples, 1)
+    shares = {"regions": compiled_share, "traces": (1 - compiled_share) * traced, "interpreter": (1 - compiled_share) * (1 - traced)}
     compiled = s.regions - s.revived
     rows = [
         ("regions", f"{s.regions} ({compiled} compiled, {s.revived} from the cache on disk), {s.dropped} dropped, {s.refused} refused"),
         ("guest instructions in them", f"{s.instructions}"),
         ("machine code", f"{s.code} bytes"),
         ("time spent compiling", f"{s.seconds:.3f} s of CPU in {elapsed:.3f} s"),
-        ("samples", f"{s.samples}, in regions {share}"),
+        ("time", ", ".join(f"{name} {share:.0%}" for name, share in shares.items()) + f" (of {s.samples} samples)"),
     ]
     return "JIT statistics\n" + "".join(f"  {name:<28}{value}\n" for name, value in rows)
