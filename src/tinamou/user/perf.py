@@ -76,7 +76,7 @@ class PerfMap:
                 at = ctypes.c_uint64.from_address(engine.pagemap + (page >> 12) * 8).value
                 if at:
                     row = array("Q", ctypes.string_at(at, PAGE << arch.shift))[::words]
-                    yield from zip(range(page, page + PAGE, arch.granule), row)
+                    yield from zip(range(page, page + PAGE, arch.granule), row, strict=True)
 
 
 def trace_rooms(engine: Any) -> list[range]:
