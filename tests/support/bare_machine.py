@@ -81,13 +81,14 @@ def step(model):
 
 
 class BareMachine:
-    """One machine for one program; `state` is the CPU's, `cpu` what the engine knows of it."""
+    """One machine for one program; `state` is the first CPU's, `cpu` what the engine knows of it."""
 
-    def __init__(self, engine, architecture, make_cpu, model, ram, size, **properties):
+    def __init__(self, engine, architecture, make_cpu, model, ram, size, cpus=1, **properties):
         self.name, self.base = engine, ram
         self.engine = SystemEngine(architecture, make_cpu)
         self.machine = Machine("test", Settings(), cpu_factory=self.engine.factory)
-        self.machine.add_cpu(model, **properties)
+        for _ in range(cpus):
+            self.machine.add_cpu(model, **properties)
         self.ram = self.machine.ram(ram, size)
         self.cpu = self.engine.vcpus[0]
         self.state = self.cpu.cpu

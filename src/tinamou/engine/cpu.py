@@ -50,6 +50,11 @@ class Shared(Struct):
     patience: u64  # visits of an entry before it gets a trace
     traces: u64  # made so far
     traced: u64  # instructions in them
+    cpus: u64  # how many there are, where engine.young must know
+    states: u64  # host address of their addresses
+    young: u64  # entries of the pages that have become code a moment ago (engine.young)
+    young_lock: u64
+    generation: u64
 
 
 class Cpu(Struct):

@@ -125,8 +125,8 @@ def stride() -> int:
 
 
 @outlined
-def new_page(cpu: Cpu, slot: u64) -> u64:
-    """Make the entries of a code page and publish them in the pagemap slot; gives their base address."""
+def fresh_page(cpu: Cpu) -> u64:
+    """Make the entries of a code page; gives their base address."""
     size = stride()
     base = exchange("add", u64, cpu.shared, u64(size))
     if unlikely(base + size > peek(u64, cpu.shared + 8)):
@@ -138,6 +138,12 @@ def new_page(cpu: Cpu, slot: u64) -> u64:
     while at < base + size:
         poke(u64, at, symbol(CROSS))
         at += ENTRY
+    return base
+
+
+def new_page(cpu: Cpu, slot: u64) -> u64:
+    """Make the entries of a code page and publish them in the pagemap slot; gives their base address."""
+    base = fresh_page(cpu)
     first = compare_exchange(u64, slot, u64(0), base)
     return base if first == 0 else first
 

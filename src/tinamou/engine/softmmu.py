@@ -26,13 +26,14 @@ from tinamou.native.memory import call_host, compare_exchange, exchange, fence, 
 from tinamou.native.ops import intrinsic, outlined, unlikely
 from tinamou.native.types import Array, Struct, Word, i64, u8, u32, u64
 
-from . import traces
+from . import traces, young
 from .cpu import EXECUTE, PAGE, READ, WRITE, Cpu, Shared, Trap
 from .flow import enter, get_budget, leave, memory_base, pc_of, reload, resume, set_budget, slow
 from .interpreter import KICK, TRAP
-from .predecode import BUSY, entry_offset, find_slow, new_page, shift, symbol, undo, undo_page
+from .predecode import BUSY, entry_offset, find_slow, fresh_page, shift, symbol, undo, undo_page
 from .specials import alone, begin_slice, end_slice, sample
 from .traceroom import SIZE as TRACES
+from .young import PacedCpu
 
 W = TypeVar("W", bound=Word)
 
@@ -84,14 +85,13 @@ class Mmu(Struct):
     watch: Annotated[Array[Watch], 64]
 
 
-class SystemCpu(Cpu):
+class SystemCpu(PacedCpu):
     """A CPU of a whole machine.  The architecture gives translate, exception and interrupt."""
 
     mmu: u64
     mmio: u64  # host function (address, bytes | write << 8, value, CPU's address) -> value; sets bus_error when nothing answers
     bus_error: u64
     attention: u64  # not 0: something that interrupt() looks at has changed
-    halted: u64  # not 0: waits for an interrupt
     stale: u64  # not 0: the memory map has changed
     partial: u64  # translate: the translation holds for less than the page: it is not remembered
     tlbs: u64  # host address of TLBS tables of TLB bytes
@@ -504,6 +504,9 @@ def writable_slow(cpu: Cpu, address: u64) -> u64:
     if r.readonly != 0:
         system(cpu).physical_fault(WRITE, address)
     host = r.host + (physical - r.base)
+    entries = peek_acquire(u64, slot_of(at, physical))
+    if entries != 0 and entries & RETIRED == 0:
+        young.again(cpu, entries)  # what is undone before the write does not count
     written(cpu, address, host, at, physical, u64(16) if physical & (PAGE - 1) <= PAGE - 16 else u64(PAGE) - (physical & (PAGE - 1)))
     return host
 
@@ -524,11 +527,28 @@ def find_code(cpu: Cpu, target: u64) -> u64:
     slot = slot_of(at, physical)
     base = peek_acquire(u64, slot)
     if base == 0:
-        base = new_page(cpu, slot)
-        drop_writes(cpu)
+        base = become_code(cpu, slot)
     base = base & ~RETIRED
     fill(cpu, FETCHES, target, base, at, physical)
     return base + entry_offset(target)
+
+
+@outlined
+def become_code(cpu: Cpu, slot: u64) -> u64:
+    """Code is going to be decoded from a page that has none, or is retired; gives its entries."""
+    fresh = u64(0)
+    if peek_acquire(u64, slot) == 0:
+        fresh = fresh_page(cpu)
+    young.lock(cpu)
+    entries = compare_exchange(u64, slot, u64(0), fresh)
+    if entries == 0:
+        entries = fresh
+    if entries & RETIRED != 0:
+        compare_exchange(u64, slot, entries, entries & ~RETIRED)
+    drop_writes(cpu)
+    young.add(cpu, entries & ~RETIRED)
+    young.unlock(cpu)
+    return entries
 
 
 @outlined
@@ -557,12 +577,8 @@ def code_address(cpu: Cpu, pc: u64) -> u64:
         system(cpu).physical_fault(EXECUTE, pc)
     slot = slot_of(at, physical)
     entries = peek_acquire(u64, slot)
-    if entries == 0:
-        new_page(cpu, slot)
-        drop_writes(cpu)
-    elif entries & RETIRED != 0:
-        compare_exchange(u64, slot, entries, entries & ~RETIRED)
-        drop_writes(cpu)
+    if entries == 0 or entries & RETIRED != 0:
+        become_code(cpu, slot)
     r = Region.at(at)
     return r.host + (physical - r.base)
 
@@ -583,7 +599,8 @@ def decoded(cpu: Cpu, pc: u64) -> None:
 
 
 def fence_code(cpu: Cpu) -> None:
-    """Stores to decoded pages are watched."""
+    """Stores to decoded pages are watched, but those that were under way when their page became code."""
+    young.undo(cpu)
 
 
 # -- the ends of slices, exceptions and interrupts: without leaving native code
@@ -618,6 +635,7 @@ def h_pause(cpu: Cpu, entry: u64) -> None:
     if cpu.kick | cpu.single | cpu.stepping != 0:
         leave(KICK, pc_of(entry))
     sample(cpu, pc_of(entry))
+    young.pass_on(cpu)
     begin_slice(cpu)
     if system(cpu).attention == 0:
         resume(entry)

@@ -35,6 +35,7 @@ from .traceroom import TraceRoom
 ENTRIES = 36 * PAGE  # at least the bytes of one page's entries
 ARENA_LIMIT = 1 << 38
 QUANTUM = 20_000  # instructions between looks at interrupts
+MOST_CPUS = 512
 MAPS_KEPT = 64  # memory maps that a CPU may still be looking at
 
 MmioFunction = HeardFunction = ctypes.CFUNCTYPE(*[ctypes.c_uint64] * 5)
@@ -67,6 +68,7 @@ WATCH_KINDS = {"write": WRITE, "read": READ, "access": READ | WRITE}
 class SystemVcpu(MachineCpu):
     """A CPU of a machine (`machine.cpu.Cpu`).  Each architecture's subclass knows its registers, lines and reset state."""
 
+    cpu: SystemCpu
     lines: dict[str, int] = {}  # interrupt inputs by name: bit of the hart's field `lines`
     kept: tuple[str, ...] = ()  # fields that a reset leaves as they are
     frequency = 10_000_000  # of the time counter, in Hz, when no clock drives it
@@ -304,6 +306,8 @@ class SystemEngine(MemoryListener):
         self.vcpus: list[SystemVcpu] = []
         self.by_address: dict[int, SystemVcpu] = {}
         self.shared = Shared()
+        self.states = (ctypes.c_uint64 * MOST_CPUS)()
+        self.shared.states = u64(ctypes.addressof(self.states))
         self.room = TraceRoom(self.image, self.shared)
         self.arena = self.arena_size = 0
         self.pagemaps: dict[int, tuple[int, Ram]] = {}
@@ -332,7 +336,9 @@ class SystemEngine(MemoryListener):
             if self.icount is not None:
                 self.turns = Turns(self, machine, self.icount)
         vcpu = self.make_cpu(self, model, index, properties)
+        self.states[len(self.vcpus)] = vcpu.cpu.address
         self.vcpus.append(vcpu)
+        self.shared.cpus = u64(len(self.vcpus))
         self.by_address[vcpu.cpu.address] = vcpu
         self.map_changed(machine.memory)
         return vcpu
