@@ -57,6 +57,20 @@ def test_what_was_looked_at_in_vain_is_not_looked_at_again_soon() -> None:
     assert again.wanted == {0x1000: 700, 0x2000: codecache.AGAIN} and len(again.waiting) == 1
 
 
+def test_samples_of_several_runs_add_up() -> None:
+    first = bundle()
+    first.sampled({0x1000: 7, 0x2000: codecache.FEW})
+    first.save()
+    second = bundle()
+    assert second.heat == {0x1000: 7, 0x2000: codecache.FEW}
+    second.sampled({0x1000: 8, 0x2000: codecache.FEW})  # hardly more: not worth another file
+    second.save()
+    assert bundle().heat == {0x1000: 7, 0x2000: codecache.FEW}
+    second.sampled({n: n for n in range(2 * codecache.COUNTED)})
+    second.save()
+    assert min(bundle().heat) == codecache.COUNTED  # the hottest ones
+
+
 def test_bundles_of_processes_that_ran_at_once_are_merged() -> None:
     first, second = bundle(), bundle()
     first.add(kept(0x1000))

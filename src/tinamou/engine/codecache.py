@@ -23,7 +23,11 @@ from tinamou.native.link import Image
 LIMIT = 256 << 20  # bytes of all bundles
 LARGEST = 16 << 20  # bytes of one
 LOOKED = 1000  # addresses of which a bundle says that they were looked at
-AGAIN = 20_000  # samples after which they are looked at again in any case
+NEVER = 1 << 62  # samples: not again in this run
+AGAIN = 20_000  # samples after which even those are looked at again of which no region can be made
+COUNTED = 1000  # addresses whose samples are kept
+FEW = 250  # samples that are not worth a file
+MORE = 1.25  # kept anew when there are so many times more samples
 PREFIX, SUFFIX = "regions-", ".bundle"
 
 
@@ -60,6 +64,7 @@ class CodeCache:
         text = "|".join([arch, sources_key(sources), host_key(), options, program])
         self.name = f"{PREFIX}{hashlib.blake2b(text.encode(), digest_size=12).hexdigest()}{SUFFIX}"
         self.wanted: dict[int, int] = {}  # see Jit.wanted
+        self.heat: dict[int, int] = {}  # address -> samples of all runs, of what is not compiled
         self.kept: dict[tuple[int, str], Kept] = {(k.entries[0], k.digest): k for k in self._load()}
         self.waiting = list(self.kept.values())
         self.changed = False
@@ -77,6 +82,7 @@ class CodeCache:
             at += 8 + head_size
             if not image_size:
                 self.wanted = {int(pc): n for pc, n in head["wanted"].items()} | self.wanted
+                self.heat = {int(pc): n for pc, n in head["heat"].items()} | self.heat
                 continue
             runs = [(a, n) for a, n in head["runs"]]
             found.append(Kept(head["entries"], runs, head["digest"], head["size"], unpack(raw[at : at + image_size])))
@@ -95,9 +101,15 @@ class CodeCache:
 
     def looked(self, wanted: dict[int, int]) -> None:
         """Addresses that were looked at in vain, and how hot they must be for another look."""
-        kept = {pc: min(n, AGAIN) for pc, n in list(wanted.items())[-LOOKED:]}
+        kept = {pc: n if n < NEVER else AGAIN for pc, n in list(wanted.items())[-LOOKED:]}
         if kept != self.wanted:
             self.wanted, self.changed = kept, True
+
+    def sampled(self, heat: dict[int, int]) -> None:
+        """Where the time went that no region took: code that is warm in every run becomes hot in the end."""
+        kept = dict(sorted(heat.items(), key=lambda item: item[1], reverse=True)[:COUNTED])
+        if self.changed or sum(kept.values()) > max(FEW, MORE * sum(self.heat.values())):
+            self.heat, self.changed = kept, True
 
     def save(self) -> None:
         """Write what is new, together with what other processes have written meanwhile."""
@@ -105,7 +117,7 @@ class CodeCache:
             return
         self.changed = False
         everything = {(k.entries[0], k.digest): k for k in self._load()} | self.kept
-        head = json.dumps({"wanted": self.wanted}).encode()
+        head = json.dumps({"wanted": self.wanted, "heat": self.heat}).encode()
         out = bytearray(struct.pack("<II", len(head), 0) + head)
         for k in everything.values():
             head = json.dumps({"entries": k.entries, "runs": k.runs, "digest": k.digest, "size": k.size}).encode()

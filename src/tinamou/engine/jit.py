@@ -25,7 +25,7 @@ from tinamou.native.arena import Arena
 from tinamou.native.image import libc
 from tinamou.native.link import Image, link
 
-from .codecache import CodeCache, Kept, digest
+from .codecache import NEVER, CodeCache, Kept, digest
 from .cpu import EXECUTE, PAGE
 
 if TYPE_CHECKING:
@@ -35,10 +35,11 @@ if TYPE_CHECKING:
     from .vcpu import Engine, Vcpu
 
 HOT = 500  # samples of an address before it is looked at: 10 million instructions
-FIRST = 64  # bytes of interpreter for each sample before anything is looked at: rows and templates take as long to load as it is large
+FRESH = 25  # of these samples must be of this run: the code around has been decoded then
+FIRST = 64  # bytes of interpreter for each hot sample before the first look: rows and templates take as long to load as it is large
 PRICE = 60  # samples in a region for each of its instructions before it is compiled: it would run a million times
 ARENA = 256 << 20  # bytes of address space for regions
-NEVER = 1 << 62
+RING = 256  # samples that a CPU keeps
 POLL = 0.004  # seconds between looks at the samples while there are some
 IDLE = 0.05  # the same while there are none
 
@@ -91,8 +92,10 @@ class Jit:
         self.statistics = Statistics()
         self.vcpus: dict[int, tuple[Vcpu, int]] = {}
         self.lock = threading.RLock()
-        self.first = engine.image.code_size // FIRST  # samples before anything is looked at
-        self.heat: Counter[int] = Counter()
+        self.first = engine.image.code_size // FIRST  # samples of what is hot before the compiler is loaded for it
+        self.heat: Counter[int] = Counter()  # samples of this run that were not in regions
+        self.past: dict[int, int] = {}  # those of earlier runs
+        self.due: set[int] = set()  # addresses that are hot enough to be looked at
         self.wanted: dict[int, int] = {}  # an address that was looked at -> samples it needs before the next look
         self.by_page: dict[int, list[Installed]] = {}
         self.generation = 0
@@ -149,39 +152,56 @@ class Jit:
         while not self.stopped.wait(wait):
             wait = POLL if self.collect() else IDLE
             self.revive()
-            while not self.stopped.is_set() and self.statistics.samples >= self.first:
-                with self.lock:
-                    hot = max(((n, pc) for pc, n in self.heat.items() if n >= self.wanted.get(pc, HOT)), default=None)
-                if hot is None:
-                    break
-                if self.compiled(hot[1]):
-                    del self.heat[hot[1]]
-                else:
+            while not self.stopped.is_set() and (pc := self.hottest()) is not None:
+                if not self.compiled(pc):
                     self.compiling = True
-                    self.compile(hot[1])
+                    self.compile(pc)
                     self.compiling = False
                 self.collect()
 
+    def hottest(self) -> int | None:
+        """The address to look at next.  The first one must be worth loading the compiler, together with others that are due."""
+        if not self.due or (not self.makers and sum(map(self.samples, self.due)) < self.first):
+            return None
+        pc = max(self.due, key=self.samples)
+        self.due.discard(pc)
+        return pc
+
+    def samples(self, pc: int) -> int:
+        """How often an address was seen, in this run and those before it."""
+        return self.heat[pc] + self.past.get(pc, 0)
+
     def collect(self) -> int:
-        """Count the samples taken since the last time."""
-        new = 0
+        """Count the samples taken since the last time; those that the ring has lost are taken to be like the others."""
+        total = 0
+        seen_at: Counter[int] = Counter()
         with self.lock:
             for key, (vcpu, seen) in list(self.vcpus.items()):
                 cpu = vcpu.cpu
                 now = int(cpu.sampled)
-                if now == seen:
+                new = now - seen
+                if not new:
                     continue
                 self.vcpus[key] = vcpu, now
-                ring = (ctypes.c_uint64 * 256).from_address(cpu.address + type(cpu).fields["samples"].offset)
-                for n in range(max(seen, now - 256), now):
-                    pc = ring[n & 255]
-                    new += 1
-                    if self.compiled(pc):
-                        self.statistics.in_regions += 1
-                    else:
-                        self.heat[pc] += 1
-        self.statistics.samples += new
-        return new
+                total += new
+                ring = (ctypes.c_uint64 * RING).from_address(cpu.address + type(cpu).fields["samples"].offset)
+                start, end = (now - min(new, RING)) % RING, now % RING
+                taken = ring[start:end] if start < end else ring[start:] + ring[:end]
+                for pc, n in Counter(taken).items():
+                    seen_at[pc] += n * max(1, new // RING)
+            for pc, n in seen_at.items():
+                self.seen(pc, n)
+        self.statistics.samples += total
+        return total
+
+    def seen(self, pc: int, n: int) -> None:
+        """Slices ended at pc; the caller has the lock."""
+        if self.compiled(pc):
+            self.statistics.in_regions += n
+            return
+        self.heat[pc] += n
+        if self.samples(pc) >= self.wanted.get(pc, HOT) and (not self.past or self.heat[pc] >= FRESH):
+            self.due.add(pc)
 
     # -- entries
 
@@ -213,6 +233,7 @@ class Jit:
         self.cache = CodeCache(engine.arch.name, packages, options, program)
         with self.lock:
             self.wanted.update(self.cache.wanted)
+            self.past.update(self.cache.heat)
 
     def close_cache(self) -> None:
         """Write what is new."""
@@ -220,6 +241,7 @@ class Jit:
             kept, self.cache = self.cache, None
             if kept is not None and not self.inherited:
                 kept.looked(self.wanted)
+                kept.sampled({pc: self.samples(pc) for pc in {*self.heat, *self.past} if not self.compiled(pc)})
                 kept.save()
 
     def read_code(self, address: int, length: int) -> bytes:
@@ -297,8 +319,7 @@ class Jit:
         region = discover(self.makers[0](), pc, fetch, self.executed)
         if region is None or not self.worthwhile(pc, region):
             if region is None or not region.loops:
-                self.wanted[pc] = NEVER
-                self.statistics.refused += 1
+                self.refuse(pc)
             self.statistics.seconds += time.thread_time() - start
             return False
         for maker in self.makers:
@@ -316,6 +337,13 @@ class Jit:
         self.statistics.seconds += time.thread_time() - start
         return installed
 
+    def refuse(self, pc: int) -> None:
+        with self.lock:
+            self.wanted[pc] = NEVER
+            self.heat.pop(pc, None)
+            self.past.pop(pc, None)
+        self.statistics.refused += 1
+
     def worthwhile(self, pc: int, region: Region) -> bool:
         """Whether compiling a region pays; otherwise the address is looked at again when it is much hotter.
 
@@ -325,13 +353,14 @@ class Jit:
         with self.lock:
             if not region.loops:
                 return False
-            heat = sum(self.heat[n] for n in region.nodes if n in self.heat)
+            heat = sum(map(self.samples, region.nodes))
             need = PRICE * region.size
             if heat < need:
-                self.wanted[pc] = self.heat[pc] * max(4, min(32, need // max(heat, 1)))
+                self.wanted[pc] = self.samples(pc) * max(2, min(32, -(-need // max(heat, 1))))
                 return False
             for n in region.nodes:
                 self.heat.pop(n, None)
+                self.past.pop(n, None)
             return True
 
     def install(self, region: Region | Kept, image: Image, generation: tuple[int, int]) -> bool:
@@ -379,9 +408,11 @@ class Jit:
         with self.lock:
             self.generation += 1
             self.by_page.clear()
-            self.heat.clear()
-            self.wanted.clear()
             self.close_cache()
+            self.heat.clear()
+            self.past.clear()
+            self.due.clear()
+            self.wanted.clear()
             if self.inherited:
                 self.arena.close()
                 self.arena = Arena(ARENA)

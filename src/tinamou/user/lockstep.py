@@ -402,7 +402,7 @@ class LockstepVcpu(Watched):
             exit = self.lockstep.slice(self)
             if jit:  # steps are no samples: say what is hot
                 with jit.lock:
-                    jit.heat[int(self.cpu.pc)] += HEAT
+                    jit.seen(int(self.cpu.pc), HEAT)
             if exit.trap:
                 return exit
         self._kick.value = 0
