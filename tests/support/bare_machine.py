@@ -23,6 +23,8 @@ class GuestMemory:
 
     def _pieces(self, access, address, size):
         """(physical address, virtual address, bytes) by page; the CPU raises for what is forbidden."""
+        if self.cpu.triggers and access != EXECUTE:
+            self.cpu.trigger(access, u64(address), u64(size))
         out = []
         first = min(size, 4096 - address % 4096)
         for at, n in ((address, first), (address + first, size - first)):
@@ -74,6 +76,8 @@ def step(model):
     cpu.pc = cpu.target
     cpu.instructions += 1
     try:
+        if cpu.triggers:
+            cpu.trigger(EXECUTE, cpu.pc, u64(1))
         model.step()
     except Trap as trap:
         cpu.exception(u64(trap.cause), u64(trap.value))

@@ -14,7 +14,7 @@ Pages with predecoded code are never in the write table: a store there takes the
 
 Breakpoints and watchpoints are addresses as the CPU sees them.  A page with a breakpoint is not in the fetch table: control that comes
 there runs on a page of entries of its own (`Mmu.guard`), which look at the address before each instruction (as they do on pages that are
-only partly accessible).  A page with a watchpoint is
+only partly accessible).  The guest's own (`triggers`) work in the same way, for each CPU apart.  A page with a watchpoint is
 not in the tables of reads or writes: the slow path looks.  Code elsewhere runs as fast as ever.
 """
 
@@ -101,6 +101,7 @@ class SystemCpu(PacedCpu):
     watched_at: u64  # the address of the access
     log_code: u64  # host function (address, 0, 0, CPU's address) that hears of code that was decoded, or 0
     cut: u64  # not 0: end the slice, what a device did must be seen
+    triggers: u64  # not 0: the guest's own breakpoints and watchpoints are on: `triggered` and `trigger` are asked
     log_trap: u64  # host function (architecture's cause, pc, value, CPU's address) that hears of exceptions, or 0
     clock: u64  # host function clock_gettime, or one that tells the machine's time
     clock_offset: u64  # nanoseconds to add to it
@@ -126,6 +127,13 @@ class SystemCpu(PacedCpu):
     def physical_fault(self, access: int, address: u64) -> None:
         """Raise the exception for an access to a (virtual) address behind which no device answers."""
         self.fault(access, address)
+
+    def triggered(self, first: u64, last: u64) -> bool:
+        """Some access to these addresses may have to be told to `trigger`."""
+        return False
+
+    def trigger(self, access: int, address: u64, size: u64) -> None:
+        """Before anything else of an access: raise when the guest wants to know of it."""
 
     def exception(self, cause: u64, value: u64) -> None:
         """Take the exception that the instruction at pc raised: set target to its handler."""
@@ -294,6 +302,11 @@ def break_between(cpu: Cpu, first: u64, last: u64) -> bool:
     return False
 
 
+def tell_trigger(cpu: Cpu, access: int, address: u64, size: u64) -> None:
+    if unlikely(system(cpu).triggers != 0):
+        system(cpu).trigger(access, address, size)
+
+
 def h_guard(cpu: Cpu, entry: u64) -> None:
     """An instruction on a page with breakpoints."""
     pc = pc_of(entry)
@@ -301,6 +314,7 @@ def h_guard(cpu: Cpu, entry: u64) -> None:
         end_slice(cpu, i64(0))
         leave(BREAK, pc)
     cpu.target = pc
+    tell_trigger(cpu, EXECUTE, pc, u64(1))
     alone(cpu, "h_cross")
 
 
@@ -311,6 +325,9 @@ def fill(cpu: Cpu, table: int, address: u64, addend: u64, region: u64, physical:
     """Remember a translation, when it holds for the whole page."""
     if Mmu.at(system(cpu).mmu).watches != 0:
         if watch_on(cpu, address & -PAGE, address | (PAGE - 1)) != 0:
+            return
+    if system(cpu).triggers != 0:
+        if system(cpu).triggered(address & -PAGE, address | (PAGE - 1)):
             return
     r = Region.at(region)
     page = physical & -PAGE
@@ -362,6 +379,7 @@ def load_outlined(cpu: Cpu, kind: type[W], address: u64) -> W:
     if kind.size > 1:
         if (address & (PAGE - 1)) + kind.size > PAGE:
             return load_across(cpu, kind, address)
+    tell_trigger(cpu, READ, address, u64(kind.size))
     physical = system(cpu).translate(READ, address)
     if kind.size > 1:
         if address & (kind.size - 1) != 0:
@@ -402,6 +420,7 @@ def load_device(cpu: Cpu, kind: type[W], address: u64, physical: u64) -> W:
 
 @outlined
 def store_outlined(cpu: Cpu, kind: type[W], address: u64, value: W) -> None:
+    tell_trigger(cpu, WRITE, address, u64(kind.size))
     if kind.size > 1:
         if (address & (PAGE - 1)) + kind.size > PAGE:
             system(cpu).translate(WRITE, address)  # both pages before anything is written
@@ -494,9 +513,10 @@ def is_trace(cpu: Cpu, handler: u64) -> bool:
 
 @outlined
 def writable_slow(cpu: Cpu, address: u64) -> u64:
+    tell_trigger(cpu, READ | WRITE, address, u64(4) if address & 7 != 0 else u64(8))  # aligned; the size is not known here
     physical = system(cpu).translate_update(address)
     if Mmu.at(system(cpu).mmu).watches != 0:
-        look(cpu, READ | WRITE, address, u64(4) if address & 7 != 0 else u64(8))  # aligned; the size is not known here
+        look(cpu, READ | WRITE, address, u64(4) if address & 7 != 0 else u64(8))
     at = region_of(cpu, physical)
     if at == 0:
         system(cpu).physical_fault(READ | WRITE, address)
@@ -514,11 +534,14 @@ def writable_slow(cpu: Cpu, address: u64) -> u64:
 @outlined
 def find_code(cpu: Cpu, target: u64) -> u64:
     """The entry of a jump's target; makes its page's entries, and takes the page out of the write tables."""
+    mmu = Mmu.at(system(cpu).mmu)
+    if system(cpu).triggers != 0:
+        if system(cpu).triggered(target & -PAGE, target | (PAGE - 1)):
+            return mmu.guard + entry_offset(target)
     physical = system(cpu).translate(EXECUTE, target)
     at = region_of(cpu, physical)
     if at == 0:
         system(cpu).physical_fault(EXECUTE, target)
-    mmu = Mmu.at(system(cpu).mmu)
     if system(cpu).partial != 0:  # the next instruction may be forbidden
         return mmu.guard + entry_offset(target)
     if mmu.breaks != 0:
@@ -657,6 +680,7 @@ def h_begin(cpu: Cpu, entry: u64) -> None:
 
 def h_step_attended(cpu: Cpu, entry: u64) -> None:
     attend(cpu)
+    tell_trigger(cpu, EXECUTE, cpu.target, u64(1))
     reload()
     alone(cpu, "h_stop")
 

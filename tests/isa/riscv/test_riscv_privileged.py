@@ -9,6 +9,7 @@ from system_harness import RAM, Guest
 
 from tinamou.engine.softmmu import RETIRED
 from tinamou.isa.riscv import traps
+from tinamou.machine.props import PropertyError
 
 V, R, W, X, U, A, D = 1, 2, 4, 8, 16, 64, 128
 ALL = V | R | W | X | A | D
@@ -548,3 +549,39 @@ def test_pmp_ends_code_inside_a_page(new):
     guest.cpu.set_time()
     guest.run(program.replace("BORDER", hex(border)))
     assert (int(guest.hart.mcause), int(guest.hart.mepc), int(guest.hart.mtval)) == (traps.INSTRUCTION_ACCESS_FAULT, border, border)
+
+
+@pytest.mark.parametrize(
+    ("xlen", "model", "vendor", "architecture", "regions", "inhibit"),
+    [
+        (32, "sifive-e31", 0x489, 1, 8, False),
+        (32, "sifive-e34", 0x489, 1, 8, False),
+        (64, "sifive-e51", 0x489, 1, 8, False),
+        (64, "sifive-u54", 0x489, 1, 8, False),
+        (32, "lowrisc-ibex", 0, 22, 16, True),
+        (64, "rv64", 0, 0, 16, True),
+    ],
+)
+def test_what_a_model_says_of_itself(xlen, model, vendor, architecture, regions, inhibit):
+    guest = Guest("compiled", xlen, model)
+    try:
+        guest.run(
+            "la t0, trap; csrw mtvec, t0; csrr a0, mvendorid; csrr a1, marchid; csrr a2, mimpid; li t1, -1;"
+            "csrw pmpaddr7, t1; csrw pmpaddr8, t1; csrr a3, pmpaddr7; csrr a4, pmpaddr8; li s0, 0; csrw mcountinhibit, zero; wfi;"
+            ".balign 4; trap: li s0, 1; csrr t2, mepc; addi t2, t2, 4; csrw mepc, t2; mret"
+        )
+        assert (guest.x("a0"), guest.x("a1"), guest.x("a2")) == (vendor, architecture, 0)
+        assert (guest.x("a3") != 0, guest.x("a4") != 0) == (True, regions > 8)
+        assert guest.x("s0") == (not inhibit)
+    finally:
+        guest.close()
+
+
+def test_properties_of_the_identity():
+    guest = Guest("compiled", 64, mvendorid=5, marchid="0x8000000000000007", mimpid=9, priv_spec="v1.10.0")
+    try:
+        assert [guest.cpu.csr(n) for n in (0xF11, 0xF12, 0xF13)] == [5, 0x8000_0000_0000_0007, 9]
+    finally:
+        guest.close()
+    with pytest.raises(PropertyError, match="Unsupported privilege spec version"):
+        Guest("compiled", 64, priv_spec="v1.9")

@@ -6,7 +6,7 @@ from tinamou.engine.cpu import Trap
 from tinamou.native.ops import outlined
 from tinamou.native.types import u8, u32, u64
 
-from . import csr
+from . import csr, triggers
 from .operands import NAMES
 from .privileged import (
     FS,
@@ -48,6 +48,7 @@ class Number:
     MCYCLE, MINSTRET, MHPMCOUNTER3, MHPMCOUNTER31 = 0xB00, 0xB02, 0xB03, 0xB1F
     MCYCLEH, MINSTRETH, MHPMCOUNTER3H, MHPMCOUNTER31H = 0xB80, 0xB82, 0xB83, 0xB9F
     MHPMEVENT3, MHPMEVENT31 = 0x323, 0x33F
+    TSELECT, TDATA1, TDATA2, TDATA3, TINFO = 0x7A0, 0x7A1, 0x7A2, 0x7A3, 0x7A4
     MVENDORID, MARCHID, MIMPID, MHARTID = 0xF11, 0xF12, 0xF13, 0xF14
 
 
@@ -135,6 +136,7 @@ def read(h: PrivilegedHart, csr: u32) -> u64:
             check_user(h)
             return h.mcounteren
         case Number.MCOUNTINHIBIT:
+            check_version(h, u64(11))
             return h.mcountinhibit
         case Number.MSCRATCH:
             return h.mscratch
@@ -176,6 +178,18 @@ def read(h: PrivilegedHart, csr: u32) -> u64:
             return h.pmp_addr[csr & 15]
         if csr >= Number.PMPCFG0 and csr <= Number.PMPCFG3:
             return read_pmp_config(h, csr)
+    if h.trigger_count != 0:
+        match csr:
+            case Number.TSELECT:
+                return h.tselect
+            case Number.TDATA1:
+                return triggers.read_control(h)
+            case Number.TDATA2:
+                return h.maddress[h.tselect & 1]
+            case Number.TDATA3:
+                return u64(0)
+            case Number.TINFO:
+                return u64(1 << triggers.TYPE)
     raise Trap(ILLEGAL_INSTRUCTION)
 
 
@@ -247,6 +261,7 @@ def write(h: PrivilegedHart, csr: u32, value: u64) -> bool:
             h.mcounteren = value & 0xFFFF_FFFF
             return False
         case Number.MCOUNTINHIBIT:
+            check_version(h, u64(11))
             h.mcountinhibit = value & 0xFFFF_FFFD
             return False
         case Number.MSCRATCH:
@@ -298,6 +313,23 @@ def write(h: PrivilegedHart, csr: u32, value: u64) -> bool:
         if csr >= Number.PMPCFG0 and csr <= Number.PMPCFG3:
             write_pmp_config(h, csr, value)
             return True
+    if h.trigger_count != 0:
+        match csr:
+            case Number.TSELECT:
+                if value < h.trigger_count:
+                    h.tselect = value
+                return False
+            case Number.TDATA1:
+                triggers.write_control(h, value)
+                return True
+            case Number.TDATA2:
+                h.maddress[h.tselect & 1] = value
+                triggers.update(h)
+                return True
+            case Number.TDATA3:
+                return False
+            case Number.TINFO:
+                return False
     raise Trap(ILLEGAL_INSTRUCTION)
 
 
@@ -308,6 +340,12 @@ def check_satp(h: PrivilegedHart) -> None:
 
 def check_delegation(h: PrivilegedHart) -> None:
     if not h.supervisor():
+        raise Trap(ILLEGAL_INSTRUCTION)
+
+
+def check_version(h: PrivilegedHart, version: u64) -> None:
+    """CSRs that an older privileged architecture does not have."""
+    if h.privileged < version:
         raise Trap(ILLEGAL_INSTRUCTION)
 
 

@@ -1,8 +1,11 @@
 """Named CPUs: the extensions that each has.  ISA strings as in The RISC-V Instruction Set Manual, Volume I, 20240411, chapter 36.
 
 Identities and memory protection: SiFive E31 Core Complex Manual v2p0, 3.8 (8 regions of at least 4 bytes; pmpcfg2 and pmpcfg3 are zero)
-for the cores of the series 3 and 5, which descend from Rocket (marchid 1 in marchid.md of the ISA manual); Ibex reference guide,
-"Identification CSRs" (marchid 22) and "Physical Memory Protection" (PMPGranularity 0 is 4 bytes), 16 regions as OpenTitan configures it.
+for the cores of the series 3 and 5, which descend from Rocket (marchid 1 in marchid.md of the ISA manual) and follow the privileged
+architecture 1.10; two triggers as in "Debug" of Microchip's manual of the U54 cores; mimpid 0 is "not implemented".  Ibex reference guide,
+"Identification CSRs" (marchid 22) and "Physical Memory Protection" (PMPGranularity 0 is 4 bytes), 16 regions as OpenTitan configures it;
+its triggers belong to a debugger, not to the guest.  The original's 7.2 tells other numbers: its own version in marchid and mimpid of
+every CPU, 16 regions and two triggers for each.
 """
 
 from __future__ import annotations
@@ -50,6 +53,8 @@ class Model:
     architecture: int = 0  # marchid: by the list of open-source cores (marchid.md of the ISA manual)
     implementation: int = 0  # mimpid
     pmp: int = 16  # entries of physical memory protection; all have a granularity of 4 bytes
+    privileged: int = 11  # version of the privileged architecture: 10 is 1.10
+    triggers: int = 2  # of the trigger module
     translation: int | None = None  # largest mode of satp; None: Sv32 or Sv48
 
     @cached_property
@@ -70,12 +75,12 @@ class Model:
 
 def _models() -> list[Model]:
     everything = "imafdcsu_zba_zbb_zbs"
-    sifive: Any = {"vendor": 0x489, "architecture": 1, "pmp": 8}
+    sifive: Any = {"vendor": 0x489, "architecture": 1, "pmp": 8, "privileged": 10}
     return [
         Model("any", 32, everything),
         Model("max", 32, everything),
         Model("rv32", 32, "imafdcsu"),
-        Model("lowrisc-ibex", 32, "imcu", architecture=22),
+        Model("lowrisc-ibex", 32, "imcu", architecture=22, triggers=0),
         Model("sifive-e31", 32, "imacu", **sifive),
         Model("sifive-e34", 32, "imafcu", **sifive),
         Model("sifive-u34", 32, "imafdcsu", **sifive),

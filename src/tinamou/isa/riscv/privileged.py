@@ -1,6 +1,6 @@
 """The privileged state of a hart: modes, CSRs, traps.  The RISC-V Instruction Set Manual, Volume II, 20240411 ("Volume II" below).
 
-What exists is the privileged architecture 1.11: M mode, optionally S and U, no hypervisor.
+What exists is the privileged architecture 1.11 (or 1.10): M mode, optionally S and U, no hypervisor.
 """
 
 from __future__ import annotations
@@ -67,6 +67,11 @@ class PrivilegedHart(Hart):
     pmp_addr: Annotated[Array[u64], 16]
     pmp_low: Annotated[Array[u64], 16]  # first byte of each entry
     pmp_last: Annotated[Array[u64], 16]  # last byte; below pmp_low when the entry is off
+    privileged: u64  # version of the privileged architecture: 10 is 1.10
+    trigger_count: u64
+    tselect: u64
+    mcontrol: Annotated[Array[u64], 2]  # tdata1 of each trigger, without its type
+    maddress: Annotated[Array[u64], 2]  # tdata2
     pmp_rules: u64  # number of the last entry that is on, plus 1
     large_low: Annotated[Array[u64], 2]  # where translations by large pages are remembered: lower and upper half
     large_high: Annotated[Array[u64], 2]

@@ -11,7 +11,7 @@ from tinamou.engine.softmmu import SystemCpu, note_budget, now
 from tinamou.native.memory import cycle_counter
 from tinamou.native.types import u32, u64
 
-from . import csr_privileged, isa, mmu
+from . import csr_privileged, isa, mmu, triggers
 from .architecture import length, pair_target
 from .privileged import SEIP, PrivilegedHart
 from .state import Hart
@@ -33,6 +33,12 @@ class SystemHart(PrivilegedHart):
 
     def check_span(self, access: int, address: u64, physical: u64, size: u64) -> None:
         mmu.check_span(self, access, address, physical, size)
+
+    def triggered(self, first: u64, last: u64) -> bool:
+        return triggers.may_fire(self, first, last)
+
+    def trigger(self, access: int, address: u64, size: u64) -> None:
+        triggers.fire(self, access, address, size)
 
     def instruction(self, pc: u64) -> u64:
         return mmu.instruction(self, pc)

@@ -14,6 +14,7 @@ from tinamou.machine.memory import BusError
 from tinamou.machine.props import BOOL, SIZE, STR, U64, Prop, Properties, PropertyError, choices
 from tinamou.native.types import u32, u64
 
+from . import triggers
 from .models import MODELS, Model, extensions
 from .privileged import MACHINE, SUPERVISOR, USER
 from .state import F_NAMES, UNRESERVED, X_NAMES
@@ -24,7 +25,8 @@ if TYPE_CHECKING:
     from tinamou.engine.system import SystemEngine
 
 LINES = {"ssip": 1, "msip": 3, "stip": 5, "mtip": 7, "seip": 9, "meip": 11}
-KEPT = ("lines", "hartid", "modes", "pmp_entries", "misa", "vendor", "architecture", "implementation")
+KEPT = ("lines", "hartid", "modes", "pmp_entries", "misa", "vendor", "architecture", "implementation", "privileged", "trigger_count")
+PRIVILEGED = {"v1.10.0": 10, "v1.11.0": 11}
 OTHER_WIDTH = {"rv32": "rv64", "sifive-e31": "sifive-e51", "sifive-u34": "sifive-u54"}
 OTHER_WIDTH |= {v: k for k, v in OTHER_WIDTH.items()}
 LETTERS = "imafdcsu"
@@ -38,7 +40,11 @@ def _properties() -> Properties:
         "resetvec": Prop(SIZE, None, "address of the first instruction", "resetvec", "resetvec"),
         "mmu": Prop(BOOL, True, "address translation in S mode", "mmu", "mmu"),
         "pmp": Prop(BOOL, True, "physical memory protection", "pmp", "pmp"),
-        "priv_spec": Prop(STR, "v1.11.0", "version of the privileged architecture", "priv_spec", "priv_spec"),
+        "debug": Prop(BOOL, True, "trigger module", "debug", "debug"),
+        "mvendorid": Prop(U64, None, "number of the manufacturer", "mvendorid", "mvendorid"),
+        "marchid": Prop(U64, None, "number of the architecture", "marchid", "marchid"),
+        "mimpid": Prop(U64, None, "number of the implementation", "mimpid", "mimpid"),
+        "priv_spec": Prop(STR, None, "version of the privileged architecture", "priv_spec", "priv_spec"),
     }
     for c in LETTERS:
         table[c] = Prop(BOOL, None, f"extension {c.upper()}", c, c)
@@ -112,9 +118,13 @@ class RiscvCpu(SystemVcpu):
         largest = SV[xlen] if chosen.translation is None else chosen.translation
         hart.modes = u64(largest if values.get("mmu", True) and "s" in self.extensions else 0)
         hart.pmp_entries = u64(chosen.pmp if values.get("pmp", True) else 0)
-        hart.vendor, hart.architecture, hart.implementation = (
-            u64(n) for n in (chosen.vendor, chosen.architecture, chosen.implementation)
-        )
+        hart.trigger_count = u64(chosen.triggers if values.get("debug", True) else 0)
+        version = values.get("priv_spec")
+        if version is not None and version not in PRIVILEGED:
+            raise PropertyError(f"Unsupported privilege spec version '{version}'", choices(version, PRIVILEGED))
+        hart.privileged = u64(chosen.privileged if version is None else PRIVILEGED[version])
+        for field, name in (("vendor", "mvendorid"), ("architecture", "marchid"), ("implementation", "mimpid")):
+            setattr(hart, field, u64(getattr(chosen, field) if values.get(name) is None else values[name]))
 
     def reset(self, vector: int | None = None) -> None:
         hart = self.cpu
@@ -128,6 +138,7 @@ class RiscvCpu(SystemVcpu):
 
     def loaded(self) -> None:
         self.cpu.regime()
+        triggers.look(self.cpu)
         self.flush()
         for k in range(2):
             self.cpu.large_low[k], self.cpu.large_high[k] = u64((1 << 64) - 1), u64(0)
