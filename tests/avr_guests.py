@@ -112,10 +112,10 @@ def sketch(source, on="uno"):
 class Running:
     """A board with a program: `m` the machine, `serial` what it says, `run(seconds)`."""
 
-    def __init__(self, firmware, on="uno", *, options=None, ports=1, log=True):
+    def __init__(self, firmware, on="uno", *, options=None, ports=1, log=True, jit=""):
         from tinamou.isa.avr.runner import AvrEngine
 
-        self.engine = AvrEngine()
+        self.engine = AvrEngine(jit=jit)
         self.ports = [MemoryChardev(id=f"s{n}") for n in range(ports)]
         kind = board.find(on, "avr")
         self.m = kind.make(Settings(bios=firmware, serials=list(self.ports), ram_size=kind.ram), options or {},

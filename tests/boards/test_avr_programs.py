@@ -116,9 +116,9 @@ def source(on: str) -> str:
 BOARDS = {"uno": "atmega328", "2009": "atmega168", "mega": "atmega1280", "mega2560": "atmega2560"}
 
 
-def ours(on: str) -> tuple[list[tuple[int, int]], bytes, str]:
+def ours(on: str, jit: str = "") -> tuple[list[tuple[int, int]], bytes, str]:
     """(cycle, mark) of each store to GPIOR0, SRAM at the mark 0xff, what the serial port says."""
-    r = Running(program(source(on), on, "-w"), on)
+    r = Running(program(source(on), on, "-w"), on, jit=jit)
     cpu: Any = r.m.cpus[0]
     marks: list[tuple[int, int]] = []
     memory: list[bytes] = []
@@ -147,7 +147,7 @@ def elf_code(path: str, folder: Path) -> bytes:
 
 @pytest.mark.parametrize("on", ["uno", "mega2560"])
 def test_simavr_takes_the_same_cycles(on: str, tmp_path: Path) -> None:
-    marks, memory, _ = ours(on)
+    marks, memory, text = ours(on)
     assert len(marks) == 2 * COUNTS[on] + 1
     simavr = Simavr(BOARDS[on])
     simavr.load(elf_code(program(source(on), on, "-w"), tmp_path))
@@ -161,6 +161,8 @@ def test_simavr_takes_the_same_cycles(on: str, tmp_path: Path) -> None:
             last = data[0x3E]
             found.append((t.cycle - 1, last))
     assert found == marks
+    for jit in ("off", "traces", "on", "eager"):
+        assert ours(on, jit) == (marks, memory, text), jit
     ram = 0x200 if on == "mega2560" else 0x100
     assert ctypes.string_at(ctypes.addressof(data.contents) + ram, len(memory)) == memory
 

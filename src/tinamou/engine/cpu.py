@@ -119,7 +119,10 @@ class Cpu(Struct):
 
     @intrinsic
     def forward(self, distance: Word) -> None:
-        """Continue so many bytes behind this instruction's address: at most 8 units of code."""
+        """Continue behind the next instruction: so many bytes behind this one's address, at most 8 units of code.
+
+        It may spend one for each unit that is skipped, and nothing else (engine.traces relies on that).
+        """
         self.target = self.pc + int(distance)
 
     @intrinsic

@@ -397,7 +397,7 @@ class Builder:
             info = f.insn.size | (0x80 if f.ends else 0)
             sizes += [info, info] if f.relative else [info]
             distances += [0, next(s.offset for o, s in f.operands if s and o.name == f.relative)] if f.relative else [0]
-        if triple.startswith("x86_64") and not self.model.exact:
+        if triple.startswith("x86_64"):
             from . import stencils
 
             for f in self.forms:
@@ -693,7 +693,11 @@ class Builder:
             flow.get_budget: get_budget, flow.set_budget: set_budget,
         }  # fmt: skip
         for intrinsic, function in arch.intrinsics().items():
-            table_of[intrinsic] = as_function(function)
+            if isinstance(function, tuple):  # as in the memory model: one for handlers, one for their slow clones
+                choose = pick(*function)
+                table_of[intrinsic] = lambda g, *args, choose=choose: g.call_function(choose(g), list(args), {})
+            else:
+                table_of[intrinsic] = as_function(function)
         return table_of
 
 

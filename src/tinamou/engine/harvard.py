@@ -308,6 +308,12 @@ def modify_byte(cpu: Cpu, address: u64, mask: u8, value: u8, cycle: u64) -> None
 
 def program(cpu: HarvardCpu, address: u64) -> u8:
     if unlikely(address & cpu.code_mask >= cpu.program_limit):
+        slow()
+    return peek(u8, cpu.code + (address & cpu.code_mask))
+
+
+def program_slow(cpu: HarvardCpu, address: u64) -> u8:
+    if address & cpu.code_mask >= cpu.program_limit:
         return program_byte(cpu, address & cpu.code_mask, cpu.pc, now(cpu) - 1)
     return peek(u8, cpu.code + (address & cpu.code_mask))
 
@@ -341,7 +347,7 @@ def pause(cpu: HarvardCpu) -> None:
 INTRINSICS = {
     HarvardCpu.pause: pause,
     HarvardCpu.modify: modify,
-    HarvardCpu.program: program,
+    HarvardCpu.program: (program, program_slow),
     HarvardCpu.program_word: program_word,
     HarvardCpu.tell: tell,
     HarvardCpu.interrupts_on: interrupts_on,

@@ -86,7 +86,9 @@ def alone(cpu: Cpu, after: str) -> None:
         word |= u32(memory.peek(u16, predecode.code_address(cpu, predecode.wrapped(pc + 2)))) << 16
     private = u64(cpu.address) + Cpu.fields["scratch"].offset
     number = predecode.decode(cpu, private, word, pc & 4095, u64(0))
-    memory.poke(u64, private + (size << predecode.shift()), predecode.symbol(after))
+    behind = private + (size << predecode.shift())
+    for skip in range(3):  # an instruction may skip the next one
+        memory.poke(u64, behind + skip * predecode.ENTRY, predecode.symbol(after))
     cpu.bias = pc - (private >> predecode.shift())
     flow.perform(predecode.handler_of(number), private)
 

@@ -7,7 +7,7 @@ says what is to be patched in:
     hole.reg.<slot>.<shift>.<base>  offset in the CPU of the register whose number is at `slot` of the entry
     hole.imm.<slot>.<type>          the immediate at `slot` of the entry, a word of that type
     hole.delta hole.jump            this instruction's entry, that of the jump's target, in bytes from the trace's first one
-    hole.credit                     instructions counted too many when the trace is left here
+    hole.credit                     what was taken too much from the budget when the trace is left here
     hole.to                         the handler to go on with
     hole.next hole.cold hole.taken hole.trap    where control goes
 
@@ -23,7 +23,7 @@ import struct
 from typing import TYPE_CHECKING, Any
 
 from tinamou.native.link import Image, Piece
-from tinamou.native.lower import Lower, V, Value
+from tinamou.native.lower import Const, Lower, V, Value
 from tinamou.native.types import Field, u64
 
 from . import flow
@@ -31,7 +31,7 @@ from .cpu import Cpu
 from .decoder import Form, Slot
 from .handlers import CONVENTION, SIGNATURE, HandlerHooks, largest
 from .patterns import Operand
-from .traces import COLD, CREDIT, DELTA, FAULT, GLUE, IMAGE, IMMEDIATE, INLINE, NEXT, TAKEN, TO, TRAP, WIDE, Stencil
+from .traces import COLD, CREDIT, DELTA, FAULT, GLUE, IMAGE, IMMEDIATE, INLINE, NEXT, SKIPS, TAKEN, TO, TRAP, WIDE, Stencil
 
 if TYPE_CHECKING:
     from .handlers import Builder
@@ -58,9 +58,12 @@ class StencilHooks(HandlerHooks):
 
     def __init__(self, builder: Builder, form: Form | None = None, near: bool = False) -> None:
         super().__init__(builder, form, near)
-        self.intrinsics = self.intrinsics | {Cpu.fence_code: refuse, flow.get_budget: refuse, flow.set_budget: refuse}
+        self.intrinsics = self.intrinsics | {
+            Cpu.fence_code: refuse, flow.get_budget: refuse, flow.set_budget: refuse, Cpu.spend: self.spend,
+        }  # fmt: skip
         self.cold = 0  # ways to `cold` in the text
         self.guards = 0
+        self.spent = 0  # what a jump takes from the budget besides the row's cost
 
     def hole(self, name: str, signed: bool = False) -> str:
         """A hole's value, as an i64."""
@@ -77,6 +80,14 @@ class StencilHooks(HandlerHooks):
 
     def pc(self, g: Lower, entry: str | None = None) -> str:
         return super().pc(g, entry or g.value(f"getelementptr i8, ptr %e, i64 {self.hole('delta')}"))
+
+    def spend(self, g: Lower, cpu: Value, cost: Value) -> Value:
+        """The way `taken` gives so much less back; what a skip spends follows from what is skipped."""
+        if self.form is None or not (self.near or self.form.forwards) or not isinstance(cost, Const):
+            raise Unfit
+        if not self.form.forwards:
+            self.spent += cost.value
+        return Const(None)
 
     def trap(self, g: Lower) -> None:
         self.go(g, "trap")
@@ -95,16 +106,18 @@ class StencilHooks(HandlerHooks):
             self.go(g, "taken")
             return
         flag = g.value(f"load i8, ptr {self.jumped}")
-        if form.relative and not form.ends:
+        if form.forwards or (form.relative and not form.ends):
             on, away = g.label(), g.label()
             g.branch_if(V(bool, g.value(f"icmp eq i8 {flag}, 0"), weight=1), on, away)
             g.place(on)
             self.go(g, "next")
             g.place(away)
-            self.go(g, "taken" if self.near else "cold")
+            self.go(g, "taken" if self.near or form.forwards else "cold")
             return
         if not form.ends:
             raise Unfit
+        if self.builder.model.exact:  # where instructions skip others, this need not be the trace's last one
+            self.budget = g.value(f"add i64 %budget, {self.hole('credit', signed=True)}")
         self.far(g, g.value(f"load i64, ptr {self.target}"))
 
     def numbered(self, g: Lower, field: Field, slot: Slot) -> str:
@@ -120,7 +133,7 @@ class StencilHooks(HandlerHooks):
 def write(builder: Builder, form: Form, near: bool) -> None:
     """The stencil of a row, if it can have one."""
     number = form.near if near else form.number
-    if form.switches or form.forwards or (form.ends and not form.jumps):
+    if form.switches or (form.ends and not form.jumps):
         return
     hooks = StencilHooks(builder, form, near)
     name = f"stencil.{number}"
@@ -132,11 +145,10 @@ def write(builder: Builder, form: Form, near: bool) -> None:
         hooks.finish(g, form)
     except Unfit:
         return
-    if near and hooks.cold:
-        return
     hooks.guards = sum("!make.implicit" in line for line in g.lines)
     relative = next((s.offset for o, s in form.operands if s and o.name == form.relative), 0)
-    builder.stencils[name] = {"cold": hooks.cold, "guards": hooks.guards, "relative": relative if near else 0, "ends": form.ends}
+    builder.stencils[name] = {"cold": hooks.cold, "guards": hooks.guards, "relative": relative if near else 0, "ends": form.ends,
+                              "cost": form.insn.cost, "spent": SKIPS if form.forwards else hooks.spent}  # fmt: skip
     emit(builder, g, name)
 
 
@@ -151,23 +163,30 @@ def write_glue(builder: Builder) -> None:
         hooks = StencilHooks(builder)
         g = Lower(builder.unit, hooks, name)
         if name == "begin":
-            hooks.budget = g.value(f"sub i64 %budget, {hooks.hole('credit')}")
+            hooks.budget = g.value(f"sub i64 %budget, {hooks.hole('credit', signed=True)}")
+            if builder.model.exact:  # the slice may end in the trace: then the interpreter goes on
+                over, go = g.label(), g.label()
+                g.branch_if(V(bool, g.value(f"icmp slt i64 {hooks.budget}, 0"), weight=-1), over, go)
+                g.place(over)
+                hooks.tail(g, '@"hole.cold"')
+                hooks.builder.unit.declare("hole.cold", f'declare {CONVENTION} void @"hole.cold"(ptr, ptr, ptr, i64)')
+                g.place(go)
             hooks.builder.unit.declare("hole.next", f'declare {CONVENTION} void @"hole.next"(ptr, ptr, ptr, i64)')
             hooks.tail(g, '@"hole.next"')
         else:
             distance = hooks.hole("jump", signed=True) if name == "taken" else hooks.hole("delta")
             entry = g.value(f"getelementptr i8, ptr %e, i64 {distance}")
             if name != "end":
-                hooks.budget = g.value(f"add i64 %budget, {hooks.hole('credit')}")
-            if name == "exit":
+                hooks.budget = g.value(f"add i64 %budget, {hooks.hole('credit', signed=True)}")
+            if name in ("exit", "hop"):
                 hooks.builder.unit.declare("hole.to", f'declare {CONVENTION} void @"hole.to"(ptr, ptr, ptr, i64)')
-                hooks.tail(g, '@"hole.to"', entry)
+                hooks.tail(g, '@"hole.to"', entry if name == "exit" else "%e")
             elif name == "taken":
                 hooks.dispatch_counted(g, entry)
             else:
                 hooks.dispatch(g, entry)
         name = f"stencil.{len(builder.handler_names) + k}"
-        builder.stencils[name] = {"cold": 0, "guards": 0, "relative": 0, "ends": False}
+        builder.stencils[name] = {"cold": 0, "guards": 0, "relative": 0, "ends": False, "cost": 0, "spent": 0}
         emit(builder, g, name)
 
 
@@ -185,12 +204,13 @@ def collect(image: Image, facts: dict[str, dict[str, Any]], count: int) -> None:
     patches = bytearray()
     for number in range(count):
         found = image.pieces.get(f"stencil.{number}")
-        made = found and stencil(image, facts[f"stencil.{number}"], found, faults)
+        fact = facts.get(f"stencil.{number}", {})
+        made = found and stencil(image, fact, found, faults)
         if not made:
-            records.append((0, 0, 0, 0, 0, 0))
+            records.append((-1, 0, 0, 0, 0, 0, 0, 0))
             continue
         text, holes, stubs, relative = made
-        records.append((len(code), len(patches), len(text), len(holes), stubs, relative))
+        records.append((len(code), len(patches), len(text), len(holes), stubs, relative, fact["cost"], fact["spent"]))
         code += text
         for at, kind, slot, value in holes:
             patches += struct.pack("<HBBi", at, kind, slot, value)
@@ -199,8 +219,8 @@ def collect(image: Image, facts: dict[str, dict[str, Any]], count: int) -> None:
     tail = bytearray(bytes(-len(image.content) % 16))
     table = len(image.content) + len(tail)
     first = table + count * Stencil.size
-    for at, patch, size, number, stubs, relative in records:
-        tail += struct.pack("<IIHHBBH", at + first if size else 0, patch + first + len(code), size, number, stubs, relative, 0)
+    for at, patch, size, number, *more in records:
+        tail += struct.pack("<IIHHBBBB", at + first if at >= 0 else 0, patch + first + len(code), size, number, *more)
     tail += code + patches
     tail += bytes(16 + -(len(image.content) + len(tail) + 16) % 4096)
     image.content += bytes(tail)
@@ -257,8 +277,6 @@ def stencil(image: Image, facts: dict[str, Any], piece: Piece, faults: dict[int,
             stubs |= INLINE
         holes += [(a, FAULT, 0, -1) for a, _ in mine]
     else:
-        if final == "taken":
-            return None
         holes += [(a, FAULT, 0, b) for a, b in mine]
     for _, kind, _, value in holes:
         if kind == COLD or (kind == FAULT and value < 0):

@@ -22,10 +22,13 @@ PATIENCE = 5  # visits of an entry before it gets a trace: they cost half as muc
 
 
 class TraceRoom:
-    """The room of one engine; `shared` is made to point at it.  `faults`: host address of an empty fault map for it, or 0."""
+    """The room of one engine; `shared` is made to point at it.
 
-    def __init__(self, image: Loaded, shared: Shared, faults: int = 0) -> None:
-        self.image, self.shared = image, shared
+    `faults`: host address of an empty fault map for it, or 0.  `jit`: off, traces, on or eager; "" leaves it to the environment.
+    """
+
+    def __init__(self, image: Loaded, shared: Shared, faults: int = 0, jit: str = "") -> None:
+        self.image, self.shared, self.jit = image, shared, jit
         self.arenas: list[Arena] = []
         self.steps = 0
         self.own_faults = 0 if faults else allocate(1 << 12)
@@ -36,7 +39,7 @@ class TraceRoom:
     def make(self) -> None:
         """Fresh room: nothing of the old one is in use."""
         s = self.shared
-        wanted = os.environ.get("TINAMOU_TRACES") or os.environ.get("TINAMOU_JIT", "")
+        wanted = self.jit or os.environ.get("TINAMOU_TRACES") or os.environ.get("TINAMOU_JIT", "")
         if "stencils" not in self.image.offsets or wanted == "off":
             return
         if not self.more():

@@ -3,11 +3,11 @@
 A trace is made of copies of stencils (engine.stencils), in the order of the guest's instructions, and is installed as the handler of its
 first instruction's entry.  While it runs, `%e` stays that entry; every way out sets it to the entry where the interpreter goes on:
 
-    begin  count all instructions of the trace
+    begin  take the cost of all instructions of the trace from the budget (exact memory models: and give up when it does not suffice)
     ...    the instructions
     end    dispatch the entry behind the last one
     stubs, out of the way: exit (take back what was not executed, go to a handler), leave (the same, dispatch the entry), taken (a jump
-           in the page)
+           in the page), hop (over an instruction of the trace)
 
 An instruction that cannot do its work in the stencil has changed nothing, and its handler does it again.  So a trace never needs to be
 correct about rare cases, and undoing it is storing another handler into one entry, as with any predecoded instruction.
@@ -31,8 +31,9 @@ ENOUGH = 12  # instructions after which a trace ends where another one begins
 HEAT = 1 << 16  # counters, one byte each
 ROOM = 1 << 16  # bytes that one trace may need
 FAULTS = 1 << 22  # pairs of the fault map
-GLUE = ("begin", "exit", "leave", "taken", "end")
-BEGIN, EXIT, LEAVE, NEAR, END = range(5)
+GLUE = ("begin", "exit", "leave", "taken", "end", "hop")
+BEGIN, EXIT, LEAVE, NEAR, END, HOP = range(6)
+SKIPS = 255  # Stencil.spent: `taken` is behind the next instruction, and costs one for each of its units of code
 
 # kinds of patches: 0 to 4 registers (the logarithm of their bytes), then
 IMMEDIATE = 5  # to 10: i8 u8 i16 u16 i32 u32
@@ -50,7 +51,8 @@ class Stencil(Struct):
     count: u16  # of patches
     stubs: u8  # 1 cold, 2 taken, 4 trap, 8 goes on with `taken`
     relative: u8  # offset in the entry of the jump's distance
-    unused: u16
+    cost: u8  # what the instruction takes from the budget
+    spent: u8  # what it takes besides when it jumps, or SKIPS
 
 
 class Patch(Struct):
@@ -67,6 +69,8 @@ class Step(Struct):
     operands: u64
     number: u32
     delta: u32  # its entry, in bytes from the first one
+    skip: u64  # bytes of entries of the next instruction, if this one may skip it
+    rest: u64  # the cost of this instruction and those behind it
 
 
 class Making(Struct):
@@ -180,26 +184,50 @@ def begins(s: Shared, entry: u64) -> bool:
     return now == predecode.symbol(WARM) or now - s.image >= s.image_size
 
 
-def plan(cpu: Cpu, s: Shared, entry: u64, host: u64, pc: u64) -> tuple[u64, u64]:
-    """Decode the instructions of a trace into s.trace_steps: how many, and the distance of the entry behind them."""
+def step_at(s: Shared, number: u64) -> u64:
+    return s.trace_steps + number * Step.size
+
+
+def code_size(s: Shared, number: u64) -> u64:
+    """Bytes of an instruction's code in the line, without stubs."""
+    return size_of(s, number) + (size_of(s, glue(NEAR)) if stencil_of(s, number).stubs & INLINE != 0 else u64(0))
+
+
+def plan(cpu: Cpu, s: Shared, entry: u64, host: u64, pc: u64) -> tuple[u64, u64, bool]:
+    """Decode a trace's instructions into s.trace_steps: how many, the distance of the entry behind them, and whether the last goes there.
+
+    Behind an instruction that never goes on is more of the trace if it can be skipped.
+    """
     offset, n, delta = pc & (PAGE - 1), u64(0), u64(0)
-    going = u64(1)
+    going, reached, skipped = u64(1), u64(1), u64(0)
     while going != 0 and n < LONGEST and offset < PAGE:
         word = u32(peek(u16, host)) if offset > PAGE - 4 else peek(u32, host)
         size = predecode.length(word)
-        step = s.trace_steps + n * Step.size
+        step = step_at(s, n)
         going = u64(0)
         if offset + size <= PAGE and not (n >= ENOUGH and begins(s, entry + delta)):
             number = predecode.decode(cpu, step, word, offset, u64(1))
-            if stencil_of(s, u64(number)).code != 0:
+            stencil = stencil_of(s, u64(number))
+            skips = u64(1) if stencil.spent == SKIPS else u64(0)
+            if stencil.code != 0 and not (skips != 0 and offset + size + 4 > PAGE):
                 st = Step.at(step)
                 st.number, st.delta = number, u32(delta)
                 delta += size << predecode.shift()
                 offset += size
                 host += size
                 n += 1
-                going = u64(0) if predecode.ends_of(number) else u64(1)
-    return n, delta
+                if skips != 0:
+                    st.skip = predecode.length(u32(peek(u16, host))) << predecode.shift()
+                reached = u64(0) if predecode.ends_of(number) else u64(1)
+                going = reached | skipped
+                skipped = skips
+    k = n
+    Step.at(step_at(s, n)).rest = u64(0)
+    while k != 0:
+        k -= 1
+        st = Step.at(step_at(s, k))
+        st.rest = Step.at(step_at(s, k + 1)).rest + u64(stencil_of(s, u64(st.number)).cost)
+    return n, delta, reached != 0
 
 
 @outlined
@@ -208,49 +236,64 @@ def make(cpu: Cpu, entry: u64, host: u64, pc: u64) -> u64:
     s = Shared.at(cpu.shared)
     if s.trace_at + ROOM > s.trace_end or peek(u64, s.trace_faults) + LONGEST > FAULTS:
         return u64(0)
-    n, behind = plan(cpu, s, entry, host, pc)
+    n, behind, reached = plan(cpu, s, entry, host, pc)
     if n < min(s.patience, u64(2)):
         return u64(0)
-    making = s.trace_steps + LONGEST * Step.size
+    making = step_at(s, u64(LONGEST + 1))
     m = Making.at(making)
     start = s.trace_at
-    stub, k = start + size_of(s, glue(BEGIN)) + size_of(s, glue(END)) + size_of(s, glue(NEAR)), u64(0)
+    at = start + size_of(s, glue(BEGIN))
+    stub, k = at + size_of(s, glue(END)) + 8, u64(0)  # `place` writes up to 7 bytes too many
     while k < n:
-        stub += size_of(s, u64(Step.at(s.trace_steps + k * Step.size).number))
+        stub += code_size(s, u64(Step.at(step_at(s, k)).number))
         k += 1
-    m.credit = i64(n)
-    at = place(cpu.shared, making, glue(BEGIN), start, u64(0))
     k = u64(0)
-    ended = u64(0)
     while k < n:
-        step = s.trace_steps + k * Step.size
+        step = step_at(s, k)
         st = Step.at(step)
         number = u64(st.number)
-        need = stencil_of(s, number).stubs
-        delta = i64(st.delta)
-        target = delta
-        if need & (2 | INLINE) != 0:
-            target += i64(peek(i32, step + u64(stencil_of(s, number).relative)))
+        stencil = stencil_of(s, number)
+        need = stencil.stubs if k != 0 else stencil.stubs | stencil_of(s, glue(BEGIN)).stubs
+        delta, more = i64(st.delta), i64(Step.at(step_at(s, k + 1)).rest)
         m.delta = delta
         if need & 1 != 0:
-            m.cold, m.credit, m.to = stub, i64(n - k), predecode.handler_of(st.number)
+            m.cold, m.credit, m.to = stub, i64(st.rest), predecode.handler_of(st.number)
             stub = place(cpu.shared, making, glue(EXIT) if k == 0 else glue(LEAVE), stub, u64(0))
         if need & 4 != 0:
-            m.trap, m.credit, m.to = stub, i64(n - k - 1), predecode.symbol("h_trap")
+            m.trap, m.credit, m.to = stub, more, predecode.symbol("h_trap")
             stub = place(cpu.shared, making, glue(EXIT), stub, u64(0))
-        if need & 2 != 0:
-            m.taken, m.credit, m.delta = stub, i64(n - k - 1), target
-            stub = place(cpu.shared, making, glue(NEAR), stub, u64(0))
-            m.delta = delta
+        if k == 0:
+            m.credit = i64(st.rest)
+            place(cpu.shared, making, glue(BEGIN), start, u64(0))
+        target = delta
+        if stencil.spent == SKIPS:
+            m.credit = more - i64(st.skip >> 4)
+            if k + 2 < n:  # the target is in the trace
+                m.credit -= i64(Step.at(step_at(s, k + 2)).rest)
+                m.to = at + code_size(s, number) + code_size(s, u64(Step.at(step_at(s, k + 1)).number))
+                m.taken = m.to
+                if m.credit != 0:
+                    m.taken = stub
+                    stub = place(cpu.shared, making, glue(HOP), stub, u64(0))
+            else:
+                m.taken = stub
+                m.delta = i64(behind if k + 1 == n else u64(Step.at(step_at(s, k + 1)).delta)) + i64(st.skip)
+                stub = place(cpu.shared, making, glue(NEAR), stub, u64(0))
+        elif need & (2 | INLINE) != 0:
+            m.taken, m.credit = stub, more - i64(stencil.spent)
+            target += i64(peek(i32, step + u64(stencil.relative)))
+            m.delta = target
+            if need & 2 != 0:
+                stub = place(cpu.shared, making, glue(NEAR), stub, u64(0))
+        m.delta, m.credit = delta, more
         at = place(cpu.shared, making, number, at, step)
         if need & INLINE != 0:
-            m.credit, m.delta = i64(0), target
+            m.delta = target
             at = place(cpu.shared, making, glue(NEAR), at, u64(0))
-        ended = u64(1) if predecode.ends_of(st.number) else u64(0)
         k += 1
-    if ended == 0:
+    if reached:
         m.delta = i64(behind)
-        at = place(cpu.shared, making, glue(END), at, u64(0))
+        place(cpu.shared, making, glue(END), at, u64(0))
     s.trace_at = (stub + 15) & ~15
     s.traces += 1
     s.traced += n

@@ -21,6 +21,12 @@ from tinamou.machine.props import PropertyError
 from tinamou.native.types import i64, u8
 
 
+@pytest.fixture(autouse=True, params=["off", "on", "eager"])
+def jit(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Each test on the interpreter alone, and with traces."""
+    monkeypatch.setenv("TINAMOU_JIT", request.param)
+
+
 class Bank:
     """Registers that note every access with its cycle."""
 

@@ -223,9 +223,11 @@ def test_des(decrypt: bool) -> None:
         flash[state.pc : state.pc + 32] = kept
 
 
+@pytest.mark.parametrize("jit", ["off", "eager"])
 @pytest.mark.parametrize("name", ["ATmega168", "ATmega2560"])
-def test_random_programs(name: str) -> None:
+def test_random_programs(name: str, jit: str, monkeypatch: pytest.MonkeyPatch) -> None:
     """Some hundred instructions in one slice end where the golden model ends, in the same state and cycle."""
+    monkeypatch.setenv("TINAMOU_JIT", jit)
     part = MODELS[name]
     rows = isa(part.core, part.wide)
     without = DEVICES | {"in", "out", "reti", "sei", "out.sreg", "out.spl", "out.sph"}

@@ -30,13 +30,16 @@ WATCHES = {"read": READ, "write": WRITE, "access": READ | WRITE}
 
 
 class AvrEngine(MemoryListener):
-    """What executes the CPU of one machine (`machine.cpu.Runner`).  `realtime`: virtual time does not run ahead of the host's."""
+    """What executes the CPU of one machine (`machine.cpu.Runner`).
+
+    `realtime`: virtual time does not run ahead of the host's.  `jit`: off, traces, on or eager (engine.traceroom).
+    """
 
     name = "tcg"
     keeps_time = True  # the machine's time is stepped, by the CPU
 
-    def __init__(self, realtime: bool = False) -> None:
-        self.realtime = realtime
+    def __init__(self, realtime: bool = False, jit: str = "") -> None:
+        self.realtime, self.jit = realtime, jit
         self.breaks: list[tuple[str, int]] = []  # kind, code address
         self.watches: list[tuple[str, int, int]] = []  # kind, address, bytes
         self.machine: Machine | None = None

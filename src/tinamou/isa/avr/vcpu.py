@@ -13,6 +13,7 @@ from tinamou.engine.architecture import Architecture
 from tinamou.engine.cpu import PAGE, Shared
 from tinamou.engine.harvard import NEVER
 from tinamou.engine.machinecpu import MachineCpu
+from tinamou.engine.traceroom import TraceRoom
 from tinamou.machine.clock import SECOND, Clock
 from tinamou.machine.lines import Pin
 from tinamou.machine.machine import Machine
@@ -59,6 +60,7 @@ class AvrVcpu(MachineCpu):
         self.shared, self.arena = Shared(), allocate(ARENA)
         self.shared.arena = self.shared.arena_start = u64(self.arena)
         self.shared.arena_end = u64(self.arena + ARENA)
+        self.room = TraceRoom(self.image, self.shared, jit=engine.jit)
         self.pages = -(-part.flash // PAGE)
         self.pagemap = allocate((self.pages + 1) * 8)
         cpu.extensions = u64(sum(1 << k for name, k in bits.items() if name in part.extensions))
@@ -109,6 +111,7 @@ class AvrVcpu(MachineCpu):
         self._place_registers()
 
     def close(self) -> None:
+        self.room.close()
         release(self.arena, ARENA)
         release(self.pagemap, (self.pages + 1) * 8)
 
