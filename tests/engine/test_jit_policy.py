@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 import pytest
-from engine_harness import InterpreterGuest
+from engine_harness import InterpreterGuest, RegionsGuest
 
-from tinamou.engine.jit import FRESH, HOT, RING, Jit
+from tinamou.engine.jit import FRESH, HOT, PRICE, RING, Jit
 
 HEAD, OTHER = 0x1000, 0x2000
 
@@ -65,3 +65,29 @@ def test_samples_that_the_ring_has_lost_are_like_the_others(jit: Jit) -> None:
     cpu.sampled = type(cpu.sampled)(RING * 3 + 12)
     assert jit.collect() == 2
     assert jit.samples(HEAD) + jit.samples(OTHER) == 3 * RING + 2
+
+
+LARGE = "start: li t0, 1000\nli a0, 0\nhead: addi t0, t0, -1\n" + "addi a0, a0, 1\n" * 20 + """
+    andi t1, t0, 255
+    beqz t1, rare
+on: bnez t0, head
+    ecall
+rare:
+""" + "addi a1, a1, 1\n" * 600 + "j on\n"  # fmt: skip
+
+
+def test_of_a_large_function_only_what_is_hot_is_compiled() -> None:
+    guest = RegionsGuest(64)
+    places = guest.load(LARGE)
+    assert guest.go(100_000).cause is not None
+    jit = guest.engine.jit
+    assert jit is not None
+    head, rare = places["head"], places["rare"]
+    for samples, hot in ((0, True), (HOT, False)):
+        jit.heat.clear()
+        jit.heat.update({head: samples})
+        jit.price = 0 if samples == 0 else PRICE
+        jit.heat[places["on"]] = PRICE * 100 if samples else 0
+        jit.prepare()
+        region = jit.choose(head, lambda at: int.from_bytes(guest.read(at, 4), "little"))
+        assert region is not None and (rare in region.nodes) == hot

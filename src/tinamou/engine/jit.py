@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import ctypes
 import importlib
+import math
 import os
 import signal
 import threading
@@ -38,6 +39,8 @@ HOT = 500  # samples of an address before it is looked at: 10 million instructio
 FRESH = 25  # of these samples must be of this run: the code around has been decoded then
 FIRST = 64  # bytes of interpreter for each hot sample before the first look: rows and templates take as long to load as it is large
 PRICE = 60  # samples in a region for each of its instructions before it is compiled: it would run a million times
+SHORT = 1000  # instructions of a slice where everything is compiled at once (TINAMOU_JIT=eager)
+COLD = 64  # a target of jumps with so many times fewer samples than the region's first address is left out
 ARENA = 256 << 20  # bytes of address space for regions
 RING = 256  # samples that a CPU keeps
 POLL = 0.004  # seconds between looks at the samples while there are some
@@ -92,7 +95,11 @@ class Jit:
         self.statistics = Statistics()
         self.vcpus: dict[int, tuple[Vcpu, int]] = {}
         self.lock = threading.RLock()
-        self.first = engine.image.code_size // FIRST  # samples of what is hot before the compiler is loaded for it
+        eager = os.environ.get("TINAMOU_JIT") == "eager"
+        self.hot, self.price = (1, 0) if eager else (HOT, PRICE)
+        self.first = 0 if eager else engine.image.code_size // FIRST  # samples of what is hot before the compiler is loaded for it
+        if eager:
+            engine.quantum = SHORT
         self.heat: Counter[int] = Counter()  # samples of this run that were not in regions
         self.past: dict[int, int] = {}  # those of earlier runs
         self.due: set[int] = set()  # addresses that are hot enough to be looked at
@@ -200,7 +207,7 @@ class Jit:
             self.statistics.in_regions += n
             return
         self.heat[pc] += n
-        if self.samples(pc) >= self.wanted.get(pc, HOT) and (not self.past or self.heat[pc] >= FRESH):
+        if self.samples(pc) >= self.wanted.get(pc, self.hot) and (not self.past or self.heat[pc] >= FRESH):
             self.due.add(pc)
 
     # -- entries
@@ -296,7 +303,7 @@ class Jit:
 
     def compile(self, pc: int) -> bool:
         """Make and install the region around pc."""
-        from .regions import discover, region_text
+        from .regions import region_text
 
         start = time.thread_time()
         self.prepare()
@@ -316,10 +323,8 @@ class Jit:
             unit = self.engine.arch.unit
             return word if len(data) >= unit and self.engine.arch.length(types.u32(word)) <= len(data) else None
 
-        region = discover(self.makers[0](), pc, fetch, self.executed)
-        if region is None or not self.worthwhile(pc, region):
-            if region is None or not region.loops:
-                self.refuse(pc)
+        region = self.choose(pc, fetch)
+        if region is None:
             self.statistics.seconds += time.thread_time() - start
             return False
         for maker in self.makers:
@@ -337,31 +342,47 @@ class Jit:
         self.statistics.seconds += time.thread_time() - start
         return installed
 
-    def refuse(self, pc: int) -> None:
-        with self.lock:
-            self.wanted[pc] = NEVER
-            self.heat.pop(pc, None)
-            self.past.pop(pc, None)
-        self.statistics.refused += 1
+    def choose(self, pc: int, fetch: Callable[[int], int | None]) -> Region | None:
+        """The region around pc that is worth compiling: all that has been executed, or if that is too much, what is hot of it.
 
-    def worthwhile(self, pc: int, region: Region) -> bool:
-        """Whether compiling a region pays; otherwise the address is looked at again when it is much hotter.
+        If there is none, pc is looked at again when it is much hotter.
+        """
+        from .regions import MAX_INSNS, discover
+
+        templates = self.makers[0]()
+        cold = self.samples(pc) // COLD
+        best = 0.0
+        for hot in (lambda at: True), (lambda at: self.samples(at) >= cold or self.compiled(at)):
+            region = discover(templates, pc, fetch, self.executed, hot)
+            if region is None or not region.loops:
+                break
+            worth = self.worth(region)
+            if worth >= 1:
+                with self.lock:
+                    for n in region.nodes:
+                        self.heat.pop(n, None)
+                        self.past.pop(n, None)
+                return region
+            best = max(best, worth)
+            if region.size < MAX_INSNS:
+                break
+        with self.lock:
+            if best:
+                self.wanted[pc] = self.samples(pc) * max(2, min(32, math.ceil(1 / best)))
+            else:
+                self.wanted[pc] = NEVER
+                self.heat.pop(pc, None)
+                self.past.pop(pc, None)
+                self.statistics.refused += 1
+        return None
+
+    def worth(self, region: Region) -> float:
+        """What compiling a region gains over what it costs.
 
         Compiling costs about half a millisecond an instruction and saves about a nanosecond at each execution, if the region has a loop:
         going in and out of one costs as much as tens of instructions.
         """
-        with self.lock:
-            if not region.loops:
-                return False
-            heat = sum(map(self.samples, region.nodes))
-            need = PRICE * region.size
-            if heat < need:
-                self.wanted[pc] = self.samples(pc) * max(2, min(32, -(-need // max(heat, 1))))
-                return False
-            for n in region.nodes:
-                self.heat.pop(n, None)
-                self.past.pop(n, None)
-            return True
+        return sum(map(self.samples, region.nodes)) / (self.price * region.size) if self.price else 1.0
 
     def install(self, region: Region | Kept, image: Image, generation: tuple[int, int]) -> bool:
         with self.lock:

@@ -345,9 +345,17 @@ class Region:
 
 
 def discover(
-    templates: Templates, start: int, fetch: Callable[[int], int | None], executed: Callable[[int], bool], limit: int = MAX_INSNS
+    templates: Templates,
+    start: int,
+    fetch: Callable[[int], int | None],
+    executed: Callable[[int], bool],
+    hot: Callable[[int], bool] = lambda pc: True,
+    limit: int = MAX_INSNS,
 ) -> Region | None:
-    """The region around a hot address.  `fetch` gives the instruction word at an address that may be executed."""
+    """The region around a hot address: what has been executed, and of the targets of jumps those that are `hot`.
+
+    `fetch` gives the instruction word at an address that may be executed.
+    """
     nodes: dict[int, Node] = {}
     entries = {start}
     work = [start]
@@ -378,12 +386,13 @@ def discover(
                 node.known = target is not None
             if target is not None:
                 node.targets = [target]
-                work.append(target)
-                if target <= pc:
-                    entries.add(target)
+                if hot(target):
+                    work.append(target)
+                    if target <= pc:
+                        entries.add(target)
             before = node
             node.call = form.ends and any(o.kind.zero != insn.number(word, o) for o, _ in form.results if isinstance(o.kind, Reg))
-            if node.call:
+            if node.call and hot(following):
                 entries.add(following)
                 work.append(following)
             if not node.falls:

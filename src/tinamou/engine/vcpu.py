@@ -61,6 +61,7 @@ class Engine:
         self.faults = FaultMap(self.image)
         self.decode_handler = self.image["h_decode"]
         self.jit: Jit | None = None
+        self.quantum = QUANTUM
         self.run_native, self.step_native, self.forget_native = interpreter.functions(self.image)
         bits: dict[str, int] = self.image.notes["extensions"]
         self.extensions = sum(1 << k for name, k in bits.items() if extensions is None or name in extensions)
@@ -138,7 +139,7 @@ class Vcpu:
         cpu, engine = self.cpu, self.engine
         cpu.memory, cpu.limit, cpu.page_flags = u64(engine.memory), u64(engine.limit), u64(engine.page_flags)
         cpu.pagemap, cpu.shared = u64(engine.pagemap), u64(engine.shared.address)
-        cpu.extensions, cpu.quantum = u64(engine.extensions), i64(QUANTUM)
+        cpu.extensions, cpu.quantum = u64(engine.extensions), i64(engine.quantum)
 
     def run(self) -> Exit:
         """Run guest code, with the interpreter lock released, until an instruction raises or somebody kicks."""
@@ -166,7 +167,7 @@ class Vcpu:
                 cpu.stepping = u64(1)
                 run(cpu.address)
                 cpu.stepping = u64(0)
-                cpu.quantum = i64(QUANTUM)
+                cpu.quantum = i64(self.engine.quantum)
             else:
                 step(cpu.address)
             if self._reason.value != interpreter.KICK:
