@@ -10,6 +10,7 @@ import subprocess
 import sys
 import time
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -19,10 +20,12 @@ from tinamou.control.gdb_user import from_gdb, to_gdb
 pytestmark = pytest.mark.skipif(shutil.which("gdb-multiarch") is None, reason="gdb-multiarch is not installed")
 
 
-def start(address: str, *words: str, arch: str = "riscv64") -> tuple[subprocess.Popen[str], Path]:
+def start(
+    address: str, *words: str, arch: str = "riscv64", name: str = "debugged", options: tuple[str, ...] = ()
+) -> tuple[subprocess.Popen[str], Path]:
     """A guest that waits for the debugger there."""
-    path = program("debugged", arch, "-g", "-O1")
-    command = [sys.executable, "-m", "tinamou.tools.main", "user", arch, "-g", address, str(path), *words]
+    path = program(name, arch, "-g", "-O1")
+    command = [sys.executable, "-m", "tinamou.tools.main", "user", arch, *options, "-g", address, str(path), *words]
     return subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True), path
 
 
@@ -40,10 +43,10 @@ def free_port() -> int:
         return int(s.getsockname()[1])
 
 
-def session(*commands: str, words: tuple[str, ...] = (), arch: str = "riscv64") -> tuple[str, int, str]:
+def session(*commands: str, words: tuple[str, ...] = (), arch: str = "riscv64", **more: Any) -> tuple[str, int, str]:
     """What gdb said, the guest's status and its output."""
     port = free_port()
-    guest, path = start(str(port), *words, arch=arch)
+    guest, path = start(str(port), *words, arch=arch, **more)
     while not listening(port):
         time.sleep(0.05)
     said = gdb(f":{port}", path, *commands)
@@ -104,6 +107,21 @@ def test_steps_and_registers() -> None:
     )  # fmt: skip
     assert "= 0x1234" in said and "= 2.5" in said and "<main+" in said and "fcsr " in said
     assert status == 5
+
+
+def test_in_compiled_loops() -> None:
+    """Functions that have run as regions stop at breakpoints, step, and are watched."""
+    hot: dict[str, Any] = {"name": "hot", "options": ("--no-code-cache", "-accel", "tcg,jit=eager")}
+    stop = ["break second", "continue", "break first", "continue", "print $_hit_bpnum", "print n", "stepi 1000", "info symbol $pc"]
+    then = ["print i", "stepi 4000", "print i", "delete", "finish"]
+    said, status, output = session(*stop, *then, "continue", words=("phases", "10000000"), **hot)
+    assert re.search(r"Breakpoint 1, second \(n=(n@entry=)?10000000\)", said), said
+    assert re.search(r"Breakpoint 2, first \(n=(n@entry=)?10000000\)", said) and re.search(r"first \+ \d+ in section", said)
+    assert (status, output) == (0, "0 failures\n")
+    said, status, output = session("handle SIGALRM nostop noprint pass", "watch alarms", "continue", "continue", "delete", "continue",
+                                   words=("interrupted", "10000000"), **hot)  # fmt: skip
+    assert "Old value = 0\nNew value = 1" in said and "Old value = 1\nNew value = 2" in said, said
+    assert (status, output) == (0, "0 failures\n")
 
 
 def test_threads() -> None:
