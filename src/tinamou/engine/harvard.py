@@ -10,7 +10,7 @@ that an event, and the interrupt that it requests, come between the same two ins
 
 from __future__ import annotations
 
-from typing import Annotated, TypeVar
+from typing import Annotated, ClassVar, TypeVar
 
 from tinamou.native.memory import call_host, exchange, peek, poke
 from tinamou.native.ops import intrinsic, outlined, unlikely
@@ -64,6 +64,8 @@ class Alarm(Struct):
 
 class HarvardCpu(Cpu):
     """A microcontroller's CPU.  `instructions` counts cycles; `memory` is the host address of data address 0, valid where there is RAM."""
+
+    mapped: ClassVar[int] = 0  # data address from which on program memory is read as data; 0: nowhere
 
     fast_start: u64  # ram_start, or an address that there is not while accesses are watched
     ram_start: u64  # data address
@@ -145,6 +147,10 @@ class HarvardCpu(Cpu):
         """No interrupt is accepted: only a reset ends sleep."""
         return False
 
+    def is_held(self) -> bool:
+        """No interrupt is accepted where the CPU is: it may be anywhere else after the next instruction."""
+        return False
+
     def interrupt(self) -> bool:
         """Enter the handler of a requested interrupt before the instruction at `target`, if one is enabled; whether it did."""
         return False
@@ -215,17 +221,22 @@ def attended(cpu: Cpu) -> None:
         cut(cpu)
 
 
+def place(address: u64, more: int) -> u64:
+    """The address of a further byte, of a stack: in the same 64 KiB."""
+    return address & ~u64(0xFFFF) | address + more & 0xFFFF
+
+
 def load_slow(cpu: Cpu, kind: type[W], address: u64) -> W:
     value = kind(0)
     for k in range(kind.size):
-        value |= kind(load_byte(cpu, address + k & 0xFFFF, now(cpu) - 1)) << (8 * k)
+        value |= kind(load_byte(cpu, place(address, k), now(cpu) - 1)) << (8 * k)
     attended(cpu)
     return value
 
 
 def store_slow(cpu: Cpu, kind: type[W], address: u64, value: W) -> None:
     for k in range(kind.size):
-        if store_byte(cpu, address + k & 0xFFFF, u8(value >> (8 * k)), now(cpu) - 1):
+        if store_byte(cpu, place(address, k), u8(value >> (8 * k)), now(cpu) - 1):
             harvard(cpu).interrupts_on()
     attended(cpu)
 
@@ -247,6 +258,8 @@ def load_byte(cpu: Cpu, address: u64, cycle: u64) -> u8:
             return c.io_value[address & (IO - 1)]
         if kind >= COUNTER:
             return count(cpu, c.counters[u64(kind) & (COUNTERS - 1)], cycle)
+    if c.mapped != 0 and address - c.mapped <= c.code_mask:
+        return peek(u8, c.code + (address - c.mapped))
     return u8(call_host(c.call, address, u64(LOAD), u64(0), cycle))
 
 
@@ -413,7 +426,7 @@ def boundary(cpu: Cpu) -> bool:
     left = i64(min(c.deadline, c.next_alarm) - c.instructions) - 1
     if left > c.quantum:
         left = c.quantum
-    if c.breaks != 0 or c.single != 0 or (c.lines | c.asked != 0 and c.enabled == c.instructions):
+    if c.breaks != 0 or c.single != 0 or (c.lines | c.asked != 0 and (c.enabled == c.instructions or c.is_held())):
         left = i64(0)
     c.slice = left
     return False

@@ -165,6 +165,68 @@ def test_nothing_there() -> None:
     assert len(lines) == 2 and "0x20" in lines[0] and "invalid instruction at 0x6" in lines[1]
 
 
+def test_pointers_of_24_bits() -> None:
+    b = Board("""
+            ldi r16, 2
+            out 0x39, r16
+            out 0x3a, r16
+            out 0x38, r16
+            ldi r26, 0xff
+            ldi r27, 0xff
+            ldi r28, 0xfe
+            ldi r29, 0xff
+            ldi r30, 0
+            ldi r31, 0
+            ldi r17, 3
+            out 0x3b, r17
+            ldi r20, 0x11
+            st X+, r20
+            in r0, 0x39
+            ldi r20, 0x22
+            std Y+2, r20
+            ldd r1, Y+1
+            ld r2, X
+            sts 0x1234, r20
+            ld r3, -Z
+            in r4, 0x3b
+            lds r5, 0x1234
+            ld r6, -X
+            xch Z, r17
+    end:    rjmp end
+    """, "avrxmega7")
+    b.machine.ram(DATA + 0x20000, 0x20000, "outside")
+    b.run(200)
+    assert [b.r(n) for n in range(7)] == [3, 0x11, 0x22, 0x11, 2, 0x22, 0x11]
+    assert (b.r(17), b.sram(0x2FFFF), b.sram(0x30000), b.sram(0x21234)) == (0x11, 3, 0x22, 0x22)
+
+
+@pytest.mark.parametrize("model", ["avrxmega6", "ATmega2560"])
+def test_pointers_of_16_bits_beside_rampz(model: str) -> None:
+    """RAMPZ is of ELPM alone where no more than 64 KiB are data."""
+    start = MODELS[model].ram
+    b = Board(f"ldi r16, 1; out 0x3b, r16; ldi r30, 0; ldi r31, {start >> 8}; ldi r17, 7; st Z, r17; ld r18, Z; end: rjmp end", model)
+    b.run(20)
+    assert b.r(18) == 7 and b.sram(start) == 7
+
+
+@pytest.mark.parametrize(("model", "at"), [("avrtiny", 0x40), ("avrxmega3", 0x80)])
+def test_program_memory_is_in_the_data_space(model: str, at: int) -> None:
+    """A load from there takes a cycle more than one from SRAM; stores go nowhere."""
+    first = "nop" if model == "avrxmega3" else "ldi r20, 0"
+    b = Board(f"ldi r30, 2; ldi r31, {at}; {first}; ld r16, Z; st Z, r16; ld r17, Z; end: rjmp end", model)
+    lines: list[str] = []
+    b.machine.log.items, b.machine.log.sink = {"unimp"}, lines.append
+    load = MODELS[model].core == "rc"
+    for n, cycles in enumerate((1, 1, 1, 2 if load else 3)):
+        before = b.cpu.cycles
+        b.run(1)
+        assert b.cpu.cycles - before == cycles, n
+    b.run(20)
+    high_byte_of_ldi = b.machine.memory.read(2, 1)
+    assert b.r(16) == b.r(17) == high_byte_of_ldi != 0
+    assert len(lines) == 1 and f"write of data address {at:#x}02" in lines[0]
+
+
 # -- time and interrupts
 
 
@@ -590,3 +652,37 @@ def test_instructions_that_a_part_lacks_are_none() -> None:
     b.machine.memory.store_rom(0, (0x9519).to_bytes(2, "little"))  # eicall
     b.run(3)
     assert len(lines) == 1 and "invalid instruction at 0x0" in lines[0]
+
+
+@pytest.mark.parametrize(
+    ("vectors", "raised", "locked", "expected"),
+    [
+        (0, 4, {}, "soon"),
+        (0x7000, 4, {}, "soon"),
+        (0x7000, 4, {"boot_section": True}, "soon"),
+        (0x7000, 4, {"application": True}, "boot"),
+        (0, 12, {}, "inside"),
+        (0, 12, {"application": True}, "inside"),
+        (0, 12, {"boot_section": True}, "back"),
+        (0x7000, 12, {"boot_section": True}, "inside"),
+    ],
+)
+def test_lock_bits_hold_back_interrupts(vectors: int, raised: int, locked: dict[str, bool], expected: str) -> None:
+    """BLB02 and BLB12 clear: none while the one section is executed and the vectors are in the other."""
+    b = Board("jmp start; reti; nop; start: sei; nop; soon: nop; call 0x7008; back: nop; end: rjmp end")
+    boot = Assembler(isa()).assemble("nop; nop; reti; nop; boot: nop; nop; inside: nop; nop; ret", 0x7000)
+    b.machine.memory.store_rom(0x7000, boot.data)
+    labels = {**b.labels, **boot.labels}
+    taken: list[int] = []
+
+    def entered() -> None:
+        sp = int(b.cpu.cpu.sp)
+        taken.append((b.sram(sp + 1) << 8 | b.sram(sp + 2)) * 2)
+        b.cpu.line("vector2")(False)
+
+    b.cpu.protect(0x7000, **{"application": False, "boot_section": False, **locked})
+    b.cpu.vectors(vectors // 2)
+    b.cpu.on_acknowledge(2, entered)
+    b.cpu.clock.at(raised, lambda: b.cpu.line("vector2")(True))
+    b.run(100)
+    assert taken == [labels[expected]]

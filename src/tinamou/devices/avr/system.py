@@ -242,7 +242,7 @@ class SelfProgramming(AvrDevice, type="avr-spm", size=1):
         return self.lock if self.lock >= 0 else self.fuses[1]
 
     def _protect(self) -> None:
-        """BLB02 and BLB12: what is read of the application from the boot section, and the other way round."""
+        """BLB02 and BLB12: what is read of the application from the boot section, and the other way round; which interrupts wait."""
         self.cpu.protect(self.boot_start, application=not self.lock_bits & 8, boot_section=not self.lock_bits & 0x20)
 
     def _operation(self) -> int:

@@ -31,74 +31,105 @@ def high(pointer: u16) -> u8:
 # -- indirect: by X, Y or Z, whose registers a row binds to Low and High
 
 
-def _pointer(name: str, low: Any, high: Any, *, pp: str, b: str = "") -> dict[str, Any]:
-    return {"P": name, "p": name.lower(), "pp": pp, "b": b, "Low": low, "High": high}
+def _pointer(name: str, ramp: int, low: Any, high: Any, *, pp: str, b: str = "") -> dict[str, Any]:
+    return {"P": name, "p": name.lower(), "pp": pp, "b": b, "Low": low, "High": high, "RAMP": ramp}
 
 
 Low: Any = None
 High: Any = None
+RAMP = 0
 POINTERS = [
-    _pointer("X", Xl, Xh, pp="11"),
-    _pointer("Y", Yl, Yh, pp="10", b="1"),
-    _pointer("Z", Zl, Zh, pp="00", b="0"),
+    _pointer("X", 1, Xl, Xh, pp="11"),
+    _pointer("Y", 2, Yl, Yh, pp="10", b="1"),
+    _pointer("Z", 3, Zl, Zh, pp="00", b="0"),
 ]
 BASES = POINTERS[1:]  # those that also go without change, and with displacement
 LD, LD_INC, LD_DEC, LDD = (2, 1, 2, 1), (2, 1, 2, 2), (2, 2, 2, 2), (2, 2, 2, 2)
 ST, ST_DEC = (2, 1, 1, 1), (2, 2, 1, 2)
 
 
-def data(cpu: Avr, address: u16) -> u8:
-    """A byte of the data space.  On XMEGA one from I/O takes a cycle less than one from memory: the rows have the cycles of I/O."""
+def data(cpu: Avr, address: u32) -> u8:
+    """A byte of the data space.
+
+    On XMEGA one from I/O takes a cycle less than one from memory: the rows have the cycles of I/O.  One from program memory takes one more.
+    """
     value = cpu.load(u8, address)
     if cpu.io_end and address >= cpu.io_end:
+        cpu.spend(1)
+    if cpu.mapped and address >= cpu.mapped:
         cpu.spend(1)
     return value
 
 
+def far(cpu: Avr, ramp: int, address: u16) -> u32:
+    """The data address that a pointer and its register RAMPn make."""
+    if cpu.io_end:
+        return u32(cpu.ramp[ramp] & cpu.far) << 16 | u32(address)
+    return u32(address)
+
+
+def moved(cpu: Avr, address: u32, distance: int) -> u32:
+    """An address off a pointer: of 24 bits, or of 16."""
+    if cpu.io_end:
+        return address + distance & (u32(cpu.far) << 16 | 0xFFFF)
+    return address + distance & 0xFFFF
+
+
+def point(cpu: Avr, ramp: int, address: u32) -> tuple[u8, u8]:
+    """What the pointer's registers become; its RAMPn is written."""
+    if cpu.io_end and cpu.far != 0:
+        cpu.ramp[ramp] = u8(address >> 16)
+    return u8(address), u8(address >> 8)
+
+
 @sram("1001 000d dddd 1100", "ld {d},X", name="ld.x", cycles=LD)
 def ld_x(cpu: Avr, xl: Xl, xh: Xh) -> R:
-    return data(cpu, word(xl, xh))
+    return data(cpu, far(cpu, 1, word(xl, xh)))
 
 
 @core("1000 000d dddd <b>000", "ld {d},<P>", name="ld.<p>", over="ldd.<p>", cycles=LD, each=BASES)
 def ld(cpu: Avr, lo: Low, hi: High) -> R:
-    return data(cpu, word(lo, hi))
+    return data(cpu, far(cpu, RAMP, word(lo, hi)))
 
 
 @sram("1001 000d dddd <pp>01", "ld {d},<P>+", name="ld.<p>+", cycles=LD_INC, each=POINTERS)
 def ld_inc(cpu: Avr, lo: Low, hi: High) -> tuple[R, Low, High]:
-    p = word(lo, hi)
-    return data(cpu, p), low(p + 1), high(p + 1)
+    p = far(cpu, RAMP, word(lo, hi))
+    value = data(cpu, p)
+    lo, hi = point(cpu, RAMP, moved(cpu, p, 1))
+    return value, lo, hi
 
 
 @sram("1001 000d dddd <pp>10", "ld {d},-<P>", name="ld.-<p>", cycles=LD_DEC, each=POINTERS)
 def ld_dec(cpu: Avr, lo: Low, hi: High) -> tuple[R, Low, High]:
-    p = word(lo, hi) - 1
-    return data(cpu, p), low(p), high(p)
+    p = moved(cpu, far(cpu, RAMP, word(lo, hi)), -1)
+    value = data(cpu, p)
+    lo, hi = point(cpu, RAMP, p)
+    return value, lo, hi
 
 
 @sram("1001 001r rrrr 1100", "st X,{r}", name="st.x", cycles=ST)
 def st_x(cpu: Avr, r: R, xl: Xl, xh: Xh) -> None:
-    cpu.store(u8, word(xl, xh), r)
+    cpu.store(u8, far(cpu, 1, word(xl, xh)), r)
 
 
 @core("1000 001r rrrr <b>000", "st <P>,{r}", name="st.<p>", over="std.<p>", cycles=ST, each=BASES)
 def st(cpu: Avr, r: R, lo: Low, hi: High) -> None:
-    cpu.store(u8, word(lo, hi), r)
+    cpu.store(u8, far(cpu, RAMP, word(lo, hi)), r)
 
 
 @sram("1001 001r rrrr <pp>01", "st <P>+,{r}", name="st.<p>+", cycles=ST, each=POINTERS)
 def st_inc(cpu: Avr, r: R, lo: Low, hi: High) -> tuple[Low, High]:
-    p = word(lo, hi)
+    p = far(cpu, RAMP, word(lo, hi))
     cpu.store(u8, p, r)
-    return low(p + 1), high(p + 1)
+    return point(cpu, RAMP, moved(cpu, p, 1))
 
 
 @sram("1001 001r rrrr <pp>10", "st -<P>,{r}", name="st.-<p>", cycles=ST_DEC, each=POINTERS)
 def st_dec(cpu: Avr, r: R, lo: Low, hi: High) -> tuple[Low, High]:
-    p = word(lo, hi) - 1
+    p = moved(cpu, far(cpu, RAMP, word(lo, hi)), -1)
     cpu.store(u8, p, r)
-    return low(p), high(p)
+    return point(cpu, RAMP, p)
 
 
 # -- with displacement, direct: not on the reduced core, whose lds and sts have one word
@@ -109,22 +140,22 @@ reduced = avr.extension("core", CORE=("rc",))
 
 @full("10q0 qq0d dddd <b>qqq", "ldd {d},<P>+{q}", name="ldd.<p>", cycles=LDD, each=BASES)
 def ldd(cpu: Avr, lo: Low, hi: High, q: Address) -> R:
-    return data(cpu, word(lo, hi) + q)
+    return data(cpu, moved(cpu, far(cpu, RAMP, word(lo, hi)), u32(q)))
 
 
 @full("10q0 qq1r rrrr <b>qqq", "std <P>+{q},{r}", name="std.<p>", cycles=(2, 2, 1, 1), each=BASES)
 def std(cpu: Avr, r: R, lo: Low, hi: High, q: Address) -> None:
-    cpu.store(u8, word(lo, hi) + q, r)
+    cpu.store(u8, moved(cpu, far(cpu, RAMP, word(lo, hi)), u32(q)), r)
 
 
 @full("1001 000d dddd 0000 kkkk kkkk kkkk kkkk", "lds {d},{k:#06x}", cycles=(2, 2, 3, 2))
 def lds(cpu: Avr, k: Address) -> R:
-    return data(cpu, k)
+    return data(cpu, far(cpu, 0, k))
 
 
 @full("1001 001r rrrr 0000 kkkk kkkk kkkk kkkk", "sts {k:#06x},{r}", cycles=2)
 def sts(cpu: Avr, r: R, k: Address) -> None:
-    cpu.store(u8, k, r)
+    cpu.store(u8, far(cpu, 0, k), r)
 
 
 def reduced_address(k: u16) -> u16:
@@ -267,27 +298,27 @@ rmw = avr.extension("rmw", CORE=("xm",))
 
 @rmw("1001 001d dddd 0100", "xch Z,{d}", cycles=2)
 def xch(cpu: Avr, d: R, zl: Zl, zh: Zh) -> R:
-    old = cpu.load(u8, word(zl, zh))
-    cpu.store(u8, word(zl, zh), d)
+    old = cpu.load(u8, far(cpu, 3, word(zl, zh)))
+    cpu.store(u8, far(cpu, 3, word(zl, zh)), d)
     return old
 
 
 @rmw("1001 001d dddd 0101", "las Z,{d}", cycles=2)
 def las(cpu: Avr, d: R, zl: Zl, zh: Zh) -> R:
-    old = cpu.load(u8, word(zl, zh))
-    cpu.store(u8, word(zl, zh), old | d)
+    old = cpu.load(u8, far(cpu, 3, word(zl, zh)))
+    cpu.store(u8, far(cpu, 3, word(zl, zh)), old | d)
     return old
 
 
 @rmw("1001 001d dddd 0110", "lac Z,{d}", cycles=2)
 def lac(cpu: Avr, d: R, zl: Zl, zh: Zh) -> R:
-    old = cpu.load(u8, word(zl, zh))
-    cpu.store(u8, word(zl, zh), old & ~d)
+    old = cpu.load(u8, far(cpu, 3, word(zl, zh)))
+    cpu.store(u8, far(cpu, 3, word(zl, zh)), old & ~d)
     return old
 
 
 @rmw("1001 001d dddd 0111", "lat Z,{d}", cycles=2)
 def lat(cpu: Avr, d: R, zl: Zl, zh: Zh) -> R:
-    old = cpu.load(u8, word(zl, zh))
-    cpu.store(u8, word(zl, zh), old ^ d)
+    old = cpu.load(u8, far(cpu, 3, word(zl, zh)))
+    cpu.store(u8, far(cpu, 3, word(zl, zh)), old ^ d)
     return old

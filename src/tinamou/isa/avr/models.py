@@ -6,7 +6,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from .state import EIND, RAMPD, RAMPZ, SPH, SPL, SREG
+from .state import EIND, RAMPD, RAMPX, RAMPY, RAMPZ, SPH, SPL, SREG
 
 KIB = 1024
 
@@ -68,6 +68,11 @@ class Model:
         return "eijmp" in self.extensions
 
     @property
+    def far(self) -> bool:
+        """Data addresses have 24 bits."""
+        return self.family in ("avrxmega5", "avrxmega7")
+
+    @property
     def vector_size(self) -> int:
         """Bytes: a jmp, or an rjmp where there is no jmp."""
         return 4 if "jmp" in self.extensions else 2
@@ -76,9 +81,9 @@ class Model:
     def own(self) -> int:
         """Which of the registers RAMPD to SREG the CPU has: bit 0 is RAMPD."""
         numbers = [SPL, SREG] if self.sram <= 128 else [SPL, SPH, SREG]
-        if self.core == "xm":
-            numbers = list(range(RAMPD, SREG + 1))
-        elif "elpm" in self.extensions:
+        if self.far:
+            numbers += [RAMPD, RAMPX, RAMPY]
+        if "elpm" in self.extensions:
             numbers += [RAMPZ]
         if self.wide:
             numbers.append(EIND)

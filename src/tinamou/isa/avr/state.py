@@ -40,10 +40,13 @@ class Avr(HarvardCpu):
     f: Annotated[Array[u8], 8]  # C Z N V - H T I
     sp: u16
     ramp: Annotated[Array[u8], 4]  # RAMPD RAMPX RAMPY RAMPZ
+    far: u8  # 0xFF: data addresses have 24 bits, of which those registers are the highest
     eind: u8
     own: u64  # the registers RAMPD to SREG that there are: bit 0 for RAMPD
     vectors: u64  # code address of vector 1, in bytes
     vector_size: u64  # bytes
+    boot: u64  # code address of the boot section
+    held: u64  # lock bits: no interrupts while one section is executed and the vectors are in the other; bit 0 application, bit 1 boot
 
     def __init__(self) -> None:
         super().__init__()
@@ -110,10 +113,17 @@ class Avr(HarvardCpu):
         return False
 
     def is_deaf(self) -> bool:
-        return self.f[I] == 0
+        return self.f[I] == 0 or self.is_held()
+
+    def is_held(self) -> bool:
+        if self.held == 0:
+            return False
+        inside = u64(1) if self.target >= self.boot else u64(0)
+        vectors = u64(1) if self.vectors >= self.boot else u64(0)
+        return inside != vectors and self.held >> inside & 1 != 0
 
     def interrupt(self) -> bool:
-        if self.f[I] == 0:
+        if self.is_deaf():
             return False
         enter(self)
         return True
@@ -145,14 +155,21 @@ class AvrWide(Avr):
 
 
 class AvrDirect(Avr):
-    """XMEGA, and the tiny and mega parts since 2016: the registers are not in the data space, which begins with I/O."""
+    """XMEGA, and the tiny and mega parts since 2016: the registers are not in the data space, which begins with I/O.
+
+    In the latter, and in the reduced core, it ends with program memory.
+    """
 
     io_base: ClassVar[int] = 0
     latency: ClassVar[int] = 5
 
 
-class AvrDirectWide(AvrDirect):
-    wide: ClassVar[bool] = True
+class AvrMapped(AvrDirect):
+    mapped: ClassVar[int] = 0x8000
+
+
+class AvrReduced(AvrDirect):
+    mapped: ClassVar[int] = 0x4000
 
 
 class AvrXmega(AvrDirect):
@@ -165,5 +182,5 @@ class AvrXmegaWide(AvrXmega):
 
 STATES: dict[tuple[str, bool], type[Avr]] = {
     **{("e", False): Avr, ("e", True): AvrWide, ("xm", False): AvrXmega, ("xm", True): AvrXmegaWide},
-    **{(core, wide): AvrDirectWide if wide else AvrDirect for core in ("xt", "rc") for wide in (False, True)},
+    **{("xt", False): AvrMapped, ("rc", False): AvrReduced},
 }

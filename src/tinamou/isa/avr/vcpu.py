@@ -67,7 +67,7 @@ class AvrVcpu(MachineCpu):
         cpu.call = u64(ctypes.cast(self._call, ctypes.c_void_p).value or 0)
         cpu.shared, cpu.pagemap = u64(self.shared.address), u64(self.pagemap)
         cpu.code_mask, cpu.ram_start, cpu.ram_size = u64(part.flash - 1), u64(part.ram), u64(part.sram)
-        cpu.fast_start = cpu.ram_start
+        cpu.fast_start, cpu.boot, cpu.far = cpu.ram_start, u64(part.flash), u8(0xFF if part.far else 0)
         cpu.own, cpu.vector_size, cpu.quantum = u64(part.own), u64(part.vector_size), i64(QUANTUM)
         words = (
             "instructions",
@@ -180,8 +180,13 @@ class AvrVcpu(MachineCpu):
         self._limit_lpm()
 
     def protect(self, boot: int, *, application: bool, boot_section: bool) -> None:
-        """Lock bits: the boot section begins at byte `boot`; which of the two sections the other one's loads see as 0xFF."""
+        """Lock bits: the boot section begins at byte `boot`; which of the two sections the other one's loads see as 0xFF.
+
+        And which one is not interrupted while the vectors are in the other one.
+        """
         self._protected = boot, application, boot_section
+        self.cpu.boot, self.cpu.held = u64(boot), u64(application | boot_section << 1)
+        self.attend()
         self._limit_lpm()
 
     def _limit_lpm(self) -> None:
@@ -289,12 +294,15 @@ class AvrVcpu(MachineCpu):
         if what == harvard.LOAD:
             found = self._table.get(address) or self._find(address)
             if found is None:
-                return self._nothing(address, "read")
+                return self.machine.memory.read(DATA + address, 1) if self._outside(address) else self._nothing(address, "read")
             return found[0].read(found[1], 1)
         if what == harvard.STORE:
             found = self._table.get(address) or self._find(address)
             if found is None:
-                return self._nothing(address, "write")
+                if not self._outside(address):
+                    return self._nothing(address, "write")
+                self.machine.memory.write(DATA + address, value, 1)
+                return 0
             found[0].write(found[1], value, 1)
         elif what == harvard.BITS:
             found = self._table.get(address) or self._find(address)
@@ -337,6 +345,11 @@ class AvrVcpu(MachineCpu):
             return None
         self._table[address] = out = found.region, DATA + address - found.base + found.offset
         return out
+
+    def _outside(self, address: int) -> bool:
+        """There is memory that is not the part's own."""
+        found = self.machine.memory.find(DATA + address)
+        return found is not None and isinstance(found.region, Ram)
 
     def _nothing(self, address: int, what: str) -> int:
         if address not in self._silent:
