@@ -10,7 +10,7 @@ import pytest
 from control.vm_harness import FakeCpu, FakeRunner
 from tinamou.control.building import build
 from tinamou.control.commandline import parse
-from tinamou.control.request import Finished, OptionError
+from tinamou.control.request import OPTIONS, Finished, OptionError
 from tinamou.control.running import complain, main
 from tinamou.machine.memory import MiB
 
@@ -69,6 +69,24 @@ MISTAKES = [
     ([*BASE, "-smp", "4,sockets=1,cores=3,threads=1"], "product of the hierarchy must match maxcpus"),
     ([*BASE, "-serial", "stdio", "-monitor", "stdio"], "cannot use stdio by multiple character devices"),
     ([*BASE, "-loadvm", "/nonexistent"], "-loadvm /nonexistent: Could not open '/nonexistent'")]
+OTHER_OPTIONS = [
+    (["-boot", "order=z"], ": Invalid boot device 'z'"), (["-boot", "cc"], ": Boot device 'c' was given twice"),
+    (["-boot", "foo=1"], ": Parameter 'boot.foo' is unexpected"),
+    (["-boot", "strict=maybe"], "Parameter 'boot.strict' expects 'on' or 'off'"),
+    (["-boot", "reboot-timeout=70000"], ": reboot timeout is invalid,it should be a value between -1 and 65535"),
+    (["-boot", "splash-time=-2"], ": splash-time is invalid,it should be a value between 0 and 65535"),
+    (["-boot", "once=d"], ": no function defined to set boot device list for this architecture"),
+    (["-action", "foo=bar"], "-action foo=bar: Invalid parameter 'foo'\naccepted: reboot, shutdown, panic, watchdog"),
+    (["-action", "reboot=shutdwn"], "Parameter 'reboot' does not accept value 'shutdwn'\nnearest: shutdown"),
+    (["-watchdog-action", "foo"], "Parameter 'watchdog' does not accept value 'foo'"), (["-enable-kvm"], ": invalid accelerator kvm"),
+    (["-usbdevice", "tablet"], "-usbdevice tablet: Error: no usb bus to attach usbdevice tablet"),
+    (["-dfilter", "foo"], "-dfilter foo: Bad range specifier"), (["-dfilter", "5..4"], "-dfilter 5..4: Invalid range"),
+    (["-vnc", ":1"], "-vnc :1: not supported yet\nUse -nographic"), (["-numa", "node"], "-numa node: not supported yet: NUMA nodes"),
+    (["-incoming", "tcp:0:4444"], "-incoming tcp:0:4444: not supported yet: migration from another process\nUse -loadvm"),
+    (["-virtfs", "local"], "not supported yet: shared folders"), (["-semihosting"], "-semihosting: not supported yet: semihosting"),
+    ([*BASE, "-drive", "if=sd"], "machine type does not support if=sd,bus=0,unit=0"),
+    ([*BASE, "-drive", "if=ide,index=3"], "machine type does not support if=ide,bus=1,unit=1"),
+    ([*BASE, "-drive", "if=pflash,index=2"], "machine type does not support if=pflash,bus=0,unit=2")]
 MORE_MISTAKES = [
     (["-M", "virt,usb=maybe"], "Parameter 'usb' expects 'on' or 'off'"), (["-M", "virt,accel=foo:bar"], "invalid accelerator foo:bar"),
     (["-M", "virt", "-nographic", "-daemonize"], ": -nographic cannot be used with -daemonize"),
@@ -87,7 +105,10 @@ MORE_MISTAKES = [
     ([*BASE, "-kernel", "/"], "could not load kernel '/'\nIs a directory\n")]
 
 
-@pytest.mark.parametrize("words,text", MISTAKES + MORE_MISTAKES, ids=[" ".join(m[0][-2:]) for m in MISTAKES + MORE_MISTAKES])
+ALL_MISTAKES = MISTAKES + OTHER_OPTIONS + MORE_MISTAKES
+
+
+@pytest.mark.parametrize("words,text", ALL_MISTAKES, ids=[" ".join(m[0][-2:]) for m in ALL_MISTAKES])
 def test_mistakes(words, text):
     from tinamou.backends.chardev.streams import StdioChardev
 
@@ -95,6 +116,57 @@ def test_mistakes(words, text):
     out = told(*words)
     StdioChardev.used = False
     assert out.startswith(f"{PROGRAM}: ") and text in out and "Traceback" not in out
+
+
+def test_what_changes_nothing_is_taken(tmp_path):
+    image = tmp_path / "cd.iso"
+    image.write_bytes(bytes(2048))
+    vm = make(*BASE, "-k", "de", "-vnc", "none", "-sandbox", "off", "-overcommit", "mem-lock=off,cpu-pm=on", "-usb", "-only-migratable",
+              "-compat", "deprecated-input=accept,deprecated-output=accept", "-full-screen", "-rotate", "90", "-cdrom", str(image),
+              "-watchdog-action", "pause", "-mem-prealloc")  # fmt: skip
+    assert [d.id for d in vm.drives.values()] == ["none2"]
+
+
+def test_actions():
+    vm = make(*BASE, "-action", "reboot=shutdown,shutdown=pause,panic=none")
+    assert vm.no_reboot and vm.no_shutdown
+    vm = make(*BASE, "-no-reboot", "-action", "reboot=reset")
+    assert not vm.no_reboot
+
+
+def test_boot_is_told_to_the_firmware():
+    from tinamou.devices.misc.fw_cfg import BOOT_MENU, NOGRAPHIC, UUID, FwCfg
+
+    vm = make("-M", "virt", "-bios", "none", "-nographic", "-monitor", "none", "-serial", "none", "-uuid",
+              "11111111-2222-3333-4444-555555555555", "-boot", "menu=on,strict=on,reboot-timeout=77,splash-time=5")  # fmt: skip
+    fw_cfg = next(d for d in vm.machine.devices if isinstance(d, FwCfg))
+    assert (fw_cfg.items[NOGRAPHIC], fw_cfg.items[BOOT_MENU]) == (b"\1\0", b"\1\0")
+    assert fw_cfg.items[UUID].hex() == "11111111222233334444555555555555"
+    assert fw_cfg.files == {"etc/boot-fail-wait": b"\x4d\0\0\0", "etc/boot-menu-wait": b"\5\0"}
+    vm = make(*BASE)
+    fw_cfg = next(d for d in vm.machine.devices if isinstance(d, FwCfg))
+    assert fw_cfg.files == {"etc/boot-fail-wait": b"\xff" * 4} and fw_cfg.items[BOOT_MENU] == b"\0\0"
+
+
+def test_ranges_of_the_log():
+    r = parse(["-dfilter", "0x1000+0x200,0x5000..0x5fff,9000-0x10"])
+    assert r.log_ranges == [(0x1000, 0x11FF), (0x5000, 0x5FFF), (9000 - 15, 9000)]
+    log = build(parse([*BASE, "-dfilter", "0x1000+0x200"], PROGRAM), FakeCpu, FakeRunner(), "riscv64").machine.log
+    assert [log.wants(a) for a in (0xFFF, 0x1000, 0x11FF, 0x1200)] == [False, True, True, False]
+
+
+def test_every_option_of_the_original_is_known():
+    """Those of the 7.2 -help."""
+    names = (
+        "h version machine cpu accel smp numa add-fd set global boot m mem-path mem-prealloc k audio-help audio audiodev device "
+        "name uuid fda fdb hda hdb hdc hdd cdrom blockdev drive mtdblock sd snapshot fsdev virtfs iscsi usb usbdevice display "
+        "nographic spice portrait rotate vga full-screen vnc netdev nic net chardev tpmdev bios pflash kernel append initrd dtb "
+        "compat fw_cfg serial parallel monitor qmp qmp-pretty mon debugcon pidfile singlestep preconfig S overcommit gdb s d D "
+        "dfilter seed L enable-kvm no-reboot no-shutdown action loadvm daemonize option-rom rtc icount watchdog-action echr "
+        "incoming only-migratable nodefaults chroot runas semihosting semihosting-config sandbox readconfig no-user-config "
+        "trace plugin async-teardown msg dump-vmstate enable-sync-profile object"
+    ).split()
+    assert [n for n in names if n not in OPTIONS] == []
 
 
 def test_hints_name_the_nearest():

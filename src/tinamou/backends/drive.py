@@ -200,7 +200,7 @@ def _place(given: dict[str, str], interface: str, taken: list[Drive]) -> int:
 
 def _name(interface: str, index: int, media: str) -> str:
     per_bus = PER_BUS.get(interface, 0)
-    kind = "-cd" if media == "cdrom" else "-hd" if interface in ("ide", "scsi") else ""
+    kind = ("-cd" if media == "cdrom" else "-hd") if interface in ("ide", "scsi") else ""
     if per_bus:
         return f"{interface}{index // per_bus}{kind}{index % per_bus}"
     return f"{interface}{kind}{index}"

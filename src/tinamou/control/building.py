@@ -81,6 +81,7 @@ class Builder:
         for key in FILES.keys() & options.keys():
             setattr(s, FILES[key], options.pop(key))
         s.ram_size = s.ram_size or chosen.ram
+        s.nographic, s.uuid = r.nographic, uuid.UUID(r.uuid or bytes(16).hex()).bytes
         s.cpus = s.cpus or chosen.default_cpus
         if r.icount is not None and not r.icount["sleep"]:  # each run is the same: nothing comes in from the host that was not asked for
             s.rtc_base, s.rtc_clock = s.rtc_base or SAME_DATE, s.rtc_clock or "vm"
@@ -286,7 +287,7 @@ class Builder:
 
     def vm(self, machine: Machine, runner: Runner | None, arch: str) -> Vm:
         r = self.r
-        machine.log.items = r.log_items
+        machine.log.items, machine.log.ranges = r.log_items, r.log_ranges
         machine.log.sink = self.write_log
         self.loop.lock, self.loop.virtual = machine.lock, machine.time
         machine.time.changed = self.loop.wake
@@ -310,7 +311,19 @@ class Builder:
                 self.at = f"-drive id={d.id}"
                 vm.plug({"driver": "virtio-blk-pci" if self.has_pci(machine) else "virtio-blk-device", "drive": d.id})
         self.at = ""
+        for given, d in zip(r.drives, self.drives, strict=True):
+            if d.interface not in ("none", "virtio") and d.id not in machine.drives_used:
+                self.at = "-drive " + spell(given)
+                self.not_taken(machine, d)
         return vm
+
+    def not_taken(self, machine: Machine, drive: Any) -> None:
+        from tinamou.backends.drive import PER_BUS
+
+        per_bus = PER_BUS.get(drive.interface, 0)
+        bus, unit = divmod(drive.index, per_bus) if per_bus else (0, drive.index)
+        raise PropertyError(f"machine type does not support if={drive.interface},bus={bus},unit={unit}",
+                            "Use if=virtio, or if=none and -device ...,drive=ID" if machine.buses() else "")  # fmt: skip
 
     def has_pci(self, machine: Machine) -> bool:
         return any(b.type == "PCI" for b in machine.buses())

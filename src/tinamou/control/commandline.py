@@ -12,6 +12,7 @@ from functools import partial
 from typing import Any
 
 from tinamou.backends.chardev.base import discover as chardev_kinds
+from tinamou.control import other_options as _others  # noqa: F401 (it registers its options)
 from tinamou.control import plugging
 from tinamou.control.options import HELP, keyval, only, opts, readconfig, spell, wants_help
 from tinamou.control.request import OPTIONS, Finished, OptionError, Request, flag, kept, listed, option
@@ -239,6 +240,9 @@ listed("drive", "drives", "[file=file][,if=type][,index=i][,media=d][,format=f][
        "use 'file' as a drive image", opts)
 for _index, _name in enumerate(("hda", "hdb", "hdc", "hdd")):
     disk(_name, f"use 'file' as hard disk {_index} image", **{"if": "none", "index": str(_index), "media": "disk"})
+disk("cdrom", "use 'file' as CD-ROM image", **{"if": "none", "index": "2", "media": "cdrom"})
+for _index, _name in enumerate(("fda", "fdb")):
+    disk(_name, f"use 'file' as floppy disk {_index} image", **{"if": "floppy", "index": str(_index)})
 disk("pflash", "use 'file' as a parallel flash image", **{"if": "pflash"})
 disk("mtdblock", "use 'file' as on-board Flash memory image", **{"if": "mtd"})
 disk("sd", "use 'file' as SecureDigital card image", **{"if": "sd"})

@@ -94,7 +94,7 @@ class SystemVcpu(MachineCpu):
         cpu.tlbs = u64(self.tlbs)
         cpu.mmio, cpu.shared, cpu.quantum = u64(engine.mmio_address), u64(engine.shared.address), i64(QUANTUM)
         self.flush()
-        self._heard_trap, self._heard_code = HeardFunction(self._trap), HeardFunction(self._code)
+        self._heard_trap, self._heard_code = HeardFunction(self._trap), HeardFunction(self._code_in_range)
         self.pins = {name: Pin(self._input(bit), name, bit, self) for name, bit in self.lines.items()}
 
     def flush(self) -> None:
@@ -158,6 +158,10 @@ class SystemVcpu(MachineCpu):
     def _trap(self, cause: int, pc: int, value: int, cpu: int) -> int:
         """`-d int`: an exception was taken.  Gives 0."""
         raise NotImplementedError
+
+    def _code_in_range(self, pc: int, a: int, b: int, cpu: int) -> int:
+        assert self.engine.machine is not None
+        return self._code(pc, a, b, cpu) if self.engine.machine.log.wants(pc) else 0
 
     def _code(self, pc: int, _: int, __: int, cpu: int) -> int:
         """`-d in_asm`: the code at pc was decoded.  Gives 0."""

@@ -14,6 +14,7 @@ class Log:
 
     def __init__(self, items: set[str] | None = None, sink: Callable[[str], object] | None = None) -> None:
         self.items: set[str] = items or set()
+        self.ranges: list[tuple[int, int]] = []  # first and last address of the code that is logged; all if there is none
         self.sink: Callable[[str], object] = sink or self._stderr
 
     @staticmethod
@@ -34,3 +35,7 @@ class Log:
         """Anything else, under its own item name."""
         if item in self.items:
             self.sink(text)
+
+    def wants(self, address: int) -> bool:
+        """Code at this address is logged."""
+        return not self.ranges or any(first <= address <= last for first, last in self.ranges)

@@ -42,6 +42,9 @@ class Settings:
     drives: list[Any] = field(default_factory=list)
     nics: list[Any] = field(default_factory=list)
     fw_cfg: list[tuple[str, bytes]] = field(default_factory=list)
+    boot: dict[str, str] = field(default_factory=dict)  # -boot, as given and checked
+    uuid: bytes = bytes(16)
+    nographic: bool = False
     data_dirs: list[str] = field(default_factory=list)
     rtc_base: str = ""                  # utc if not said
     rtc_clock: str = ""                 # host if not said
@@ -96,6 +99,7 @@ class Machine:
         self._factory = cpu_factory
         self._requests: list[Callable[[str, dict[str, Any]], object]] = []
         self._serials_used = 0
+        self.drives_used: set[str] = set()  # ids of those that `drive` gave
         self.board: Any = None
         self.io_threads = False  # devices may do blocking work in threads of their own: not where time is counted or stepped
         self.pins = Pins(self)
@@ -186,6 +190,7 @@ class Machine:
         """The drive given for an interface (`pflash`, `mtd`, `virtio`, `sd`) and index, or None."""
         for d in self.settings.drives:
             if d.interface == interface and d.index == index:
+                self.drives_used.add(d.id)
                 return d
         return None
 

@@ -49,8 +49,7 @@ def virt(m: Machine, *, acpi: Annotated[str, ON_OFF_AUTO, "Enable ACPI"] = "off"
     host.windows = [(0x0100_0000, 0, 0x0300_0000, 64 * KiB), (0x0200_0000, 0x4000_0000, 0x4000_0000, 1 * GiB),
                     (0x0300_0000, high, high, 16 * GiB)]
     fw_cfg.number(NB_CPUS, len(harts))
-    for name, data in m.settings.fw_cfg:
-        fw_cfg.file(name, data)
+    fw_cfg.describe(m.settings)
 
     tree, soc = start_tree(m, "riscv-virtio,qemu", "riscv-virtio", RAM, 10_000_000)
     add_devices(m, tree, soc)

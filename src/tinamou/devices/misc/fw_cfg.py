@@ -11,9 +11,9 @@ from tinamou.machine.props import BOOL, PropertyError, prop
 
 if TYPE_CHECKING:
     from tinamou.firmware.fdt import Node
-    from tinamou.machine.machine import Placed
+    from tinamou.machine.machine import Placed, Settings
 
-SIGNATURE, ID, NB_CPUS, MAX_CPUS, FILE_DIR, FILE_FIRST = 0x00, 0x01, 0x05, 0x0F, 0x19, 0x20
+SIGNATURE, ID, UUID, NOGRAPHIC, NB_CPUS, BOOT_MENU, FILE_DIR, FILE_FIRST = 0x00, 0x01, 0x02, 0x04, 0x05, 0x0E, 0x19, 0x20
 FILE_SLOTS = 0x20
 ERROR, READ, SKIP, SELECT, WRITE = 1, 2, 4, 8, 16
 
@@ -32,6 +32,18 @@ class FwCfg(Device, type="fw_cfg_mem", compatible="qemu,fw-cfg-mmio", node="fw-c
         self.items: dict[int, bytes] = {SIGNATURE: b"QEMU", ID: (3 if self.dma_enabled else 1).to_bytes(4, "little")}
         self.files: dict[str, bytes] = {}
         self.writable: set[str] = set()
+
+    def describe(self, settings: Settings) -> None:
+        """The items that say what the user wants: identity, console, boot menu; and the user's own files."""
+        boot = settings.boot
+        self.items[UUID] = settings.uuid
+        self.number(NOGRAPHIC, settings.nographic)
+        self.number(BOOT_MENU, boot.get("menu") == "on")
+        self.file("etc/boot-fail-wait", int(boot.get("reboot-timeout", -1)).to_bytes(4, "little", signed=True))
+        if "splash-time" in boot:
+            self.file("etc/boot-menu-wait", int(boot["splash-time"]).to_bytes(2, "little"))
+        for name, data in settings.fw_cfg:
+            self.file(name, data)
 
     def number(self, key: int, value: int, size: int = 2) -> None:
         """A fixed item: a little-endian number."""
