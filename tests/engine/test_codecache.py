@@ -12,6 +12,7 @@ import pytest
 
 from tinamou.engine import codecache
 from tinamou.engine.codecache import CodeCache, Kept, digest
+from tinamou.native import cache as store
 from tinamou.native.link import Image
 
 CODE = bytes(range(256)) * 16
@@ -109,6 +110,75 @@ def test_a_folder_that_others_may_write_to_is_not_used(folder: Path) -> None:
     assert bundle().waiting == []
     folder.chmod(stat.S_IRWXU)
     assert len(bundle().waiting) == 1
+
+
+def test_a_folder_of_somebody_else_is_not_used(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    first = bundle()
+    first.add(kept(0x1000))
+    first.save()
+    with monkeypatch.context() as other:
+        other.setattr(os, "geteuid", lambda: os.getuid() + 1)
+        again = bundle()
+        assert again.waiting == []
+        again.add(kept(0x1100))
+        again.save()
+    assert [k.entries[0] for k in bundle().waiting] == [0x1000]
+
+
+def test_a_link_in_place_of_a_bundle_is_not_followed(folder: Path, tmp_path: Path) -> None:
+    first = bundle()
+    first.add(kept(0x1000))
+    first.save()
+    (folder / first.name).rename(tmp_path / "elsewhere")
+    (folder / first.name).symlink_to(tmp_path / "elsewhere")
+    assert bundle().waiting == []
+
+
+WRITER = """
+import sys
+from pathlib import Path
+from tinamou.engine import codecache
+from tinamou.native.link import Image
+number = int(sys.argv[1])
+print("begun", flush=True)
+while True:
+    c = codecache.CodeCache("riscv64", ("native",), "flat 0", "program 1 2")
+    for n in range(30):
+        at = 0x1000 * number + n
+        c.add(codecache.Kept([at], [(at, 16)], f"{at:032x}", 4, Image(16, bytes([number]) * 5000, {"region": 0}, [], [(8, "h_jump")], [(1, 2)])))
+    c.save()
+"""
+
+
+def test_processes_that_write_at_once_and_are_killed(folder: Path) -> None:
+    """Whoever reads meanwhile finds a whole bundle; what the killed ones were writing is in nobody's way, and goes in time."""
+    bundle().add(kept(0x1000))
+    words = [sys.executable, "-c", WRITER]
+    for _ in range(3):
+        writers = [subprocess.Popen([*words, str(n)], stdout=subprocess.PIPE) for n in range(1, 5)]
+        seen = 0
+        for writer in writers:
+            assert writer.stdout is not None
+            writer.stdout.read(6)
+        for _look in range(40):
+            found = bundle().waiting
+            seen += bool(found)
+            assert all(k.image.content == bytes([k.entries[0] >> 12]) * 5000 and k.digest == f"{k.entries[0]:032x}" for k in found)
+        for writer in writers:
+            writer.kill()
+            writer.communicate()
+        assert seen
+    whole = bundle().waiting
+    assert len(whole) >= 30 and len(whole) % 30 == 0
+    (folder / ".regions-x.bundle.77.0123abcd").write_bytes(b"half")
+    (folder / ".note").write_bytes(b"not ours")
+    assert {p.name for p in store.scratch()} >= {".regions-x.bundle.77.0123abcd"}
+    store.sweep()
+    assert (folder / ".regions-x.bundle.77.0123abcd").exists()  # somebody may be writing it now
+    for p in store.scratch():
+        os.utime(p, (1, 1))
+    codecache.trim(codecache.LIMIT)
+    assert store.scratch() == [] and (folder / ".note").exists() and bundle().waiting
 
 
 def test_the_least_recently_used_go_first(folder: Path) -> None:

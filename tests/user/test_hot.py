@@ -2,11 +2,18 @@
 
 from __future__ import annotations
 
+import os
 import re
+import shutil
+import subprocess
+import sys
+import time
+from pathlib import Path
 
 import pytest
 
 from support.guests import program, run
+from tinamou.native.cache import folder
 
 ROUNDS = 20_000_000  # of a loop: a quarter of a second
 WHAT = ["phases", "interrupted", "threads", "replaced"]
@@ -49,6 +56,48 @@ def test_with_regions_elsewhere(what: str, arch: str) -> None:
     """A64's rows take seconds to load: the loops run longer."""
     found = statistics(hot(what, "eager", ROUNDS * (10 if arch == "aarch64" else 1), arch))
     assert found["regions"] >= 2 and found["share"] > 5
+
+
+def test_processes_share_the_cache_on_disk(tmp_path: Path) -> None:
+    """Several at once, one of them killed; then a damaged file: what runs is right, and what was kept is used when it is whole."""
+    for image in folder().glob("*.image"):
+        shutil.copy(image, tmp_path)
+    tmp_path.chmod(0o700)
+    environment = {**os.environ, "TINAMOU_CACHE": str(tmp_path)}
+    words = [
+        sys.executable,
+        "-m",
+        "tinamou.tools.main",
+        "user",
+        "riscv64",
+        "-accel",
+        "tcg,jit=eager",
+        "-d",
+        "jit",
+        program("hot"),
+        "phases",
+    ]
+    several = [
+        subprocess.Popen([*words, str(ROUNDS)], stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, env=environment)
+        for _ in range(4)
+    ]
+    time.sleep(0.8)
+    several[0].kill()
+    said = [p.communicate(timeout=100) for p in several]
+    assert [p.returncode for p in several[1:]] == [0] * 3 and all(output == "0 failures\n" for output, _ in said[1:])
+    (kept,) = tmp_path.glob("regions-*.bundle")
+
+    def again() -> int:
+        done = subprocess.run([*words, str(ROUNDS)], capture_output=True, text=True, env=environment, timeout=100)
+        assert (done.returncode, done.stdout) == (0, "0 failures\n")
+        return int(re.search(r"(\d+) from the cache on disk", done.stderr)[1])  # type: ignore[index]
+
+    assert again() >= 2
+    damaged = bytearray(kept.read_bytes())
+    damaged[len(damaged) // 2] ^= 4
+    kept.write_bytes(damaged)
+    assert again() == 0
+    assert again() >= 2
 
 
 @pytest.mark.parametrize("name", ["signals", "threads", "memory", "races"])

@@ -143,6 +143,7 @@ def bundles() -> list[tuple[float, int, str]]:
 
 def trim(limit: int) -> None:
     """Delete the bundles used longest ago until the others fit the limit."""
+    store.sweep()
     found = bundles()
     total = sum(size for _, size, _ in found)
     for _, size, path in found:

@@ -9,6 +9,7 @@ from __future__ import annotations
 import contextlib
 import hashlib
 import os
+import re
 import stat
 import time
 from pathlib import Path
@@ -16,6 +17,7 @@ from pathlib import Path
 MAGIC = b"tinamou\x02"
 DIGEST = 32
 LARGEST = 1 << 30  # bytes of a file; images have a few hundred thousand
+SCRATCH = re.compile(r"\..+\.(?:image|bundle)\.\d+\.[0-9a-f]{8}")
 LEFT = 3600  # seconds after which a file half written is left by a process that died
 
 
@@ -71,10 +73,26 @@ def trim(name: str, keep: int) -> None:
     if path is None:
         return
     with contextlib.suppress(OSError):
-        found = sorted(path.glob(f"{name}-*.image"), key=lambda p: p.stat().st_mtime)
-        scratch = [p for p in path.glob(".*.image.*") if p.stat().st_mtime < time.time() - LEFT]
-        for old in found[:-keep] + scratch:
+        for old in sorted(path.glob(f"{name}-*.image"), key=lambda p: p.stat().st_mtime)[:-keep]:
             old.unlink(missing_ok=True)
+    sweep()
+
+
+def scratch(age: float = 0) -> list[Path]:
+    """Files that are being written, or that processes that died have left; those older than `age` seconds."""
+    path, found = folder(), []
+    for p in path.glob(".*") if path else ():
+        with contextlib.suppress(OSError):
+            if SCRATCH.fullmatch(p.name) and p.stat().st_mtime <= time.time() - age:
+                found.append(p)
+    return found
+
+
+def sweep() -> None:
+    """Delete what processes that died while they wrote have left."""
+    for p in scratch(LEFT):
+        with contextlib.suppress(OSError):
+            p.unlink(missing_ok=True)
 
 
 def write(name: str, content: bytes) -> bool:
@@ -82,14 +100,14 @@ def write(name: str, content: bytes) -> bool:
     path = folder()
     if path is None:
         return False
-    scratch = path / f".{name}.{os.getpid()}.{os.urandom(4).hex()}"
+    fresh = path / f".{name}.{os.getpid()}.{os.urandom(4).hex()}"
     try:
-        with open(scratch, "xb") as f:
+        with open(fresh, "xb") as f:
             f.write(MAGIC + _digest(name, content))
             f.write(content)
-        os.replace(scratch, path / name)
+        os.replace(fresh, path / name)
     except OSError:
         with contextlib.suppress(OSError):
-            scratch.unlink()
+            fresh.unlink()
         return False
     return True

@@ -8,7 +8,7 @@ from __future__ import annotations
 import sys
 from pathlib import Path
 
-from tinamou.native.cache import folder
+from tinamou.native.cache import folder, scratch
 
 __all__ = ["main"]
 
@@ -33,7 +33,7 @@ def main(words: list[str] | None = None) -> int:
         print("no cache: TINAMOU_CACHE is off, or the folder cannot be made or may be written to by others")
         return 0
     if words[0] == "clear":
-        for p in found:
+        for p in found + scratch():
             p.unlink(missing_ok=True)
         print(f"{len(found)} files deleted from {path}")
         return 0
