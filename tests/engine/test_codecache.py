@@ -145,7 +145,8 @@ while True:
     c = codecache.CodeCache("riscv64", ("native",), "flat 0", "program 1 2")
     for n in range(30):
         at = 0x1000 * number + n
-        c.add(codecache.Kept([at], [(at, 16)], f"{at:032x}", 4, Image(16, bytes([number]) * 5000, {"region": 0}, [], [(8, "h_jump")], [(1, 2)])))
+        image = Image(16, bytes([number]) * 5000, {"region": 0}, [], [(8, "h_jump")], [(1, 2)])
+        c.add(codecache.Kept([at], [(at, 16)], f"{at:032x}", 4, image))
     c.save()
 """
 

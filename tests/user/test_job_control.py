@@ -166,7 +166,12 @@ def test_trees_of_processes(guest: Guest, tmp_path: Path) -> None:
 def test_threads_that_are_counted(guest: Guest) -> None:
     """The emulator's own threads are not the guest's: Python would warn at a fork."""
     root = sysroot(DEBIAN[guest.arch], "python3", "libpython3-stdlib")
-    code = "import os, sys\nfor i in range(200000): pass\nif os.fork(): os.wait()\nprint(len(sys.warnoptions))"
+    code = """if True:
+        import os, sys
+        for i in range(200000): pass
+        if os.fork(): os.wait()
+        print(len(sys.warnoptions), os.listdir('/proc/self/task') == [str(os.getpid())])
+        """
     options = ["-L", str(root), "-E", "PYTHONWARNINGS=error"]
     done = run(root / "usr/bin/python3", "-c", code, arch=guest.arch, options=options)
-    assert (done.stderr, done.stdout, done.returncode) == ("", "1\n1\n", 0)
+    assert (done.stderr, done.stdout, done.returncode) == ("", "1 True\n1 True\n", 0)

@@ -59,6 +59,22 @@ def test_threads_size_and_signals_are_the_guests(g: Guest) -> None:
     assert int(status[b"Pid"]) == os.getpid()
 
 
+def test_threads_of_the_emulator_are_not_listed(g: Guest) -> None:
+    with ThreadPoolExecutor(2) as pool:
+        pool.submit(int).result()
+        fd = g.openat(CWD, g.text("/proc/self/task"), 0, 0)
+        size = g.getdents64(fd, HEAP + 0x1000, 512)
+        assert len(os.listdir("/proc/self/task")) > 1
+        data = g.memory.read(HEAP + 0x1000, size)
+    names, at = [], 0
+    while at < size:
+        names.append(data[at + 19 :].split(b"\0", 1)[0])
+        at += int.from_bytes(data[at + 16 : at + 18], "little")
+    assert sorted(names) == sorted([b".", b"..", *(b"%d" % tid for tid in {os.getpid(), *g.process.threads})])
+    assert g.getdents64(fd, HEAP + 0x1000, 512) == 0
+    os.close(fd)
+
+
 def test_the_program_itself(g: Guest) -> None:
     buf = g.room(256)
     name = g.text("/proc/self/exe")

@@ -8,7 +8,7 @@ from support.guests import program, run
 
 
 @pytest.mark.parametrize("arch", ["riscv64", "riscv32", "aarch64"])
-@pytest.mark.parametrize("name", ["signals", "threads", "memory", "processes", "races"])
+@pytest.mark.parametrize("name", ["signals", "threads", "memory", "processes", "races", "arrivals"])
 def test_program(name: str, arch: str) -> None:
     done = run(program(name, arch), arch=arch)
     assert done.stderr == ""

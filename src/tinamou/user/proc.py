@@ -14,7 +14,7 @@ from .signals import SIG_DFL, SIG_IGN
 if TYPE_CHECKING:
     from .thread import Thread
 
-__all__ = ["FILES", "follow", "link_special", "open_special"]
+__all__ = ["FILES", "follow", "hidden_names", "link_special", "open_special"]
 
 O_ACCMODE = 3
 AT_SYMLINK_NOFOLLOW = 0x100
@@ -117,6 +117,18 @@ def open_special(t: Thread, path: bytes, flags: int) -> int | None:
         data = data[os.write(fd, data) :]
     os.lseek(fd, 0, os.SEEK_SET)
     return fd
+
+
+def hidden_names(t: Thread, fd: int) -> set[bytes]:
+    """What a guest does not find in that directory: threads of the emulator, in /proc/self/task."""
+    try:
+        path = os.readlink(b"/proc/self/fd/%d" % fd)
+    except OSError:
+        return set()
+    if path != b"/proc/%d/task" % os.getpid():
+        return set()
+    with t.process.lock:
+        return {name for name in os.listdir(path) if int(name) not in {os.getpid(), *t.process.threads}}
 
 
 def link_special(t: Thread, path: bytes) -> bytes | None:

@@ -5,12 +5,13 @@ from __future__ import annotations
 import ctypes
 import errno
 import struct
+from collections.abc import Set
 from typing import TYPE_CHECKING, Annotated
 
 from ..host import HOST
 from ..kinds import Device, flag_set
 from ..layout import Struct, i64, layout_of, u8, u16, u64, ulong
-from ..proc import link_special
+from ..proc import hidden_names, link_special
 from ..syscall import AT_FDCWD, AtFlags, Bits, Buf, DirFd, Fd, Int, Mode, NewPath, Path, Result, Size, syscall
 
 if TYPE_CHECKING:
@@ -37,8 +38,11 @@ class Dirent(Struct):
     d_reclen: u16
 
 
-def list_directory(t: Thread, fd: int, buf: Buf, size: int, old: bool) -> int:
-    """getdents64, or getdents for `old`, converted record by record; what does not fit is read again next time."""
+def list_directory(t: Thread, fd: int, buf: Buf, size: int, old: bool, hidden: Set[bytes]) -> int:
+    """getdents64, or getdents for `old`, converted record by record; what does not fit is read again next time.
+
+    Names of `hidden` are left out.
+    """
     mine = layout_of(Dirent if old else Dirent64, t.abi)
     theirs = layout_of(Dirent64, HOST)
     head = mine.offsets["d_reclen"] + 2 if old else mine.offsets["d_type"] + 1
@@ -50,6 +54,10 @@ def list_directory(t: Thread, fd: int, buf: Buf, size: int, old: bool) -> int:
     while at < got:
         entry = theirs.load(data[at : at + theirs.size])
         name = data[at + theirs.offsets["d_type"] + 1 : at + entry.d_reclen].split(b"\0", 1)[0]
+        if name in hidden:
+            start = entry.d_off
+            at += entry.d_reclen
+            continue
         length = -(-(head + len(name) + 1 + old) // align) * align
         if len(out) + length > size:
             if not out:
@@ -65,19 +73,22 @@ def list_directory(t: Thread, fd: int, buf: Buf, size: int, old: bool) -> int:
             out += record.ljust(length, b"\0")
         start = entry.d_off
         at += entry.d_reclen
+    if got and not out:
+        return list_directory(t, fd, buf, size, old, hidden)
     return buf.write(bytes(out))
 
 
 @syscall
 def getdents64(t: Thread, fd: Fd, buf: Buf, size: Size) -> int:
-    if t.abi.order == HOST.order:
+    hidden = hidden_names(t, fd)
+    if t.abi.order == HOST.order and not hidden:
         return t.host("getdents64", fd, buf.host(size), size)
-    return list_directory(t, fd, buf, size, old=False)
+    return list_directory(t, fd, buf, size, False, hidden)
 
 
 @syscall
 def getdents(t: Thread, fd: Fd, buf: Buf, size: Size) -> int:
-    return list_directory(t, fd, buf, size, old=True)
+    return list_directory(t, fd, buf, size, True, hidden_names(t, fd))
 
 
 # ---- creating and removing
