@@ -104,6 +104,16 @@ class HarvardCpu(Cpu):
         _jump(self, u64(target) & self.code_mask)
 
     @intrinsic
+    def input(self, address: u64) -> u8:
+        """Load from what is probably no RAM: the same as `load`, without looking there first."""
+        return self.load(u8, address)
+
+    @intrinsic
+    def output(self, address: u64, value: u8) -> None:
+        """Store to what is probably no RAM."""
+        self.store(u8, address, value)
+
+    @intrinsic
     def modify(self, address: u64, mask: u8, value: u8) -> None:
         """Write those bits of an I/O register that `mask` has."""
         data = self._memory.read(int(address), 1)[0]
@@ -305,6 +315,14 @@ def store_byte(cpu: Cpu, address: u64, value: u8, cycle: u64) -> bool:
     return False
 
 
+def input(cpu: HarvardCpu, address: u64) -> u8:
+    return load_slow(cpu, u8, address)
+
+
+def output(cpu: HarvardCpu, address: u64, value: u8) -> None:
+    store_slow(cpu, u8, address, value)
+
+
 def modify(cpu: HarvardCpu, address: u64, mask: u8, value: u8) -> None:
     modify_byte(cpu, address, mask, value, now(cpu) - 1)
     attended(cpu)
@@ -359,6 +377,8 @@ def pause(cpu: HarvardCpu) -> None:
 
 INTRINSICS = {
     HarvardCpu.pause: pause,
+    HarvardCpu.input: input,
+    HarvardCpu.output: output,
     HarvardCpu.modify: modify,
     HarvardCpu.program: (program, program_slow),
     HarvardCpu.program_word: program_word,

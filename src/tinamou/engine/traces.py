@@ -193,6 +193,15 @@ def code_size(s: Shared, number: u64) -> u64:
     return size_of(s, number) + (size_of(s, glue(NEAR)) if stencil_of(s, number).stubs & INLINE != 0 else u64(0))
 
 
+def warm_behind(cpu: Cpu, entry: u64, host: u64, offset: u64, size: u64) -> None:
+    """Behind an instruction that is in no trace another one begins, and behind what it may skip."""
+    n = u64(0)
+    while n < 2 and offset + size < PAGE:
+        predecode.warm(cpu, entry + (size << predecode.shift()))
+        size += predecode.length(u32(peek(u16, host + size)))
+        n += 1
+
+
 def plan(cpu: Cpu, s: Shared, entry: u64, host: u64, pc: u64) -> tuple[u64, u64, bool]:
     """Decode a trace's instructions into s.trace_steps: how many, the distance of the entry behind them, and whether the last goes there.
 
@@ -221,6 +230,8 @@ def plan(cpu: Cpu, s: Shared, entry: u64, host: u64, pc: u64) -> tuple[u64, u64,
                 reached = u64(0) if predecode.ends_of(number) else u64(1)
                 going = reached | skipped
                 skipped = skips
+            elif number != 0 and not predecode.ends_of(number):
+                warm_behind(cpu, entry + delta, host, offset, size)
     k = n
     Step.at(step_at(s, n)).rest = u64(0)
     while k != 0:

@@ -18,7 +18,7 @@ from tinamou.isa.avr.models import FAMILIES, MODELS, Model
 
 PARTS = ("ATmega168", "ATmega328P", "ATmega1280", "ATmega2560")
 OTHERS = ("avr2", "avr25", "avr4", "avrtiny", "avrxmega2", "avrxmega3", "avrxmega6")
-DEVICES = {"in", "out", "sbi", "cbi", "sbic", "sbis", "sleep", "wdr", "spm", "spm.z+", "break"}  # see test_avr_cpu.py
+DEVICES = {"in", "out", "lds.io", "sts.io", "sbi", "cbi", "sbic", "sbis", "sleep", "wdr", "spm", "spm.z+", "break"}  # see test_avr_cpu.py
 ROUNDS = 8
 
 
@@ -165,7 +165,8 @@ def test_cycles_of_the_cores(core: str, wide: bool) -> None:
     enabled = frozenset().union(*(extensions for c, extensions in FAMILIES.values() if c == core))
     insns, table, n = isa(core, wide).insns, clocks(), CORES.index(core)
     known = {i.name for i in insns if i.extension in enabled}
-    over = {i.name: i.over[0] for i in insns if i.name in ("in.sreg", "in.spl", "in.sph", "out.sreg", "out.spl", "out.sph")}
+    special = ("in.sreg", "in.spl", "in.sph", "out.sreg", "out.spl", "out.sph", "lds.io", "sts.io")
+    over = {i.name: i.over[0] for i in insns if i.name in special}
     left_out = {"eijmp", "eicall", "elpm", "elpm.z", "elpm.z+"} if core == "xt" else set()  # no family here has them
     assert known - {"spm", "spm.z+"} - set(over) == {name for name, row in table.items() if row[n] != "-"} - left_out
     for i in insns:

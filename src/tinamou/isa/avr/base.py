@@ -405,13 +405,13 @@ def sbrs(cpu: Avr, r: R, b: Number) -> None:
 
 @core("1001 1001 AAAA Abbb", "sbic {A:#04x},{b}", cycles=(1, 2, 1, 1))
 def sbic(cpu: Avr, A: Address, b: Number) -> None:
-    if cpu.load(u8, A + cpu.io_base) >> b & 1 == 0:
+    if cpu.input(u64(A + cpu.io_base)) >> b & 1 == 0:
         cpu.forward(over_next(cpu))
 
 
 @core("1001 1011 AAAA Abbb", "sbis {A:#04x},{b}", cycles=(1, 2, 1, 1))
 def sbis(cpu: Avr, A: Address, b: Number) -> None:
-    if cpu.load(u8, A + cpu.io_base) >> b & 1 != 0:
+    if cpu.input(u64(A + cpu.io_base)) >> b & 1 != 0:
         cpu.forward(over_next(cpu))
 
 

@@ -158,6 +158,20 @@ def sts(cpu: Avr, r: R, k: Address) -> None:
     cpu.store(u8, far(cpu, 0, k), r)
 
 
+# The same where most parts have I/O; RAM there is as good, but slower.
+near = avr.extension("sram", CORE=("e",))
+
+
+@near("1001 000d dddd 0000 0000 0000 kkkk kkkk", "lds {d},{k:#06x}", name="lds.io", over="lds", cycles=2)
+def lds_io(cpu: Avr, k: Address) -> R:
+    return cpu.input(u64(k))
+
+
+@near("1001 001r rrrr 0000 0000 0000 kkkk kkkk", "sts {k:#06x},{r}", name="sts.io", over="sts", cycles=2)
+def sts_io(cpu: Avr, r: R, k: Address) -> None:
+    cpu.output(u64(k), r)
+
+
 def reduced_address(k: u16) -> u16:
     """Data addresses 0x40 to 0xBF: the address is (not bit 8, bit 8, bit 10, bit 9, bits 3:0)."""
     return ~k >> 4 << 7 & 0x80 | k >> 4 << 6 & 0x40 | k >> 1 & 0x30 | k & 0x0F
@@ -194,12 +208,12 @@ def pop(cpu: Avr) -> R:
 
 @core("1011 0AAd dddd AAAA", "in {d},{A:#04x}")
 def in_(cpu: Avr, A: Address) -> R:
-    return cpu.load(u8, A + cpu.io_base)
+    return cpu.input(u64(A + cpu.io_base))
 
 
 @core("1011 1AAr rrrr AAAA", "out {A:#04x},{r}")
 def out(cpu: Avr, A: Address, r: R) -> None:
-    cpu.store(u8, A + cpu.io_base, r)
+    cpu.output(u64(A + cpu.io_base), r)
 
 
 @core("1011 011d dddd 1111", "in {d},0x3f", name="in.sreg", over="in")
