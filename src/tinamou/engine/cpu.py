@@ -65,6 +65,7 @@ class Cpu(Struct):
     """
 
     big_endian: ClassVar[bool] = False
+    held: ClassVar[tuple[str, ...]] = ()  # words, such as condition flags, that regions keep where they keep registers
     spare: ClassVar[int] = 8192  # a handler may use any register number of 8 bits (see engine.predecode)
 
     pc: u64
@@ -89,6 +90,7 @@ class Cpu(Struct):
     host_float: u64  # not 0: the host's floating point rounds as the guest wants it, and its exception flags are the guest's
     memory: u64  # host address of guest address 0
     limit: u64  # guest addresses from here on are not memory
+    direct_limit: u64  # loads and stores from here on take the slow path: `limit`, or 0 while all of them are to be looked at
     page_flags: u64  # host address of one byte a guest page
     pagemap: u64  # host address of one word a guest page: its entries, or 0
     shared: u64  # host address of what all CPUs of a machine share (Shared)

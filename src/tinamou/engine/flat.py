@@ -1,6 +1,6 @@
 """The flat memory model: a guest address is an offset from one host address.
 
-For user mode.  The host's page protection is the guest's, so an access costs a comparison with `cpu.limit` and an addition.  When it
+For user mode.  The host's page protection is the guest's, so an access costs a comparison with `cpu.direct_limit` and an addition.  When it
 faults, the host's signal handler continues at the place that `guarded_peek` and `guarded_poke` name (LLVM's fault maps, native.fault):
 the slow path, which finds out why from the page flags and raises the guest's exception.
 """
@@ -14,7 +14,21 @@ from tinamou.native.ops import outlined, unlikely
 from tinamou.native.types import Word, i64, u8, u64
 
 from .cpu import EXECUTE, READ, WRITE, Cpu
-from .flow import enter, guarded_peek, guarded_poke, guest_peek, guest_poke, leave, limit, memory_base, pc_of, probe, resume, slow
+from .flow import (
+    direct_limit,
+    enter,
+    guarded_peek,
+    guarded_poke,
+    guest_peek,
+    guest_poke,
+    leave,
+    limit,
+    memory_base,
+    pc_of,
+    probe,
+    resume,
+    slow,
+)
 from .interpreter import KICK, TRAP
 from .predecode import entry_offset, find_slow, forget_all, new_page
 from .specials import begin_slice, end_slice, sample
@@ -40,7 +54,7 @@ def store(cpu: Cpu, kind: type[W], address: u64, value: W) -> None:
 
 def writable(cpu: Cpu, address: u64) -> u64:
     """Host address of an aligned word for an atomic operation."""
-    if unlikely(not may(cpu, WRITE, address)):
+    if unlikely(address >= direct_limit() or not may(cpu, WRITE, address)):
         slow()
     probe(memory_base() + address, slow)  # a file may end before its pages do
     return memory_base() + address
@@ -48,13 +62,13 @@ def writable(cpu: Cpu, address: u64) -> u64:
 
 def load_checked(cpu: Cpu, kind: type[W], address: u64) -> W:
     """For regions in which LLVM leaves no room for fault maps."""
-    if unlikely(not may(cpu, READ, address) or not may(cpu, READ, address + (kind.size - 1))):
+    if unlikely(address >= direct_limit() or not may(cpu, READ, address) or not may(cpu, READ, address + (kind.size - 1))):
         slow()
     return peek(kind, memory_base() + address)
 
 
 def store_checked(cpu: Cpu, kind: type[W], address: u64, value: W) -> None:
-    if unlikely(not may(cpu, WRITE, address) or not may(cpu, WRITE, address + (kind.size - 1))):
+    if unlikely(address >= direct_limit() or not may(cpu, WRITE, address) or not may(cpu, WRITE, address + (kind.size - 1))):
         slow()
     poke(kind, memory_base() + address, value)
 

@@ -64,6 +64,21 @@ def limit() -> u64:
 
 
 @intrinsic
+def direct_limit() -> u64:
+    """cpu.direct_limit."""
+    _only_compiled()
+
+
+@intrinsic
+def direct() -> bool:
+    """This is the form of an instruction whose accesses take the slow path when anything is special about them.
+
+    A check that the slow path makes may be left out.
+    """
+    return False
+
+
+@intrinsic
 def pc_of(entry: u64) -> u64:
     """The guest address of an entry of the current page."""
     _only_compiled()

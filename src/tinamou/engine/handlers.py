@@ -106,7 +106,7 @@ class HandlerHooks(EngineHooks):
         self.slot = ""  # in specials the budget is a variable
         self.jumped = self.target = ""
         self.delta = ""
-        self.limit = ""  # where a region keeps cpu.limit
+        self.kept: dict[str, str] = {}  # fields of the CPU that a region has in variables
 
     def tail(self, g: Lower, function: str, entry: str | None = None) -> None:
         if self.slot:
@@ -160,7 +160,7 @@ class HandlerHooks(EngineHooks):
 
     def guest_pointer(self, g: Lower, address: V, data: str, guard: Callable[..., str]) -> tuple[str, str]:
         """The host address of a guest address, to be dereferenced at once, and the `data` (type and value) that is to be stored there."""
-        limit = g.call_function(flow.limit, [], {})
+        limit = g.call_function(flow.direct_limit, [], {})
         bad, ok = g.label(), g.label()
         g.branch_if(V(bool, g.value(f"icmp uge i64 {address.ref}, {g.ref(limit, u64)}"), weight=-1), bad, ok)
         g.place(bad)
@@ -637,9 +637,15 @@ class Builder:
         def memory_base(g: Lower) -> Value:
             return V(u64, g.value(f"ptrtoint ptr {handler_hooks(g).memory} to i64"))
 
-        def limit(g: Lower) -> Value:
-            h = handler_hooks(g)
-            return V(u64, h.limit or g.value(f"load i64, ptr {field_pointer(g, h.cpu, 'limit')}"))
+        def constant(name: str) -> Callable[[Lower], Value]:
+            def get(g: Lower) -> Value:
+                h = handler_hooks(g)
+                return V(u64, h.kept.get(name) or g.value(f"load i64, ptr {field_pointer(g, h.cpu, name)}"))
+
+            return get
+
+        def direct(g: Lower) -> Value:
+            return Const(isinstance(g.hooks, HandlerHooks) and g.hooks.form is not None and not g.hooks.slow)
 
         def pc_of(g: Lower, entry: Value) -> Value:
             h = handler_hooks(g)
@@ -688,7 +694,8 @@ class Builder:
             predecode.code_address: as_function(model.code_address), self.enabled_intrinsic: enabled,
             flow.slow: slow, flow.guarded_peek: guarded_peek,
             flow.probe: probe, flow.guarded_poke: guarded_poke, flow.memory_base: memory_base,
-            flow.limit: limit, flow.guest_peek: guest_peek, flow.guest_poke: guest_poke,
+            flow.limit: constant("limit"), flow.direct_limit: constant("direct_limit"), flow.direct: direct,
+            flow.guest_peek: guest_peek, flow.guest_poke: guest_poke,
             flow.pc_of: pc_of, flow.enter: enter, flow.resume: resume, flow.perform: perform, flow.leave: leave,
             flow.get_budget: get_budget, flow.set_budget: set_budget,
         }  # fmt: skip

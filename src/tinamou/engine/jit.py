@@ -37,7 +37,9 @@ if TYPE_CHECKING:
 
 HOT = 500  # samples of an address before it is looked at: 10 million instructions
 FRESH = 25  # of these samples must be of this run: the code around has been decoded then
-FIRST = 64  # bytes of interpreter for each hot sample before the first look: rows and templates take as long to load as it is large
+# Hot samples before the first look: so long an interpreter runs while LLVM, rows and templates are loaded.
+FIRST = 2000
+ROWS = 224  # one sample more for so many bytes of the interpreter: rows take as long to load as it is large
 PRICE = 60  # samples in a region for each of its instructions before it is compiled: it would run a million times
 SHORT = 1000  # instructions of a slice where everything is compiled at once (TINAMOU_JIT=eager)
 COLD = 64  # a target of jumps with so many times fewer samples than the region's first address is left out
@@ -97,7 +99,7 @@ class Jit:
         self.lock = threading.RLock()
         eager = os.environ.get("TINAMOU_JIT") == "eager"
         self.hot, self.price = (1, 0) if eager else (HOT, PRICE)
-        self.first = 0 if eager else engine.image.code_size // FIRST  # samples of what is hot before the compiler is loaded for it
+        self.first = 0 if eager else FIRST + engine.image.code_size // ROWS  # samples of what is hot before the compiler is loaded for it
         if eager:
             engine.quantum = SHORT
         self.heat: Counter[int] = Counter()  # samples of this run that were not in regions
@@ -241,6 +243,12 @@ class Jit:
         with self.lock:
             self.wanted.update(self.cache.wanted)
             self.past.update(self.cache.heat)
+
+    def finish(self) -> None:
+        """The program ends.  What is being compiled for the cache is waited for, else every short run would begin with it again."""
+        if self.compiling and self.cache is not None and not self.inherited:
+            self.stop()
+        self.close_cache()
 
     def close_cache(self) -> None:
         """Write what is new."""

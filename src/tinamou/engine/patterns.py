@@ -29,8 +29,8 @@ import re
 import types
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field
-from functools import cached_property
-from typing import Annotated, Any, TypeVar, get_args, get_origin, get_type_hints
+from functools import cache, cached_property
+from typing import Annotated, Any, TypeVar, get_args, get_origin
 
 from tinamou.native.types import Word
 
@@ -115,7 +115,9 @@ class Insn:
 
     @cached_property
     def hints(self) -> dict[str, Any]:
-        return get_type_hints(self.function, include_extras=True)
+        """The function's annotations as types.  (typing.get_type_hints compiles those that are text again for every row.)"""
+        space, given = self.function.__globals__, self.function.__annotations__
+        return {name: eval(_compiled(hint), space) if isinstance(hint, str) else hint for name, hint in given.items()}
 
     @cached_property
     def operands(self) -> list[Operand]:
@@ -221,6 +223,21 @@ class Insn:
         return f"<{self.name} {self.value:#x}/{self.mask:#x}>"
 
 
+@cache
+def _compiled(annotation: str) -> types.CodeType:
+    return compile(annotation, "<annotation>", "eval")
+
+
+@cache
+def _token(token: str) -> tuple[str, str, tuple[tuple[int, int], ...]] | None:
+    """A field of an encoding row: its name, the prime, and (high, low) of its pieces."""
+    match = re.fullmatch(r"([A-Za-z]\w*)('?)(?:\[([\d:|]+)\])?", token)
+    if not match:
+        return None
+    pieces = [part.partition(":") for part in (match[3] or "").split("|") if part]
+    return match[1], match[2], tuple((int(hi), int(lo or hi)) for hi, _, lo in pieces)
+
+
 class _Shown(int):
     """An immediate that {imm:pc} prints as an address."""
 
@@ -290,26 +307,25 @@ class Extension:
         slices: list[tuple[str, int, int]] = []  # field, width, target; most significant first; "" for bits
         bases: dict[str, int] = {}
         for token in row.split():
-            if re.fullmatch(r"[01x]+", token):
-                mask = mask << len(token) | int(re.sub("[01]", "1", token).replace("x", "0"), 2)
+            if not token.strip("01x"):
+                mask = mask << len(token) | int(token.replace("0", "1").replace("x", "0"), 2)
                 value = value << len(token) | int(token.replace("x", "0"), 2)
                 slices.append(("", len(token), 0))
                 continue
-            match = re.fullmatch(r"([A-Za-z]\w*)('?)(?:\[([\d:|]+)\])?", token)
-            if not match:
+            found = _token(token)
+            if not found:
                 raise EncodingError(f"{name}: {token!r} is no token of an encoding row")
-            field_name, prime, ranges = match.groups()
+            field_name, prime, parts = found
             if prime:
                 bases[field_name] = self.isa.short[1]
-                ranges = f"{self.isa.short[0] - 1}:0"
-            elif not ranges:
+                parts = ((self.isa.short[0] - 1, 0),)
+            elif not parts:
                 if field_name not in self.isa.widths:
                     raise EncodingError(f"{name}: the width of {field_name} is not known: write {field_name}[hi:lo]")
-                ranges = f"{self.isa.widths[field_name] - 1}:0"
-            for part in ranges.split("|"):
-                hi, _, lo = part.partition(":")
-                size = int(hi) - int(lo or hi) + 1
-                slices.append((field_name, size, int(lo or hi)))
+                parts = ((self.isa.widths[field_name] - 1, 0),)
+            for hi, lo in parts:
+                size = hi - lo + 1
+                slices.append((field_name, size, lo))
                 mask, value = mask << size, value << size
         fields: dict[str, list[Piece]] = {}
         width = pos = sum(size for _, size, _ in slices)
@@ -347,11 +363,9 @@ class BoundIsa:
         for i in self.insns:
             buckets.setdefault(i.width, []).append(i)
         for same in buckets.values():
-            for k, a in enumerate(same):
-                for b in same[:k]:
-                    if not ((a.value ^ b.value) & a.mask & b.mask) and not (_excludes(a, b) or _excludes(b, a)):
-                        if b.name not in a.over and a.name not in b.over:
-                            yield a, b
+            for a, b in _meeting(same, same[0].width - 1):
+                if b.name not in a.over and a.name not in b.over and not (_excludes(a, b) or _excludes(b, a)):
+                    yield a, b
 
     @cached_property
     def ordered(self) -> list[Insn]:
@@ -368,6 +382,23 @@ class BoundIsa:
     def disassemble(self, word: int, pc: int = 0) -> str:
         found = self.decode(word)
         return found.disassemble(word & (1 << found.width) - 1, pc) if found else f".word {word:#x}"
+
+
+def _meeting(rows: list[Insn], bit: int) -> Iterator[tuple[Insn, Insn]]:
+    """The pairs of rows that no bit tells apart: the rows are divided by those bits, from `bit` down, that most of them fix."""
+    while len(rows) > 12 and bit >= 0:
+        free = [i for i in rows if not i.mask >> bit & 1]
+        if 4 * len(free) < len(rows):
+            ones = [i for i in rows if i.value >> bit & 1]
+            zeros = [i for i in rows if i.mask >> bit & 1 and not i.value >> bit & 1]
+            yield from _meeting(free + ones, bit - 1)
+            yield from _meeting(free + zeros, bit - 1)
+            return
+        bit -= 1
+    for k, a in enumerate(rows):
+        for b in rows[:k]:
+            if not ((a.value ^ b.value) & a.mask & b.mask):
+                yield a, b
 
 
 def _excludes(a: Insn, b: Insn) -> bool:

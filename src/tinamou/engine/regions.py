@@ -27,7 +27,7 @@ from tinamou.native.types import Field, Word, u32, u64
 
 from . import flow
 from .architecture import Architecture
-from .cpu import PAGE
+from .cpu import PAGE, Cpu
 from .decoder import Form, Slot, form_of
 from .handlers import CONVENTION, SIGNATURE, Builder, HandlerHooks, item_of, largest, trapped
 from .patterns import Fixed, Imm, Operand, Reg
@@ -41,6 +41,8 @@ class RegionHooks(HandlerHooks):
 
     def __init__(self, builder: Builder, form: Form) -> None:
         super().__init__(builder, form)
+        self.read: set[str] = set()  # of Cpu.held
+        self.written: set[str] = set()
         if X86:
             self.intrinsics = self.intrinsics | {flow.guest_peek: self.peek, flow.guest_poke: self.poke}
 
@@ -66,13 +68,29 @@ class RegionHooks(HandlerHooks):
 
     def mark(self, g: Lower, what: str, address: V, more: str) -> str:
         """A line that the region's text replaces by an access (see Access)."""
-        base, offset = g.sums.get(address.ref, (address.ref, "0"))
+        base, offset = summands(g, address.ref)
         name = f"%@@a{len(g.lines)}"
         g.emit(f"!{what} {name} {address.ref} {base} {offset} {more}")
         return name
 
     def get_field(self, g: Lower, base: V, field: Field) -> Value | None:
-        return V(u64, "@PC@") if field.name == "pc" and base.ref == "%cpu" else None
+        if base.ref != "%cpu":
+            return None
+        if field.name == "pc":
+            return V(u64, "@PC@")
+        if field.name in self.builder.arch.cpu.held:
+            self.read.add(field.name)
+            word: type[Word] = field.layout.item  # type: ignore[assignment]
+            return V(word, g.value(f"load {llvm(word)}, ptr %{field.name}0"))
+        return None
+
+    def set_field(self, g: Lower, base: V, field: Field, value: V) -> bool:
+        if base.ref == "%cpu" and field.name in self.builder.arch.cpu.held:
+            self.written.add(field.name)
+            assert isinstance(value.type, type)
+            g.emit(f"store {llvm(value.type)} {value.ref}, ptr %{field.name}0")
+            return True
+        return super().set_field(g, base, field, value)
 
     def trap(self, g: Lower) -> None:
         g.branch("@@trap")
@@ -87,7 +105,7 @@ class RegionHooks(HandlerHooks):
 
     def guest_pointer(self, g: Lower, address: V, data: str, guard: Callable[..., str]) -> tuple[str, str]:
         """An `!access` line, which the region's text replaces: pointers off one register share their check (see Access)."""
-        base, offset = g.sums.get(address.ref, (address.ref, "0"))
+        base, offset = summands(g, address.ref)
         name = f"%@@a{len(g.lines)}"
         g.emit(f"!access {name} {address.ref} {base} {offset} {data or '- -'}")
         ok = g.label()
@@ -110,6 +128,15 @@ class RegionHooks(HandlerHooks):
         g.emit("store i1 true, ptr %@@jumped")
 
 
+def summands(g: Lower, address: str) -> tuple[str, str]:
+    """What an address is the sum of: a value, and text between plus signs."""
+    base, offset = g.sums.get(address, (address, "0"))
+    while base in g.sums:
+        base, more = g.sums[base]
+        offset = f"{more}+{offset}"
+    return base, offset
+
+
 @dataclass(frozen=True)
 class Template:
     """A row's text: `@@` prefixes its names, `@PC@` is its address, `@o<k>@` and `@r<k>@` its operands and results."""
@@ -120,7 +147,9 @@ class Template:
     retries: bool
     traps: bool
     accesses: bool
-    direct: frozenset[str]  # register files that the function indexes itself: they must be in the CPU then
+    direct: frozenset[str]  # register files that the function indexes itself, and words of Cpu.held: they must be in the CPU then
+    read: frozenset[str]  # of Cpu.held
+    written: frozenset[str]
 
 
 class Templates:
@@ -167,7 +196,7 @@ class Templates:
 
     def make(self, form: Form) -> Template:
         hooks = RegionHooks(self.builder, form)
-        hooks.limit = "%limit"
+        hooks.kept = {"limit": "%limit", "direct_limit": "%direct"}
         g = Lower(self.unit, hooks, form.insn.name)
         g.prefix = "@@"
         if form.jumps:
@@ -178,12 +207,14 @@ class Templates:
         body = "\n".join(g.lines)
         direct = direct_files(form.insn.function, self.files, self.arch.cpu)
         accesses = any(line.startswith("  !") for line in g.lines)
-        return Template(form, "\n".join(g.entry), body, accesses or "%@@retry" in body, "%@@trap" in body, accesses, direct)
+        retries, traps = accesses or "%@@retry" in body, "%@@trap" in body
+        held = frozenset(hooks.read), frozenset(hooks.written)
+        return Template(form, "\n".join(g.entry), body, retries, traps, accesses, direct, *held)
 
     def make_tail(self) -> str:
         """The end of every region: go on at %exit_pc."""
         hooks = HandlerHooks(self.builder)
-        hooks.budget, hooks.limit = "%exit_budget", "%limit"
+        hooks.budget, hooks.kept = "%exit_budget", {"limit": "%limit"}
         g = Lower(self.unit, hooks, "exit")
         g.prefix = "exit."
         hooks.far(g, "%exit_target")
@@ -191,20 +222,24 @@ class Templates:
         return "\n".join(g.lines)
 
 
-def direct_files(function: Callable[..., Any], files: frozenset[str], cpu: type) -> frozenset[str]:
-    """The register files that a function, or one that it calls, names as attributes rather than by operands."""
+def direct_files(function: Callable[..., Any], files: frozenset[str], cpu: type[Cpu]) -> frozenset[str]:
+    """What a function uses in the CPU itself: register files that it, or one that it calls, names as attributes rather than by
+    operands, and those of Cpu.held that an outlined function among them names."""
     found: set[str] = set()
     seen: set[Any] = set()
-    work: list[Any] = [function]
+    work: list[tuple[Any, bool]] = [(function, False)]
     while work:
-        f = work.pop()
-        if not isinstance(f, FunctionType) or f.__code__ in seen:
+        f, outlined = work.pop()
+        if not isinstance(f, FunctionType):
             continue
-        seen.add(f.__code__)
+        outlined = outlined or getattr(f, "__native__", "") == "outlined"
+        if (f.__code__, outlined) in seen:
+            continue
+        seen.add((f.__code__, outlined))
         for name in f.__code__.co_names:
-            if name in files and name not in f.__globals__:
+            if (name in files or (outlined and name in cpu.held)) and name not in f.__globals__:
                 found.add(name)
-            work += [f.__globals__.get(name), getattr(cpu, name, None)]
+            work += [(f.__globals__.get(name), outlined), (getattr(cpu, name, None), outlined)]
     return frozenset(found)
 
 
@@ -249,16 +284,22 @@ class Access:
             out.append(line)
         return "\n".join(out)
 
+    def near(self, by: str) -> bool:
+        """The summands of an offset are small constants."""
+        numbers = by.split("+")
+        return all(n.lstrip("-").isdigit() for n in numbers) and abs(sum(map(int, numbers))) < self.REACH
+
     def access(self, out: list[str], prefix: str, loads: dict[str, str], straight: bool, words: list[str]) -> None:
         name, total, base, by, kind, data = words
-        register = loads.get(base) if by.lstrip("-").isdigit() and abs(int(by)) < self.REACH else None
+        register = loads.get(base) if self.near(by) else None
         if register is None:
             base, by = total, "0"
+        by = str(sum(map(int, by.split("+"))))
         pointer = self.pointers.get(register or "")
         if pointer is None:
             pointer = f"{name}m"
             label = name[1:]
-            out += [f"  {name}c = icmp ult i64 {base}, %limit", f"  br i1 {name}c, label %{label}in, label %{prefix}retry, !prof !0"]
+            out += [f"  {name}c = icmp ult i64 {base}, %direct", f"  br i1 {name}c, label %{label}in, label %{prefix}retry, !prof !0"]
             out += [f"{label}in:", f"  {pointer} = getelementptr i8, ptr %mem, i64 {base}"]
             if register and straight:
                 self.pointers[register] = pointer
@@ -274,11 +315,11 @@ class Access:
         """One instruction of x86-64, whose fault leads to the label `retry`: LLVM knows it as a jump that the assembly may take."""
         what, name, total, base, by, *more = words
         label = name[1:]
-        register = loads.get(base) if by.lstrip("-").isdigit() and abs(int(by)) < self.REACH else None
+        register = loads.get(base) if self.near(by) else None
         if register is None:
             base = total
         if register not in self.checked:
-            out += [f"  {name}c = icmp ult i64 {base}, %limit", f"  br i1 {name}c, label %{label}in, label %{prefix}retry, !prof !0"]
+            out += [f"  {name}c = icmp ult i64 {base}, %direct", f"  br i1 {name}c, label %{label}in, label %{prefix}retry, !prof !0"]
             out.append(f"{label}in:")
             if register and straight:
                 self.checked.add(register)
@@ -428,9 +469,16 @@ def region_text(templates: Templates, region: Region, triple: str) -> str:
             number = array_length(arch, kind) - 1
         key = (kind.file, number)
         used[key] = item_of(arch, kind)
+        if in_cpu(used[key]):
+            return f"%{kind.file}{number}p"
         if write:
             dirty.add(key)
         return f"%{kind.file}{number}"
+
+    def hold(name: str, write: bool) -> None:
+        used[name, 0] = getattr(arch.cpu, name).layout.item
+        if write:
+            dirty.add((name, 0))
 
     allocas: list[str] = []
     body: list[str] = []
@@ -442,7 +490,7 @@ def region_text(templates: Templates, region: Region, triple: str) -> str:
     def credit(n: int) -> list[str]:
         if not n:
             return []
-        k = f"%c{len(cold)}"
+        k = f"%credit{len(cold)}"
         return [f"  {k} = load i64, ptr %budget_now", f"  {k}s = add i64 {k}, {n}", f"  store i64 {k}s, ptr %budget_now"]
 
     def edge(k: int, source: int, target: int) -> list[str]:
@@ -450,8 +498,8 @@ def region_text(templates: Templates, region: Region, triple: str) -> str:
             return leave(literal(target, u64), JUMP)
         if target > source:
             return [f"  br label %P{target:x}"]
-        lines = [f"  %b{k} = load i64, ptr %budget_now", f"  %b{k}x = icmp slt i64 %b{k}, 0"]
-        lines += [f"  br i1 %b{k}x, label %pause{k}, label %P{target:x}, !prof !1", f"pause{k}:"]
+        lines = [f"  %back{k} = load i64, ptr %budget_now", f"  %back{k}x = icmp slt i64 %back{k}, 0"]
+        lines += [f"  br i1 %back{k}x, label %pause{k}, label %P{target:x}, !prof !1", f"pause{k}:"]
         return lines + leave(literal(target, u64), JUMP)
 
     block: list[Node] = []
@@ -465,7 +513,8 @@ def region_text(templates: Templates, region: Region, triple: str) -> str:
     for block in blocks:
         body.append(f"P{block[0].pc:x}:")
         memory = Access()
-        body += [f"  %n{k} = load i64, ptr %budget_now", f"  %n{k}s = sub i64 %n{k}, {len(block)}", f"  store i64 %n{k}s, ptr %budget_now"]
+        body += [f"  %left{k} = load i64, ptr %budget_now", f"  %left{k}s = sub i64 %left{k}, {len(block)}"]
+        body.append(f"  store i64 %left{k}s, ptr %budget_now")
         for j, n in enumerate(block):
             k += 1
             t = templates.get(n.form)
@@ -475,6 +524,8 @@ def region_text(templates: Templates, region: Region, triple: str) -> str:
                 number = n.form.insn.number(n.word, op)
                 hole = register(op.kind, number, False) if isinstance(op.kind, Reg) else literal(number, op.type)
                 text = text.replace(f"@o{m}@", hole)
+            for name in t.read | t.written:
+                hold(name, name in t.written)
             results = [register(op.kind, n.form.insn.number(n.word, op), True) for op, _ in n.form.results if isinstance(op.kind, Reg)]
             for m, name in enumerate(results):
                 text = text.replace(f"@r{m}@", name)
@@ -519,6 +570,11 @@ def region_text(templates: Templates, region: Region, triple: str) -> str:
     return assemble(templates, region, triple, used, dirty, allocas, body + cold)
 
 
+def in_cpu(item: type[Word]) -> bool:
+    """Registers of this word stay in the CPU: a vector would be two registers of the host, or two words on the stack."""
+    return item.bits > 64
+
+
 JUMP, RETRY, TRAP = 0, 1, 2
 
 
@@ -540,10 +596,14 @@ def assemble(
     out = [f"define {CONVENTION} void @region({SIGNATURE}) nounwind {{", "entry:"]
     out += ["  %exit_pc = alloca i64", "  %exit_kind = alloca i8", "  %budget_now = alloca i64", templates.tail_allocas, *allocas]
     for (file, n), item in sorted(used.items(), key=lambda u: u[0]):
-        out += [f"  %{file}{n} = alloca i{item.bits}", f"  %{file}{n}p = getelementptr inbounds i8, ptr %cpu, i64 {place(file, n)}"]
-        out += [f"  %{file}{n}v = load volatile i{item.bits}, ptr %{file}{n}p", f"  store i{item.bits} %{file}{n}v, ptr %{file}{n}"]
+        out.append(f"  %{file}{n}p = getelementptr inbounds i8, ptr %cpu, i64 {place(file, n)}")
+        if in_cpu(item):
+            continue
+        out += [f"  %{file}{n} = alloca i{item.bits}", f"  %{file}{n}v = load volatile i{item.bits}, ptr %{file}{n}p"]
+        out.append(f"  store i{item.bits} %{file}{n}v, ptr %{file}{n}")
     # volatile: LLVM would move these loads between null checks and the accesses that they guard
     out += [f"  %limitp = getelementptr inbounds i8, ptr %cpu, i64 {place('limit')}", "  %limit = load volatile i64, ptr %limitp"]
+    out += [f"  %directp = getelementptr inbounds i8, ptr %cpu, i64 {place('direct_limit')}", "  %direct = load volatile i64, ptr %directp"]
     out += [f"  %biasp = getelementptr inbounds i8, ptr %cpu, i64 {place('bias')}", "  %bias = load i64, ptr %biasp"]
     out += [f"  %targetp = getelementptr inbounds i8, ptr %cpu, i64 {place('target')}"]
     out += ["  store i64 %budget, ptr %budget_now", "  %ei = ptrtoint ptr %e to i64", f"  %es = lshr i64 %ei, {shift}"]
@@ -579,7 +639,7 @@ def moved(line: str, used: dict[tuple[str, int], type[Word]], dirty: set[tuple[s
     out = []
     for file, n in sorted(key for key in used if key[0] in files):
         bits, name = used[file, n].bits, f"%{prefix}{file}{n}"
-        if f"%{file}{n}" in results.split(","):
+        if f"%{file}{n}" in results.split(",") or in_cpu(used[file, n]):
             continue
         if what == "!reload":
             out += [f"  {name}r = load volatile i{bits}, ptr %{file}{n}p", f"  store i{bits} {name}r, ptr %{file}{n}"]

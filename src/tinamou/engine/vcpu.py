@@ -137,7 +137,8 @@ class Vcpu:
     def attach(self) -> None:
         """Point the CPU at the engine's memory and code (again, after Engine.reset)."""
         cpu, engine = self.cpu, self.engine
-        cpu.memory, cpu.limit, cpu.page_flags = u64(engine.memory), u64(engine.limit), u64(engine.page_flags)
+        cpu.memory, cpu.page_flags = u64(engine.memory), u64(engine.page_flags)
+        cpu.limit = cpu.direct_limit = u64(engine.limit)
         cpu.pagemap, cpu.shared = u64(engine.pagemap), u64(engine.shared.address)
         cpu.extensions, cpu.quantum = u64(engine.extensions), i64(engine.quantum)
 

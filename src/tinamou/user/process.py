@@ -299,7 +299,7 @@ class Process:
 
     def before_exit(self) -> None:
         if self.engine and self.engine.jit:
-            self.engine.jit.close_cache()
+            self.engine.jit.finish()
         for hook in self.at_exit:
             hook()
 

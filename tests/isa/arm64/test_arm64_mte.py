@@ -27,7 +27,7 @@ class Tagged(GoldenEngine):
         core.limit = u64(MEMORY + SIZE)
         core.page_flags = u64(ctypes.addressof(self.flags) - (MEMORY >> 12))
         core.tags = u64(ctypes.addressof(self.tags) - (MEMORY >> 4))
-        core.tcf = u32(0)
+        core.check_access_tags(0)
 
     def tag(self, address: int) -> int:
         return self.tags.raw[(address - MEMORY) >> 4]
@@ -89,7 +89,7 @@ def test_store_and_load_tags(engine: Tagged) -> None:
 
 def test_synchronous_checks(engine: Tagged) -> None:
     engine.do("stg.stg", {1: DATA, 2: tagged(0, 7)}, Rn=1, Rt=2, imm=0)
-    engine.core.tcf = u32(SYNC)
+    engine.core.check_access_tags(SYNC)
     engine.do("ldr.x", {1: tagged(DATA, 7)}, Rn=1, Rt=0, imm=8)
     assert engine.outcome.exception is None
     engine.do("ldr.x", {1: DATA}, Rn=1, Rt=0, imm=8)
@@ -106,7 +106,7 @@ def test_synchronous_checks(engine: Tagged) -> None:
 
 def test_asynchronous_checks(engine: Tagged) -> None:
     engine.do("stg.stg", {1: DATA, 2: tagged(0, 7)}, Rn=1, Rt=2, imm=0)
-    engine.core.tcf = u32(ASYNC)
+    engine.core.check_access_tags(ASYNC)
     engine.do("str.x", {1: DATA, 2: 0x55}, Rn=1, Rt=2, imm=0)
     assert (engine.outcome.exception, engine.core.tfsr) == (None, 1)
     assert engine.ram.data[0x1000] == 0x55

@@ -25,23 +25,26 @@ def extended(t: type[W], x: W) -> u64:
 def set_logical(h: Core, t: type[W], x: W) -> W:
     """Flags of a logical operation's result."""
     h.n = h.z = extended(t, x)
-    h.c = h.v = u64(0)
+    h.c, h.less = u64(0), u64(t.signed_type(x) < 0)
     return x
 
 
 def add_flags(h: Core, t: type[W], a: W, b: W) -> W:
     r = t(a + b)
     h.n = h.z = extended(t, r)
-    h.c = u64(r < a)
-    h.v = extended(t, t((a ^ r) & (b ^ r)))
+    h.c, h.less = u64(r < a), sum_below_zero(t, a, b, r)
     return r
+
+
+def sum_below_zero(t: type[W], a: W, b: W, r: W) -> u64:
+    """N xor V of the sum r."""
+    return u64(t.signed_type(r ^ (a ^ r) & (b ^ r)) < 0)
 
 
 def sub_flags(h: Core, t: type[W], a: W, b: W) -> W:
     r = t(a - b)
     h.n = h.z = extended(t, r)
-    h.c = u64(a >= b)
-    h.v = extended(t, t((a ^ b) & (a ^ r)))
+    h.c, h.less = u64(a >= b), u64(t.signed_type(a) < t.signed_type(b))
     return r
 
 
@@ -50,14 +53,18 @@ def carry_flags(h: Core, t: type[W], a: W, b: W) -> W:
     part = t(a + b)
     r = t(part + t(h.c))
     h.n = h.z = extended(t, r)
-    h.c = u64(part < a) | u64(r < part)
-    h.v = extended(t, t((a ^ r) & (b ^ r)))
+    h.c, h.less = u64(part < a) | u64(r < part), sum_below_zero(t, a, b, r)
     return r
 
 
 def get_nzcv(h: Core) -> u32:
     """Bits 3:0."""
-    return u32(h.n >> 63) << 3 | u32(h.z == 0) << 2 | u32(h.c) << 1 | u32(h.v >> 63)
+    return u32(h.n >> 63) << 3 | u32(h.z == 0) << 2 | u32(h.c) << 1 | overflowed(h)
+
+
+def overflowed(h: Core) -> u32:
+    """V."""
+    return u32(h.n >> 63) ^ u32(h.less)
 
 
 def set_nzcv(h: Core, nzcv: u32) -> None:
@@ -65,7 +72,7 @@ def set_nzcv(h: Core, nzcv: u32) -> None:
     h.n = u64(nzcv >> 3) << 63
     h.z = u64(~nzcv >> 2 & 1)
     h.c = u64(nzcv >> 1 & 1)
-    h.v = u64(nzcv) << 63
+    h.less = u64((nzcv >> 3 ^ nzcv) & 1)
 
 
 def holds(h: Core, cc: str) -> bool:
@@ -82,21 +89,21 @@ def holds(h: Core, cc: str) -> bool:
     elif cc == "pl":
         return i64(h.n) >= 0
     elif cc == "vs":
-        return i64(h.v) < 0
+        return overflowed(h) != 0
     elif cc == "vc":
-        return i64(h.v) >= 0
+        return overflowed(h) == 0
     elif cc == "hi":
         return (h.c != 0) & (h.z != 0)
     elif cc == "ls":
         return (h.c == 0) | (h.z == 0)
     elif cc == "ge":
-        return i64(h.n ^ h.v) >= 0
+        return h.less == 0
     elif cc == "lt":
-        return i64(h.n ^ h.v) < 0
+        return h.less != 0
     elif cc == "gt":
-        return (h.z != 0) & (i64(h.n ^ h.v) >= 0)
+        return (h.z != 0) & (h.less == 0)
     elif cc == "le":
-        return (h.z == 0) | (i64(h.n ^ h.v) < 0)
+        return (h.z == 0) | (h.less != 0)
     else:
         return True
 
@@ -111,13 +118,13 @@ def condition(h: Core, cond: u32) -> bool:
         case 2:
             result = i64(h.n) < 0
         case 3:
-            result = i64(h.v) < 0
+            result = overflowed(h) != 0
         case 4:
             result = (h.c != 0) & (h.z != 0)
         case 5:
-            result = i64(h.n ^ h.v) >= 0
+            result = h.less == 0
         case 6:
-            result = (h.z != 0) & (i64(h.n ^ h.v) >= 0)
+            result = (h.z != 0) & (h.less == 0)
         case _:
             return True
     return result != (cond & 1 != 0)

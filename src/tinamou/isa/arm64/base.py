@@ -245,10 +245,7 @@ def ones(t: type[T_], n: u32) -> T_:
 
 @base("sf 00 100110 N IMMR IMMS Rn Rd", "sbfm {Rd}, {Rn}, #{immr}, #{imms}", each=FIELDS, alias=_sbfm)
 def sbfm(Rn: R, immr: Bits, imms: Bits) -> R:
-    top = ix(Rn << (BITS - 1 - imms & BITS - 1))
-    if imms >= immr:
-        return rx(top >> (BITS - 1 - imms + immr & BITS - 1))
-    return rx(top >> (BITS - 1 - imms & BITS - 1)) << (BITS - immr & BITS - 1)
+    return rx(ix(Rn << (~imms & BITS - 1)) >> (immr + ~imms & BITS - 1))
 
 
 @base("sf 00 100110 N IMMR ALL Rn Rd", "asr {Rd}, {Rn}, #{immr}", name="asr_imm", each=FIELDS, over=("sbfm.w", "sbfm.x"))
@@ -277,7 +274,7 @@ def bfm(Rd: R, Rn: R, immr: Bits, imms: Bits) -> R:
 
 @base("sf 10 100110 N IMMR IMMS Rn Rd", "ubfm {Rd}, {Rn}, #{immr}, #{imms}", each=FIELDS, alias=_ubfm)
 def ubfm(Rn: R, immr: Bits, imms: Bits) -> R:
-    return alu.ror(rx, Rn & ones(rx, imms), immr) & ones(rx, imms - immr)
+    return Rn << (~imms & BITS - 1) >> (immr + ~imms & BITS - 1)
 
 
 @base("sf 10 100110 N IMMR ALL Rn Rd", "lsr {Rd}, {Rn}, #{immr}", name="lsr_imm", each=FIELDS, over=("ubfm.w", "ubfm.x"))

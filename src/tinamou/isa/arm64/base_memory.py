@@ -120,8 +120,9 @@ def ldr_post(h: Core, Rn: Xsp, imm: Simm) -> tuple[Xn, Rt1]:
 
 @base("size 111 V 00 opc 0 imm[8:0] 01 Rn Rt", "<ldr> {Rt}, [{Rn}], #{imm}", each=STORES + FP_STORES)
 def str_post(h: Core, Rn: Xsp, imm: Simm, Rt: R) -> Xn:
+    after = settled(Rn + imm)
     store(h, T, Rn, T(Rt))
-    return Rn + imm
+    return after
 
 
 @base("size 111 V 00 opc 0 imm[8:0] 11 Rn Rt", "<ldr> {Rt}, [{Rn}, #{imm}]!", each=LOADS + FP_LOADS)
@@ -237,8 +238,9 @@ def stp(h: Core, Rn: Xsp, imm: Simm, Rt: R, Rt2: R) -> None:
 
 @base("opc 101 V 001 0 IMM Rt2 Rn Rt", "<ldp> {Rt}, {Rt2}, [{Rn}], #{imm}", each=STORE_PAIRS)
 def stp_post(h: Core, Rn: Xsp, imm: Simm, Rt: R, Rt2: R) -> Xn:
+    after = settled(Rn + imm)
     store_pair(h, T, Rn, T(Rt), T(Rt2))
-    return Rn + imm
+    return after
 
 
 @base("opc 101 V 011 0 IMM Rt2 Rn Rt", "<ldp> {Rt}, {Rt2}, [{Rn}, #{imm}]!", each=STORE_PAIRS)

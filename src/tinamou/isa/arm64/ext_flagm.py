@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from tinamou.native.types import Word, i8, i16, i64, u32, u64
 
-from .alu import get_nzcv, set_nzcv
+from .alu import get_nzcv, overflowed, set_nzcv
 from .operands import Bits, Row, W, X, a64
 from .state import Core
 
@@ -34,7 +34,7 @@ SETF: tuple[Row, ...] = ({"name": "8", "SZ": "0", "<n>": "8", "T": i8, "K": 8}, 
 def setf(h: Core, Rn: W) -> None:
     """N, Z and V as of a narrow addition whose result Rn is; C stays."""
     h.n = h.z = u64(i64(T(Rn)))
-    h.v = u64(Rn >> K ^ Rn >> K - 1) << 63
+    h.less = u64(Rn >> K & 1)  # N is bit K - 1, and V whether those two differ
 
 
 @flagm2("1101010100000 000 0100 0000 001 11111", "xaflag")
@@ -44,12 +44,12 @@ def xaflag(h: Core) -> None:
     h.n = (1 - c & 1 - z) << 63
     h.z = 1 - (z & c)
     h.c = c | z
-    h.v = (1 - c & z) << 63
+    h.less = 1 - c  # N and V are never both set
 
 
 @flagm2("1101010100000 000 0100 0000 010 11111", "axflag")
 def axflag(h: Core) -> None:
-    v = h.v >> 63
+    v = u64(overflowed(h))
     h.z = u64(h.z != 0 and v == 0)
     h.c = h.c & 1 - v
-    h.n = h.v = u64(0)
+    h.n = h.less = u64(0)

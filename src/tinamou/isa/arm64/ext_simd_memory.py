@@ -12,7 +12,7 @@ from tinamou.native.ops import outlined
 from tinamou.native.types import Word, u8, u16, u32, u64, u128
 
 from .lanes import all_lanes, at, clip, lane, put, replaced
-from .memory import check_store, checked, join, settle, settled
+from .memory import check_store, checked, checked_tag, join, settle, settled
 from .operands import Bits, Row, a64, cross
 from .state import Core
 
@@ -144,7 +144,8 @@ def to_structures(h: Core, t: type[Any], count: int, whole: bool, Rt: u32) -> No
 
 
 def load_structures(h: Core, t: type[Any], count: int, size: int, Rn: u32, Rt: u32) -> None:
-    fetch(h, checked(h, base(h, Rn), count * size, False), count * size)
+    # Not direct: the call of check_tags makes LLVM save registers before the loads; it must not do so between a load and its check.
+    fetch(h, checked_tag(h, base(h, Rn), count * size, False), count * size)
     from_structures(h, t, count, size == 16, Rt)
 
 
@@ -193,7 +194,7 @@ SINGLE: tuple[Row, ...] = tuple(
 
 
 def fetch_elements(h: Core, t: type[Any], count: int, Rn: u32) -> None:
-    where = checked(h, base(h, Rn), count * t.size, False)
+    where = checked_tag(h, base(h, Rn), count * t.size, False)  # not direct: see load_structures
     for i in range(count):
         h.staging[i] = u64(h.load(t, where + i * t.size))
         settle()

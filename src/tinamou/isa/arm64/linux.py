@@ -170,7 +170,8 @@ class Aarch64(Abi):
         cpu.tpidr = u64(0)
         self.new_keys(cpu, ALL_KEYS)
         cpu.pac_enabled = u32(ADDRESS_KEYS)
-        cpu.tcf = cpu.tco = cpu.tfsr = cpu.dit = cpu.ssbs = u32(0)
+        cpu.check_access_tags(0)
+        cpu.tco = cpu.tfsr = cpu.dit = cpu.ssbs = u32(0)
         cpu.rgsr = u32(int.from_bytes(os.urandom(2), "little") << 8 or 1 << 8)  # a seed of 0 would stay 0
         cpu.gcr = u32(NO_TAGS | 1 << 16)
         cpu.syndrome = 0, 0
@@ -221,7 +222,7 @@ class Aarch64(Abi):
             known = TAGGED_ADDR_ENABLE | (TCF_SYNC | TCF_ASYNC | 0xFFFF << TAG_SHIFT if "mte" in have else 0)
             if first & ~known:
                 raise OSError(errno.EINVAL, "control")
-            cpu.tcf = u32(2 if first & TCF_ASYNC else 1 if first & TCF_SYNC else 0)  # of both the CPU prefers asynchronous checks
+            cpu.check_access_tags(2 if first & TCF_ASYNC else 1 if first & TCF_SYNC else 0)  # of both the CPU prefers asynchronous checks
             cpu.gcr = u32(1 << 16 | ~(first >> TAG_SHIFT) & 0xFFFF)
             self._look_at(cpu, t.process)
             t.memory.pointer = UNTAGGED if first & TAGGED_ADDR_ENABLE else ANY_POINTER
@@ -255,8 +256,9 @@ class Aarch64(Abi):
     def copy_registers(self, new: Any, old: Any) -> None:
         new.words[:] = old.words[:]
         ctypes.memmove(new.vectors, old.vectors, 512)
-        for name in ("n", "z", "c", "v", "fpcr", "exceptions", "qc", "tpidr", "guarded", "tcf", "tco", "tags", "gcr", "rgsr", "ssbs", "dit", "pac_enabled"):
+        for name in ("n", "z", "c", "less", "fpcr", "exceptions", "qc", "tpidr", "guarded", "tco", "tags", "gcr", "rgsr", "ssbs", "dit", "pac_enabled"):
             setattr(new, name, getattr(old, name))
+        new.check_access_tags(int(old.tcf))
         for n in range(len(old.keys)):
             new.keys[n] = old.keys[n]
         new.place.value = old.place.value

@@ -8,6 +8,7 @@ from __future__ import annotations
 from typing import TypeVar
 
 from tinamou.engine.cpu import Trap
+from tinamou.engine.flow import direct, slow
 from tinamou.native.memory import peek
 from tinamou.native.ops import intrinsic, outlined, unlikely
 from tinamou.native.types import Word, u8, u32, u64, u128
@@ -51,7 +52,14 @@ def check_tags(h: Core, address: u64, size: u64, write: bool) -> None:
 
 
 def checked(h: Core, address: u64, size: int, write: bool) -> u64:
-    """The untagged address of an access, its tag checked."""
+    """The untagged address of an access, its tag checked.
+
+    In direct forms there is nothing to do: tagged addresses, and all while tags are checked, are beyond `direct_limit`.
+    """
+    return address if direct() else checked_tag(h, address, size, write)
+
+
+def checked_tag(h: Core, address: u64, size: int, write: bool) -> u64:
     if unlikely(h.tcf != 0):
         check_tags(h, address, u64(size), write)
     return h.untagged(address)
@@ -69,29 +77,27 @@ def settle() -> None:
 
 
 def load(h: Core, t: type[W], address: u64) -> W:
-    at = checked(h, address, t.size, False)
-    if t.bits == 128:
-        low = settled(h.load(u64, at))
-        return t(join(low, settled(h.load(u64, at + 8))))
-    else:
-        return h.load(t, at)
+    return load_wide(h, t, address) if t.bits == 128 else h.load(t, checked(h, address, t.size, False))
+
+
+def load_wide(h: Core, t: type[W], address: u64) -> W:
+    at = checked(h, address, 16, False)
+    low = settled(h.load(u64, at))
+    return t(join(low, settled(h.load(u64, at + 8))))
 
 
 def load_first(h: Core, t: type[W], address: u64) -> W:
     """The first of two reads."""
-    if t.bits == 128:
-        return load(h, t, address)
-    else:
-        return settled(load(h, t, address))
+    return load(h, t, address) if t.bits == 128 else settled(load(h, t, address))
 
 
 def store(h: Core, t: type[W], address: u64, value: W) -> None:
-    at = checked(h, address, t.size, True)
     if t.bits == 128:
+        at = checked(h, address, 16, True)
         check_store(h, at, 16)
         store_words(h, at, u64(value), u64(value >> 64))
     else:
-        h.store(t, at, value)
+        h.store(t, checked(h, address, t.size, True), value)
 
 
 def store_words(h: Core, at: u64, low: u64, high: u64) -> None:
@@ -106,6 +112,8 @@ def store_words(h: Core, at: u64, low: u64, high: u64) -> None:
 def check_store(h: Core, at: u64, size: int) -> None:
     """Raise the fault of writing `size` bytes in several pieces before the first is written."""
     if unlikely((at & PAGE - 1) > PAGE - size):
+        if direct():
+            slow()
         h.atomic("or", u8, at, u8(0))
         h.atomic("or", u8, at + (size - 1), u8(0))
 
@@ -124,11 +132,10 @@ def store_pair(h: Core, t: type[W], address: u64, first: W, second: W) -> None:
 
 
 def aligned(h: Core, address: u64, size: int, write: bool) -> u64:
-    """The untagged address of an access that must be aligned."""
-    at = checked(h, address, size, write)
-    if unlikely(at & (size - 1) != 0):
-        raise Trap(ALIGNMENT_WRITE if write else ALIGNMENT_READ, at)
-    return at
+    """The untagged address of an access that must be aligned; that comes before its tag."""
+    if unlikely(address & (size - 1) != 0):
+        raise Trap(ALIGNMENT_WRITE if write else ALIGNMENT_READ, h.untagged(address))
+    return checked(h, address, size, write)
 
 
 def join(low: u64, high: u64) -> u128:

@@ -17,7 +17,7 @@ from __future__ import annotations
 import types
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
-from typing import Annotated, Any, TypeVar, get_args, get_origin, get_type_hints
+from typing import Annotated, Any, TypeVar, get_args, get_origin
 
 from tinamou.engine.patterns import _INIT, BoundIsa, Extension, F, Fixed, Imm, Insn, Isa, Reg
 from tinamou.native.types import Word, i32, i64, u8, u16, u32, u64, u128
@@ -165,8 +165,6 @@ class A64Isa(Isa):
 
 def _split(insn: Insn) -> list[Insn]:
     """Rows for register 31 apart from the others, for each field that is a register or the stack pointer."""
-    hints = get_type_hints(insn.function, include_extras=True)
-    insn.__dict__["hints"] = hints
     fields = sorted({o.name for o in insn.operands + insn.results if isinstance(o.kind, StackReg)})
     out = [insn]
     for name in fields:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import ctypes
 import os
 import time
-from typing import Annotated, TypeVar
+from typing import Annotated, ClassVar, TypeVar
 
 from tinamou.engine.cpu import EXECUTE, READ, Trap
 from tinamou.engine.softmmu import SystemCpu
@@ -31,14 +31,15 @@ def _getrandom() -> int:
 class Core(SystemCpu):
     """One processing element.
 
-    The condition flags are kept apart, each as what makes it: see n, z, c, v.  FPSR's exceptions are kept as softfloat numbers them.
+    The condition flags are kept apart, each as what makes it: see n, z, c, less.  FPSR's exceptions are kept as softfloat numbers them.
     """
 
+    held: ClassVar[tuple[str, ...]] = ("n", "z", "c", "less")
     x: Annotated[Array[u64], 34]  # X0 to X30; [31] stays 0, [32] is SP, [33] swallows writes to XZR
     n: u64  # N is bit 63
     z: u64  # Z is set when this is 0
     c: u64  # 0 or 1
-    v: u64  # V is bit 63
+    less: u64  # 0 or 1: N is not V, so after a comparison the first number is the smaller one as signed ones
     q: Annotated[Array[u128], 32]  # V0 to V31
     staging: Annotated[Array[u64], 8]  # of structures on their way between registers and memory
     fpcr: u32
@@ -102,6 +103,11 @@ class Core(SystemCpu):
 
     def undefined(self) -> None:
         raise Trap(UNDEFINED)
+
+    def check_access_tags(self, how: int) -> None:
+        """Set TCF0."""
+        self.tcf = u32(how)
+        self.direct_limit = u64(0) if how else self.limit
 
     # -- what a core of a whole machine does otherwise.  Without privileged state it is at EL0: 48-bit addresses, whose top byte is ignored
 
