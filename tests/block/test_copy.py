@@ -88,7 +88,7 @@ def test_failed_write_leaves_a_consistent_target(tmp_path: Path, number: int, mo
     monkeypatch.setattr(copy, "CHUNK", MIB)
     data = source_file(tmp_path / "a.raw", 8)
     fail_write(monkeypatch, number)
-    with pytest.raises(BlockError, match="error while writing at byte [0-9]+: No space left"):
+    with pytest.raises(BlockError, match=r"error while writing at byte [0-9]+: No space left"):
         copy_to_qcow2(tmp_path / "a.raw", tmp_path / "b", len(data))
     monkeypatch.undo()
     checked(tmp_path / "b", len(data))

@@ -145,7 +145,8 @@ class Copy:
         waiting: deque[tuple[Section, Job | None]] = deque()
         self.buffers: list[bytearray] = []
         before = None
-        with Pool(min(self.threads, max(2, os.cpu_count() or 1))) as pool:
+        processors = os.cpu_count() or 1
+        with Pool(min(self.threads, 2 * processors if self.compressed else processors + 1)) as pool:
             for section in self._pieces(unit):
                 if section.kind == "data" and self.offload and not waiting and self._offload(section):
                     self.on_progress(section.length)
