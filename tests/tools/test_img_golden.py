@@ -45,6 +45,12 @@ img create -q -f vmdk -o zeroed_grain=on zeroed.vmdk 4M
 io -c "write -P 3 0 1M" -c "write -z 64k 128k" -c "write -z 3M 64k" zeroed.vmdk
 img create -q -f vmdk -b d.vmdk -F vmdk child.vmdk
 io -c "write -P 3 2M 100k" child.vmdk
+img create -q -f qcow2 base.qcow2 8M
+io -c "write -P 1 0 1M" base.qcow2
+img create -q -f qcow2 -b base.qcow2 -F qcow2 mid.qcow2
+io -c "write -P 2 512k 1M" -c "write -z 3M 1M" mid.qcow2
+img create -q -f qcow2 -b mid.qcow2 -F qcow2 top.qcow2 10M
+io -c "write -P 3 1M 1M" -c "write -P 4 9M 64k" top.qcow2
 """
 
 CASES = Path(__file__).with_name("img_cases.txt").read_text().splitlines()
@@ -73,6 +79,10 @@ def needed(case: str, images: Path) -> list[Path]:
         names.add("a.qcow2")
     if "child.vmdk" in names:
         names.add("d.vmdk")
+    if "top.qcow2" in names:
+        names.add("mid.qcow2")
+    if "mid.qcow2" in names:
+        names.add("base.qcow2")
     for name, companion in (("flat.vmdk", "flat-flat.vmdk"), ("split.vmdk", "split-s001.vmdk")):
         if name in names:
             names.add(companion)

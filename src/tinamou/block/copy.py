@@ -91,7 +91,8 @@ class Copy:
 
     def work(self) -> int:
         """Bytes that will be counted as progress."""
-        return sum(s.length for s in self.sections() if self._counts(s))
+        sections = self._clusters(self._unit()) if self.compressed else self.sections()
+        return sum(s.length for s in sections if self._counts(s))
 
     def _counts(self, section: Section) -> bool:
         return section.kind == "data" or (section.kind == "zero" and not self.target_zero)
@@ -134,7 +135,7 @@ class Copy:
         """Do it; raises `BlockError` naming the byte for read and write errors."""
         self.began = time.monotonic()
         self.moved = 0
-        unit = (self._target_cluster() or 65536) if self.compressed else self.chunk
+        unit = self._unit()
         job: Callable[[Section], Any] = self._read
         if self.compressed:
             job = self._read_compress
@@ -162,6 +163,9 @@ class Copy:
                     self._finish(*waiting.popleft())
             while waiting:
                 self._finish(*waiting.popleft())
+
+    def _unit(self) -> int:
+        return (self._target_cluster() or 65536) if self.compressed else self.chunk
 
     def _target_cluster(self) -> int:
         """Bytes that the target allocates together; 0: every byte has its place, and writing order does not matter."""

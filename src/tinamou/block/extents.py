@@ -69,11 +69,11 @@ def status(node: Node, pos: int, want: int, depth: int = 0, until: Node | None =
             return Status(n, False, True, False, depth, extent.offset, extent.file or layer.children.get("file"))
         if backing is until:
             return Status(n, False, False, False, depth + 1)
+        if pos >= backing.size:
+            return Status(n, False, True, False, depth)
         want = n
         layer = backing
         depth += 1
-        if pos >= layer.size:
-            return Status(n, False, True, True, depth)
     return Status(want, False, False, False, depth)
 
 

@@ -103,6 +103,18 @@ def protocol_of(filename: str) -> tuple[type[Protocol], dict[str, Any]]:
     return File, File.parse_filename(filename)
 
 
+def filter_of(filename: str) -> type[Filter] | None:
+    """The filter that a name begins with (`blkdebug:CONFIG:IMAGE`)."""
+    prefix, colon, _ = filename.partition(":")
+    if not colon or not prefix.isalpha() or prefix == "file":
+        return None
+    for name, module in driver_files().items():
+        if ".filters." in module and name == prefix:
+            importlib.import_module(module)
+    found = Node.drivers.get(prefix)
+    return found if found is not None and issubclass(found, Filter) and prefix in found.prefixes else None
+
+
 def _protocols() -> list[type[Protocol]]:
     for module in driver_files().values():
         if ".protocols." in module:
@@ -114,6 +126,8 @@ def combine(base: str, name: str) -> str:
     """`name` as seen from the folder of the image `base`; absolute names and names with a protocol stay."""
     if not name or name.startswith("/") or has_protocol(name):
         return name
+    if (above := filter_of(base)) is not None:
+        base = above.parse_filename(base)["image"]["filename"]
     if base.startswith("json:"):
         raise BlockError(f"Cannot generate a base directory with '{base}'")
     prefix = base[:5] if base.startswith("file:") else ""
@@ -245,6 +259,8 @@ class Graph:
         if driver is None and as_file and "file" not in options:
             if filename is None:
                 raise BlockError("Must specify either driver or file")
+            if (above := filter_of(filename)) is not None:
+                return self.open_options({**above.parse_filename(filename), **options}, settings, None, True)
             cls_p, said = protocol_of(filename)
             return self._make(cls_p, {**said, **options}, {}, settings, generic, filename, True)
         if driver is None:
@@ -277,8 +293,8 @@ class Graph:
         children: dict[str, Node] = {}
         try:
             if cls.main_child in cls.child_names:
-                image = issubclass(cls, Filter) and not as_file
-                children[cls.main_child] = self._open_file(options, settings, filename, image, cls.main_child)
+                over_image = issubclass(cls, Filter) and not as_file
+                children[cls.main_child] = self._open_file(options, settings, filename, over_image, cls.main_child)
             return self._finish(cls, options, children, settings, generic, filename)
         except BaseException:
             for child in children.values():
@@ -323,9 +339,10 @@ class Graph:
             raise BlockError("setting detect-zeroes to unmap is not allowed without setting discard operation to unmap")
         return settings
 
-    def _open_file(self, options: dict[str, Any], settings: Settings, filename: str | None, image: bool = False, key: str = "file") -> Node:
-        """The `file` child: from a file name, from options under `file`, or a reference to a named node."""
-        below = settings.replace(backing=True) if image else settings
+    def _open_file(self, options: dict[str, Any], settings: Settings, filename: str | None, above: bool = False, key: str = "file") -> Node:
+        """The `file` child: from a file name, from options under `file`, or a reference to a named node. `above`: it is for a filter
+        over an image, whose format has to be said; the image's backing file is opened, too."""
+        below = settings.replace(backing=True) if above else settings
         given = options.pop(key, None)
         if isinstance(given, str):
             return self.find(given)
@@ -335,7 +352,7 @@ class Graph:
             given = {}
         if not isinstance(given, dict):
             raise BlockError(f"Parameter '{key}' expects a node name or options")
-        return self.open_options(given, below, filename, as_file=not image)
+        return self.open_options(given, below, filename, as_file=True)
 
     def find(self, name: str) -> Node:
         try:
@@ -419,6 +436,8 @@ class Graph:
 
     def _open_backing(self, node: Format, options: dict[str, Any], settings: Settings) -> None:
         given = options.get("backing", ...)
+        if given == "":
+            self.warn('Use of "backing": "" is deprecated; use "backing": null instead')
         if given is None or given == "":
             node.backing_file_overridden = True  # type: ignore[attr-defined]
             return

@@ -185,8 +185,10 @@ class Node:
             return self.filename
         import json
 
-        file = {"driver": self.file.driver, "filename": self.file.filename}
-        return "json:" + json.dumps({key: v for key in self.name_keys if (v := {"file": file, **self.full_options}.get(key)) is not None})
+        values = dict(self.full_options)
+        if "file" in self.children:
+            values["file"] = {"driver": self.file.driver, "filename": self.file.filename}
+        return "json:" + json.dumps({key: values[key] for key in self.name_keys if values.get(key) is not None})
 
     def __repr__(self) -> str:
         return f"<{self.driver} {self.filename!r} size={self.size}>"
@@ -231,6 +233,12 @@ class Filter(Node):
 
     kind = "filter"
     child_names = ("file",)
+    prefixes: ClassVar[tuple[str, ...]] = ()
+    """File name prefixes that put this filter over a file; `parse_filename` says the options."""
+
+    @classmethod
+    def parse_filename(cls, filename: str) -> dict[str, Any]:
+        raise NotImplementedError
 
     def open(self) -> None:
         self.size = self.file.size
@@ -369,9 +377,9 @@ class Format(Node):
         before is released."""
         raise NotImplementedError
 
-    def erase(self, pos: int, length: int, zero: bool) -> bool:
-        """Make the whole clusters read as zeroes (`zero`), or forget them (what a discard may do), by metadata alone;
-        False: this format cannot, and the shared code writes zeroes (or does nothing)."""
+    def erase(self, pos: int, length: int, zero: bool, unmap: bool = True) -> bool:
+        """Make the whole clusters read as zeroes (`zero`), or forget them (what a discard may do), by metadata alone. `unmap`: their
+        space may be given up. False: this format cannot, and the shared code writes zeroes (or does nothing)."""
         return False
 
     reserves: ClassVar[bool] = False
@@ -425,6 +433,9 @@ class Format(Node):
 
     # Shared code
 
+    def announce(self, event: str) -> None:
+        """What will be done next to the file, by the names that `blkdebug` knows. Only qcow2 says it."""
+
     @property
     def encrypted(self) -> bool:
         return False
@@ -443,11 +454,11 @@ class Format(Node):
     def read_into(self, pos: int, view: memoryview) -> None:
         access = object()
         try:
-            self._read_extents(access, pos, view)
+            self._read_extents(access, pos, view, "read_aio")
         finally:
             self.running.discard(access)
 
-    def _read_extents(self, access: object, pos: int, view: memoryview) -> None:
+    def _read_extents(self, access: object, pos: int, view: memoryview, event: str) -> None:
         end = pos + len(view)
         at = 0
         while pos < end:
@@ -459,12 +470,14 @@ class Format(Node):
             part = view[at : at + n]
             kind = extent.kind
             if kind == "data":
+                self.announce(event)
                 self._read_file(extent.file or self.children["file"], extent.offset, part)
             elif kind == "hole":
                 self.read_backing(pos, part)
             elif kind == "zero":
                 fill_zero(part)
             elif kind == "crypt":
+                self.announce(event)
                 self._read_crypt(pos, extent, part)
             else:
                 cluster = self.read_packed(extent, self.unpacked_length(pos))
@@ -479,6 +492,7 @@ class Format(Node):
         if backing is not None:
             n = max(0, min(len(view), backing.size - pos))
             if n:
+                self.announce("read_backing_aio")
                 backing.read_into(pos, view[:n])
         if n < len(view):
             fill_zero(view[n:])
@@ -509,6 +523,7 @@ class Format(Node):
         if last is not None and last[0] == key:
             return last[1]
         data = bytearray(extent.size)
+        self.announce("read_compressed")
         self._read_file(file, extent.offset, memoryview(data))
         cluster = self.unpack(extent.kind, data, length)
         self._unpacked = (key, cluster)
@@ -556,6 +571,7 @@ class Format(Node):
         """Write to what `reserve` gave; only taking it into the map needs the lock."""
         try:
             file = new.file or self.children["file"]
+            self.announce("write_aio")
             file.writev(new.offset, [self.encrypt(pos, new.offset, data) if new.kind == "crypt" else data])
         except BaseException:
             self.give_back(pos, new)
@@ -614,6 +630,7 @@ class Format(Node):
 
     def _write_extent(self, pos: int, extent: Extent, data: memoryview) -> None:
         file = extent.file or self.children["file"]
+        self.announce("write_aio")
         if extent.kind == "data":
             file.writev(extent.offset, [data])
             return
@@ -643,13 +660,18 @@ class Format(Node):
             end = -(-stop // unit) * unit
             new = new._replace(length=end - start)
             file = new.file or self.children["file"]
-            if new.kind == "data" and new.offset >= file.size and self._was_zero(start, old):
+            if new.kind == "data" and new.offset >= file.size and self._was_zero(start, end, old):
                 # What the file has not had yet reads as zeroes.
+                if n < new.length:
+                    self.announce("cluster_alloc_space")
+                self.announce("write_aio")
                 file.writev(new.offset + pos - start, [data[:n]])
                 if file.size < new.offset + new.length:
                     file.write_zeroes(file.size, new.offset + new.length - file.size)
             else:
                 pieces: list[Buffer] = []
+                if end - start > n:
+                    self.announce("cow_read")
                 if pos > start:
                     pieces.append(self._old_bytes(start, pos))
                 pieces.append(data[:n])
@@ -657,6 +679,9 @@ class Format(Node):
                     pieces.append(self._old_bytes(stop, end))
                 if new.kind == "crypt":
                     pieces = [self.encrypt(start, new.offset, b"".join(pieces))]
+                if end - start > n:
+                    self.announce("cow_write")
+                self.announce("write_aio")
                 file.writev(new.offset, pieces)
         except BaseException:
             self.unlink_failed(start, new)
@@ -664,19 +689,29 @@ class Format(Node):
         self.link(start, new)
         return n
 
-    def _was_zero(self, start: int, old: Extent) -> bool:
-        """Whether the clusters from `start` on, which hold `old`, read as zeroes without a look at them."""
+    def _was_zero(self, start: int, end: int, old: Extent) -> bool:
+        """Whether the clusters from `start` to `end`, which hold `old`, are known to read as zeroes."""
         if self.cluster_extent_size() != self.cluster_size:
             return False
         backing = self.children.get("backing")
-        return old.kind == "zero" or (old.kind == "hole" and (backing is None or start >= backing.size))
+        if old.kind != "hole":
+            return old.kind == "zero"
+        if backing is None or start >= backing.size:
+            return True
+        end = min(end, backing.size)
+        found = status(backing, start, end - start)
+        return found.zero and found.length >= end - start
 
     def _old_bytes(self, start: int, end: int) -> Buffer:
         """The disk's present contents, zeroes beyond its end."""
         data = bytearray(end - start)
         n = min(end, self.size) - start
+        access = object()
         if n > 0:
-            self.read_into(start, memoryview(data)[:n])
+            try:
+                self._read_extents(access, start, memoryview(data)[:n], "cow_read")
+            finally:
+                self.running.discard(access)
         return data
 
     def write_zeroes(self, pos: int, length: int, unmap: bool = True) -> None:
@@ -693,7 +728,7 @@ class Format(Node):
         if self.cluster_size and start < stop:
             whole = -(-stop // unit) * unit
             with self.lock:
-                done = self.erase(start, whole - start, zero)
+                done = self.erase(start, whole - start, zero, unmap)
         else:
             done = False
         if not zero:

@@ -13,7 +13,7 @@ from collections.abc import Sequence
 
 from .. import options as opt
 from ..node import BlockError, Filter, Options
-from ..notation import TYPE_CHECKING, Any
+from ..notation import TYPE_CHECKING, Any, ClassVar
 
 if TYPE_CHECKING:
     from ..node import Buffer
@@ -54,7 +54,7 @@ class SetState(Options):
 class Blkdebug(Filter, name="blkdebug"):
     child_names = ("image",)
     main_child = "image"
-    prefixes = ("blkdebug",)
+    prefixes: ClassVar[tuple[str, ...]] = ("blkdebug",)
 
     class Open(Options):
         config = opt.text("Path to the configuration file")
@@ -68,12 +68,21 @@ class Blkdebug(Filter, name="blkdebug"):
     opts: Open
 
     @classmethod
+    def parse_filename(cls, filename: str) -> dict[str, Any]:
+        config, colon, image = filename.removeprefix("blkdebug:").partition(":")
+        if not colon:
+            raise BlockError("blkdebug requires both config file and image path")
+        return {"driver": "blkdebug", "image": {"filename": image}, **({"config": config} if config else {})}
+
+    @classmethod
     def split_options(cls, options: dict[str, Any]) -> dict[str, Any]:
         """Take the lists of rules out of the options; they are not plain values."""
         return {key: options.pop(key) for key in ("inject-error", "set-state") if key in options}
 
     def open(self) -> None:
         super().open()
+        if not self.rules and not self.full_options.keys() - {"driver", "config"}:
+            self.filename = f"blkdebug:{self.opts.config or ''}:{self.file.filename}"
         self.inject: list[Inject] = []
         self.states: list[SetState] = []
         self.state = 1
@@ -126,6 +135,9 @@ class Blkdebug(Filter, name="blkdebug"):
             if not eq or not section:
                 raise BlockError(f"{name}:{number}: parse error")
             rule[key.strip()] = value.strip().strip('"')
+
+    def allocated_bytes(self) -> int | None:
+        return None
 
     def debug_event(self, event: str) -> None:
         state = self.state
@@ -205,12 +217,16 @@ class Blkdebug(Filter, name="blkdebug"):
         super().read_into(pos, view)
 
     def writev(self, pos: int, buffers: Sequence[Buffer]) -> None:
+        self.debug_event("pwritev")
         self._check("write", pos, sum(map(len, buffers)))
         super().writev(pos, buffers)
+        self.debug_event("pwritev_done")
 
     def write_zeroes(self, pos: int, length: int, unmap: bool = True) -> None:
+        self.debug_event("pwritev_zero")
         self._check("write-zeroes", pos, length)
         super().write_zeroes(pos, length, unmap)
+        self.debug_event("pwritev_done")
 
     def discard(self, pos: int, length: int) -> None:
         self._check("discard", pos, length)

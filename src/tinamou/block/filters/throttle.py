@@ -91,6 +91,7 @@ class ThrottleGroup(UserObject, name="throttle-group"):
 
 
 class Throttle(Filter, name="throttle"):
+    name_keys = ("throttle-group", "driver", "file")
     class Open(Options):
         throttle_group = opt.text("Name of the throttle group", key="throttle-group")
 

@@ -18,7 +18,7 @@ class Raw(Format, name="raw"):
     child_names = ("file",)
     can_create = True
     look_below = True
-    name_keys = ("offset", "size", "driver", "file")
+    name_keys = ("offset", "driver", "size", "file")
     present_when_zero = True
     owns_file = False
 
@@ -42,7 +42,7 @@ class Raw(Format, name="raw"):
             raise BlockError(f"Offset ({self.start}) cannot be greater than size of the containing file ({self.file.size})")
         if self.opts.size is not None and self.opts.size > room:
             raise BlockError(
-                f"The sum of offset ({self.start}) and size ({self.opts.size}) has to be smaller or equal to the "
+                f"The sum of offset ({self.start}) and size ({self.opts.size}) has to be smaller or equal to the  "
                 f"actual size of the containing file ({self.file.size})"
             )
         if self.opts.size is not None and self.opts.size % 512:
@@ -94,6 +94,8 @@ class Raw(Format, name="raw"):
         self.file.discard(self.start + pos, length)
 
     def resize(self, size: int, preallocation: str = "off", exact: bool = True) -> None:
+        if preallocation == "metadata":
+            raise BlockError("Unsupported preallocation mode: metadata")
         if self.opts.size is not None:
             raise BlockError("Cannot resize fixed-size raw disks")
         self.file.resize(self.start + size, preallocation, exact)

@@ -12,7 +12,7 @@ from collections.abc import Sequence
 from .. import locking
 from .. import options as opt
 from ..node import BlockError, Extent, Node, Options, Protocol, fill_zero, zeroes
-from ..notation import TYPE_CHECKING, Any
+from ..notation import TYPE_CHECKING, Any, ClassVar
 
 if TYPE_CHECKING:
     from ..graph import Graph
@@ -41,7 +41,7 @@ def _fallocate(fd: int, mode: int, pos: int, length: int) -> None:
 class File(Protocol, name="file"):
     """`filename=PATH`; a path may carry the prefix `file:`."""
 
-    prefixes = ("file",)
+    prefixes: ClassVar[tuple[str, ...]] = ("file",)
     can_create = True
     device = False
 

@@ -9,13 +9,14 @@ import stat
 import struct
 
 from ..node import BlockError
+from ..notation import ClassVar
 from .file import File
 
 BLKDISCARD, BLKZEROOUT, BLKSSZGET, BLKPBSZGET = 0x1277, 0x127F, 0x1268, 0x127B
 
 
 class HostDevice(File, name="host_device"):
-    prefixes = ("host_device",)
+    prefixes: ClassVar[tuple[str, ...]] = ("host_device",)
     device = True
     can_create = True
 
@@ -68,7 +69,7 @@ class HostDevice(File, name="host_device"):
     @classmethod
     def create_file(cls, graph, filename, options) -> None:  # type: ignore[no-untyped-def]
         """A device cannot be created; it must be large enough."""
-        name = filename.removeprefix("host_device:")
+        name = str(cls.parse_filename(filename)["filename"])
         try:
             fd = os.open(name, os.O_RDWR | os.O_CLOEXEC)
         except OSError as error:
@@ -78,7 +79,7 @@ class HostDevice(File, name="host_device"):
         finally:
             os.close(fd)
         if (options.size or 0) > room:
-            raise BlockError(f"The device '{name}' is too small: {room} bytes")
+            raise BlockError("Cannot grow device files", f"The device '{name}' is too small: {room} bytes")
 
     @classmethod
     def delete_file(cls, filename: str) -> None:
@@ -86,3 +87,16 @@ class HostDevice(File, name="host_device"):
 
     def zeroes_when_new(self) -> bool:
         return False
+
+
+class HostCharacterDevice(HostDevice, name="host_cdev"):
+    """`/dev/null`, or one that has a size."""
+
+    prefixes: ClassVar[tuple[str, ...]] = ()
+
+    @classmethod
+    def claims(cls, filename: str) -> bool:
+        try:
+            return stat.S_ISCHR(os.stat(filename).st_mode)
+        except OSError:
+            return False

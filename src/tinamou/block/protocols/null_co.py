@@ -14,6 +14,7 @@ if TYPE_CHECKING:
 
 class NullCo(Protocol, name="null-co"):
     prefixes = ("null-co",)
+    name_keys = ("read-zeroes", "latency-ns", "driver", "size")
 
     class Open(Options):
         size = opt.size("size of the null block")

@@ -13,7 +13,6 @@ from tinamou.tools.imgcmd import (
     Settings,
     cache_settings,
     exclusive_format,
-    one_file,
     open_image,
     usage_error,
 )
@@ -33,7 +32,9 @@ def run(args: Args, graph: Graph) -> int:
 
         print_help(find_driver(args["f"]), args["f"])
         return 0
-    filename = one_file(args)
+    if len(args.files) != 1:
+        raise Exit(1, "Expecting one image file name")
+    filename = args.files[0]
     exclusive_format(args)
     settings = cache_settings(Settings(write=True, exclusive=True), args["t"])
     node: Any = open_image(graph, args, filename, settings, args["f"])
@@ -55,8 +56,8 @@ def run(args: Args, graph: Graph) -> int:
     ok = False
 
     def moved(done: int, total: int) -> None:
-        if progress.enabled and total:
-            progress.show(100.0 * done / total)
+        progress.total = total
+        progress.advance(done - progress.done)
 
     try:
         node.amend(options, "force" in args, moved)

@@ -51,7 +51,7 @@ def run(args: Args, graph: Graph) -> int:
     requests = count(args, "c", 75000, "request count")
     depth = count(args, "d", 64, "queue depth", 1)
     offset = length(args, "o", 0, "offset", 2**63 - 1)
-    size = length(args, "s", 4096, "buffer size", INT_MAX, 1)
+    size = length(args, "s", 4096, "buffer size", INT_MAX)
     step = length(args, "S", 0, "step size", INT_MAX) or size
     every = count(args, "flush-interval", 0, "flush interval")
     pattern = count(args, "pattern", 0, "pattern byte", 0, 255)
@@ -68,7 +68,9 @@ def run(args: Args, graph: Graph) -> int:
         raise Exit(1, "Invalid cache mode")
     settings = cache_settings(Settings(write=writing), args["t"])
     if "n" in args:
-        settings = settings.replace(direct=True)
+        args.values.setdefault("i", ["native"])
+    if args["i"] == "native" and not settings.direct:
+        raise Exit(1, f"Could not open '{filename}': aio=native was specified, but it requires cache.direct=on, which was not specified.")
     node = open_image(graph, args, filename, settings, args["f"])
     if node.size == 0 or offset >= node.size or size > node.size:
         raise Exit(1, "Image size is smaller than the requests" if size > node.size else "Offset lies beyond the image")
@@ -78,7 +80,7 @@ def run(args: Args, graph: Graph) -> int:
             f"(starting at offset {offset}, step size {step})"
         )
         if every:
-            print(f"Sending flush every {every} {'undrained ' if 'no-drain' in args else ''}requests", flush=True)
+            print(f"Sending flush every {every} requests", flush=True)
     start = time.monotonic()
     try:
         work(node, requests, depth, offset, size, step, writing, every, pattern)

@@ -5,7 +5,7 @@ from __future__ import annotations
 
 from tinamou.block.node import Node, Status, is_zero, status
 from tinamou.tools.cli import Args, explain
-from tinamou.tools.imgcmd import Exit, Graph, Progress, Settings, cache_settings, exclusive_format, open_image, usage_error
+from tinamou.tools.imgcmd import CACHE_MODES, Exit, Graph, Progress, Settings, cache_settings, open_image, usage_error
 
 USAGE = "[--object objectdef] [--image-opts] [-f fmt] [-F fmt] [-T src_cache] [-p] [-q] [-s] [-U] filename1 filename2"
 OPTIONS = "f= F= T= p q s U|force-share object= image-opts"
@@ -17,8 +17,9 @@ def run(args: Args, graph: Graph) -> int:
     if len(args.files) != 2:
         raise usage_error("Expecting two image file names")
     if "image-opts" in args and ("f" in args or "F" in args):
-        raise Exit(1, "--image-opts and --format are mutually exclusive")
-    exclusive_format(args)
+        raise Exit(ERROR_CODE, "--image-opts and --format are mutually exclusive")
+    if args["T"] is not None and args["T"] not in CACHE_MODES:
+        raise Exit(ERROR_CODE, f"Invalid source cache option: {args['T']}")
     settings = cache_settings(Settings(), args["T"], "source cache")
     a, b = (open_image(graph, args, n, settings, args[f]) for n, f in zip(args.files, "fF", strict=True))
     progress = Progress("p" in args, max(a.size, b.size), "q" in args)

@@ -43,7 +43,7 @@ def run(args: Args, graph: Graph) -> int:
     rate = size_argument(args["r"], "rate limit") if args["r"] is not None else 0
     check_combinations(args)
     if wants_help(args.all("o")):
-        print_option_help(out_format, args.files[-1] if args.files else None)
+        print_option_help(out_format, args.files[-1] if len(args.files) > 1 else None)
         return 0
     if len(args.files) < 2:
         raise Exit(1, "Must specify image file name")
@@ -185,21 +185,20 @@ def check_combinations(args: Args) -> None:
         raise Exit(1, "Use of --skip-broken-bitmaps requires --bitmaps")
     if "n" in args and args.all("o"):
         complain("warning: -o has no effect when skipping image creation")
-    if "n" in args and "B" in args and "F" in args:
-        complain("warning: -F has no effect when skipping image creation")
 
 
 def load_snapshot(node: Node, text: str) -> None:
     """Read the disk as it was at the internal snapshot `text` (id, name, or snapshot.id=..,snapshot.name=..)."""
     load = getattr(node, "load_snapshot", None)
     if load is None:
-        raise Exit(1, f"Failed to load snapshot: Device '' does not support internal snapshots")  # noqa: F541
+        driver = f"Block format '{node.driver}' used by device ''"
+        raise Exit(1, f"Failed to load snapshot: {driver} does not support temporarily loading internal snapshots")
     try:
         if text.startswith("snapshot."):
             options = parse_opts(text)
             for key in options:
                 if key not in ("snapshot.id", "snapshot.name"):
-                    raise Exit(1, f"Failed in parsing snapshot param '{text}'")
+                    raise Exit(1, f"Invalid parameter '{key}'", f"Failed in parsing snapshot param '{text}'")
             load(options.get("snapshot.id"), options.get("snapshot.name"))
         else:
             load(text, text, either=True)
@@ -228,7 +227,9 @@ def make_target(graph: Graph, args: Args, fmt: str, name: str, sources: list[Nod
             raise Exit(1, "Compression and encryption not supported at the same time")
         if values.get("preallocation", "off") != "off":
             raise Exit(1, "Compression and preallocation not supported at the same time")
-    size = values.pop("size", None)
+    for key in values:
+        if key not in cls.keys():
+            raise Exit(1, f"Invalid parameter '{key}'")
     if args["B"] is not None and "backing_file" not in cls.keys():
         raise Exit(1, f"Backing file not supported for file format '{fmt}'")
     if args["F"] is not None and "backing_fmt" not in cls.keys():
@@ -248,7 +249,7 @@ def make_target(graph: Graph, args: Args, fmt: str, name: str, sources: list[Nod
             name,
             fmt,
             texts,
-            total if size is None else None,
+            total,
             args["B"],
             fmt_of_backing,
             unsafe=True,
@@ -299,10 +300,10 @@ def _same(a: str, b: str) -> bool:
 
 
 def check_bitmaps(source: Node, target: Node, skip_broken: bool) -> None:
-    if not hasattr(target, "add_bitmap"):
+    if not getattr(target, "can_add_bitmaps", False):
         raise Exit(1, f"Format driver '{target.driver}' does not support bitmaps")
     if not hasattr(source, "bitmaps"):
-        return
+        raise Exit(1, "Source lacks bitmap support")
     for bitmap in source.bitmaps():
         if bitmap.inconsistent:
             if not skip_broken:
@@ -314,9 +315,7 @@ def check_bitmaps(source: Node, target: Node, skip_broken: bool) -> None:
             complain(f"warning: Skipping inconsistent bitmap '{bitmap.name}'")
 
 
-def copy_bitmaps(source: Node, target: Any, skip_broken: bool) -> None:
-    if not hasattr(source, "bitmaps"):
-        return
+def copy_bitmaps(source: Any, target: Any, skip_broken: bool) -> None:
     for bitmap in source.bitmaps():
         if not bitmap.inconsistent:
             target.copy_bitmap(bitmap, source)

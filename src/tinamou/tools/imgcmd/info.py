@@ -80,7 +80,8 @@ def collect(node: Node) -> dict[str, Any]:
             for s in out["snapshots"]:
                 if s["icount"] is None:
                     del s["icount"]
-    out["dirty-flag"] = bool(getattr(node, "dirty", False))
+    if node.kind != "protocol":
+        out["dirty-flag"] = bool(getattr(node, "dirty", False))
     specific = node.info()
     if specific is not None:
         out["format-specific"] = {"type": node.driver, "data": specific}
@@ -99,7 +100,7 @@ def describe(info: dict[str, Any]) -> str:
         lines.append("encrypted: yes")
     if "cluster-size" in info:
         lines.append(f"cluster_size: {info['cluster-size']}")
-    if info["dirty-flag"]:
+    if info.get("dirty-flag"):
         lines.append("cleanly shut down: no")
     if "backing-filename" in info:
         full = info["full-backing-filename"]

@@ -35,6 +35,7 @@ def run(args: Args, graph: Graph) -> int:
     unsafe = "u" in args
     settings = cache_settings(Settings(write=True, exclusive=True, backing=not unsafe), args["t"])
     source_settings = cache_settings(Settings(), args["T"], "source cache")
+    args.values.pop("U", None)  # the image is written to, so it cannot be shared
     node: Any = open_image(graph, args, filename, settings, args["f"])
     if args["F"] is not None:
         try:

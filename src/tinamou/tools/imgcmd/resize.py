@@ -31,7 +31,6 @@ def run(args: Args, graph: Graph) -> int:
     size = node.size + sign * amount if sign else amount
     if size <= 0:
         raise Exit(1, "New image size must be positive")
-    size = -(-size // 512) * 512
     if size <= node.size and mode != "off":
         raise Exit(1, "Preallocation can only be used for growing images")
     if size < node.size and "shrink" not in args:

@@ -38,11 +38,11 @@ def run(args: Args, graph: Graph) -> int:
         elif action == "a":
             node.apply_snapshot(name, name, either=True)
         else:
-            node.delete_snapshot(name, name, either=True)
+            node.delete_snapshot(None, name)
     except BlockError as error:
         verb = {"c": "create", "a": "apply", "d": "delete"}[action]
         text = error.message
         if text == "Can't find snapshot":
             text = "Failed to load snapshot: No such file or directory" if action == "a" else "snapshot not found"
-        raise Exit(1, f"Could not {verb} snapshot '{name}': {text}") from None
+        raise Exit(1, f"Could not {verb} snapshot '{name}': {text}", *("\t" + hint for hint in error.hints)) from None
     return 0

@@ -10,7 +10,7 @@ then L2 tables, then L1 entries, and only then the refcounts of clusters given u
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable
 
 from ... import options as opt
 from ...node import (
@@ -220,6 +220,7 @@ class Qcow2(MapWriter, name="qcow2"):
     def close(self) -> None:
         if self.read_only or self.header.incompatible_features & q.CORRUPT:
             return
+        self.file.debug_event("flush_to_os")
         with self.lock:
             if self.tracked:
                 from .bitmaps import store_tracked
@@ -234,14 +235,8 @@ class Qcow2(MapWriter, name="qcow2"):
 
     # The rest lives in modules of its own
 
-    def read_into(self, pos: int, view: memoryview) -> None:
-        self.file.debug_event("read_aio")
-        super().read_into(pos, view)
-
-    def writev(self, pos: int, buffers: Sequence[Buffer]) -> None:
-        self.file.debug_event("pwritev")
-        self.file.debug_event("write_aio")
-        super().writev(pos, buffers)
+    def announce(self, event: str) -> None:
+        self.file.debug_event(event)
 
     @property
     def vm_state_offset(self) -> int:
@@ -252,6 +247,7 @@ class Qcow2(MapWriter, name="qcow2"):
         """Fill `view` from byte `pos` of the saved machine state; zeroes where nothing was saved."""
         room = len(self.l1) * self.l2_reach - self.vm_state_offset - pos
         n = max(0, min(len(view), room))
+        self.file.debug_event("vmstate_load")
         if n:
             super().read_into(self.vm_state_offset + pos, view[:n])
         view[n:] = bytes(len(view) - n)
@@ -260,6 +256,7 @@ class Qcow2(MapWriter, name="qcow2"):
         from .creation import grow_l1
 
         start = self.vm_state_offset + pos
+        self.file.debug_event("vmstate_save")
         with self.lock:
             grow_l1(self, -(-(start + len(data)) // self.l2_reach))
         super().writev(start, [data])
@@ -369,6 +366,10 @@ class Qcow2(MapWriter, name="qcow2"):
             end = -(-self.size // self.cluster_size) * self.cluster_size
             drop(self, 0, end)
             self.flush_metadata()
+
+    @property
+    def can_add_bitmaps(self) -> bool:
+        return self.header.version >= 3
 
     def add_bitmap(self, name: str, granularity: int | None = None, enabled: bool = True) -> None:
         from .bitmaps import add

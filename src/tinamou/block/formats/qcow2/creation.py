@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from array import array
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Iterator
 
 from ...node import Alone, BlockError, Node, Settings
 from ...notation import TYPE_CHECKING, Any
@@ -226,14 +226,17 @@ def grow_l1(image: Qcow2, entries: int) -> None:
     l1 = image.l1[:]
     l1.extend([0] * (entries - len(l1)))
     clusters = -(-entries * 8 // size)
+    image.file.debug_event("l1_grow_alloc_table")
     offset = image.allocate_clusters(clusters) << image.cluster_bits
     image.refs.write()
     image.barrier()
+    image.file.debug_event("l1_grow_write_table")
     image.file.write(offset, words_to(l1))
     image.barrier()
     old_offset, old_size = header.l1_table_offset, header.l1_size
     header.l1_size, header.l1_table_offset = entries, offset
     at = Header.offsets["l1_size"]
+    image.file.debug_event("l1_grow_activate_table")
     image.file.write(at, header.pack()[at : at + 12])
     image.barrier()
     image.l1 = l1
@@ -397,6 +400,8 @@ def measure(options: Any, disk_size: int, ranges: Iterable[tuple[int, int]]) -> 
     cluster = options.cluster_size
     used = 0
     last = -1
+    if options.backing_file:
+        ranges = [(0, disk_size)]  # zeroes have to hide what is there
     for start, length in ranges:
         first, end = start // cluster, -(-(start + length) // cluster)
         first = max(first, last)
@@ -413,11 +418,10 @@ def measure(options: Any, disk_size: int, ranges: Iterable[tuple[int, int]]) -> 
         from .encryption import overhead
 
         extra = -(-overhead(options) // cluster) * cluster
-    data = 0 if options.data_file else clusters * cluster
     meta += refcount_bytes((meta + clusters * cluster) // cluster, cluster, options.refcount_bits)
     if (options.preallocation or "off") in ("falloc", "full", "metadata"):
         used = clusters if options.preallocation != "metadata" else used
-    return meta + extra + (0 if options.data_file else used * cluster), meta + extra + data
+    return meta + extra + used * cluster, meta + extra + clusters * cluster
 
 
 def refcount_bytes(clusters: int, cluster: int, bits: int) -> int:
@@ -465,7 +469,7 @@ def amend(image: Qcow2, options: Any, given: set[str], force: bool, progress: Ca
     if refcount_bits != 1 << header.refcount_order:
         if version < 3:
             raise BlockError("Refcount widths other than 16 bits require compatibility level 1.1 or above (use compat=1.1 or greater)")
-        change_refcount_width(image, refcount_bits)
+        change_refcount_width(image, refcount_bits, progress)
     if "lazy_refcounts" in given:
         if options.lazy_refcounts and version < 3:
             raise BlockError("Lazy refcounts only supported with compatibility level 1.1 and above (use compat=1.1 or greater)")
@@ -492,26 +496,28 @@ def amend(image: Qcow2, options: Any, given: set[str], force: bool, progress: Ca
 
 def downgrade(image: Qcow2, progress: Callable[[int, int], None]) -> None:
     """From version 3 to 2: no zero clusters, no features."""
+    from .snapshots import StoredSnapshot, snapshot_l1
+
     header = image.header
-    if header.incompatible_features & q.DATA_FILE:
-        raise BlockError("Cannot downgrade an image with a data file")
-    if image.extended:
-        raise BlockError("Cannot downgrade an image with extended L2 entries")
-    if header.compression_type:
-        raise BlockError("Cannot downgrade an image with zstd compression type")
     if header.refcount_order != 4:
         raise BlockError("compat=0.10 requires refcount_bits=16")
+    if header.incompatible_features & q.DATA_FILE:
+        raise BlockError("Cannot downgrade an image with a data file")
+    tables = [image.l1, *(snapshot_l1(image, s) for s in image.snapshots() if isinstance(s, StoredSnapshot))]
+    if header.compression_type and any(word & COMPRESSED for l1 in tables for words in l2_words(image, l1) for word in words):
+        raise BlockError("Cannot downgrade an image with zstd compression type and existing compressed clusters")
+    if header.incompatible_features & ~(q.DIRTY | q.COMPRESSION):
+        raise BlockError(f"Cannot downgrade an image with incompatible features {header.incompatible_features:#x} set")
     if image.bitmaps_extension is not None:
-        raise BlockError("Cannot downgrade an image with persistent bitmaps")
-    snapshots = image.snapshots()
-    if any(s.vm_state_size >= 1 << 32 or s.disk_size != image.size for s in snapshots):
+        raise BlockError("Cannot downgrade an image with persistent bitmaps", "Remove them with 'bitmap --remove' first.")
+    if any(s.vm_state_size >= 1 << 32 or s.disk_size != image.size for s in image.snapshots()):
         raise BlockError("Internal snapshots prevent downgrade of image")
-    if snapshots:
-        raise BlockError("Cannot downgrade an image with internal snapshots that may have zero clusters; delete them first")
-    expand_zeroes(image, progress)
+    expand_zeroes(image, tables, progress)
     image.flush_metadata()
     image.refs.write()
     header.incompatible_features = header.compatible_features = header.autoclear_features = 0
+    header.compression_type = 0
+    image.packed_kind = "zlib"
     header.version = 2
     header.header_length = q.V2_LENGTH
     image.lazy = False
@@ -519,38 +525,52 @@ def downgrade(image: Qcow2, progress: Callable[[int, int], None]) -> None:
     rewrite_header(image)
 
 
-def expand_zeroes(image: Qcow2, progress: Callable[[int, int], None]) -> None:
-    """Zero clusters become holes, or clusters full of zeroes where a backing file would show through."""
-    cluster = image.cluster_size
-    backing = image.backing_file is not None
-    for l1_index, entry in enumerate(image.l1):
-        progress(l1_index, len(image.l1))
-        if not entry & OFFSET_MASK:
-            continue
+def l2_words(image: Qcow2, l1: array[int]) -> Iterator[array[int]]:
+    """The L2 tables that an L1 table refers to."""
+    for entry in l1:
+        if entry & OFFSET_MASK:
+            yield image.l2_table(entry & OFFSET_MASK).words
+
+
+def expand_zeroes(image: Qcow2, tables: list[array[int]], progress: Callable[[int, int], None]) -> None:
+    """Zero clusters become holes, or clusters full of zeroes where a backing file would show through. An L2 table that snapshots
+    share is changed where it is: it reads the same as before."""
+    offsets = list(dict.fromkeys(entry & OFFSET_MASK for l1 in tables for entry in l1 if entry & OFFSET_MASK))
+    for done, offset in enumerate(offsets):
+        progress(done, len(offsets))
+        users = image.refs.get(offset >> image.cluster_bits)
         for at in range(image.l2_entries):
-            words = image.l2_table(image.l1[l1_index] & OFFSET_MASK).words
-            word = words[at]
+            table = image.l2_table(offset)
+            word = table.words[at]
             if word & COMPRESSED or not word & ZERO:
                 continue
-            table = image.l2_for_write(l1_index)
             host = word & OFFSET_MASK
-            if not backing:
-                image._release(word)
-                table.words[at] = 0
-            else:
-                if not host or not word & COPIED:
-                    if host:
-                        image._release(word)
-                    host = image.allocate_clusters(1) << image.cluster_bits
-                if image.cipher:
-                    image.file.write(host, image.encrypt((l1_index * image.l2_entries + at) * cluster, host, bytes(cluster)))
-                else:
-                    image.file.write_zeroes(host, cluster)
-                table.words[at] = host | COPIED
+            if host and (image.backing_file is None or users > 1 or not word & COPIED):
+                for _ in range(users):
+                    image.refs.free(host)
+                host = 0
+            if image.backing_file is not None and not host:
+                host = image.allocate_clusters(1) << image.cluster_bits
+                if users > 1:
+                    image.refs.add(host >> image.cluster_bits, 1, users - 1)
+                table = image.l2_table(offset)
+            if host and image.cipher:
+                pos = guest_position(image, tables, offset, at)
+                image.file.write(host, image.encrypt(pos, host, bytes(image.cluster_size)))
+            elif host:
+                image.file.write_zeroes(host, image.cluster_size)
+            table.words[at] = host | (COPIED if host and users == 1 else 0)
             table.touch(at, at + 1)
+    progress(1, 1)
 
 
-def change_refcount_width(image: Qcow2, bits: int) -> None:
+def guest_position(image: Qcow2, tables: list[array[int]], offset: int, at: int) -> int:
+    """The byte of the disk that entry `at` of the L2 table at `offset` describes."""
+    index = next(i for l1 in tables for i, entry in enumerate(l1) if entry & OFFSET_MASK == offset)
+    return (index * image.l2_entries + at) * image.cluster_size
+
+
+def change_refcount_width(image: Qcow2, bits: int, progress: Callable[[int, int], None]) -> None:
     """Count everything anew in entries of `bits` bits, in a new table at the end of the file, then switch the header."""
     from .check import count_references
 
@@ -582,6 +602,7 @@ def change_refcount_width(image: Qcow2, bits: int) -> None:
         values = [counts.get(low + i, 0) for i in range(per)]
         offset = (start + table + index) * size
         offsets[index] = offset
+        progress(index + 1, blocks)
         image.file.write(offset, pack_counts(array(CODES.get(bits, "B"), values), bits))
     image.file.write(table_offset, words_to(offsets))
     image.barrier()

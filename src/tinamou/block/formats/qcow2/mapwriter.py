@@ -76,7 +76,6 @@ class MapWriter(ClusterMap):
     def allocate_clusters(self, number: int) -> int:
         """Count `number` new contiguous clusters; the first one's number."""
         self.file.debug_event("cluster_alloc")
-        self.file.debug_event("refblock_alloc")
         first = self.refs.allocate(number)
         offset = first << self.cluster_bits
         self.guard_overlap(offset, number << self.cluster_bits)
@@ -206,7 +205,7 @@ class MapWriter(ClusterMap):
         elif entry & OFFSET_MASK:
             self.refs.free(entry & OFFSET_MASK)
 
-    def erase(self, pos: int, length: int, zero: bool) -> bool:
+    def erase(self, pos: int, length: int, zero: bool, unmap: bool = True) -> bool:
         version3 = self.header.version >= 3
         backing = self.children.get("backing")
         if not version3 and (backing is not None and pos < backing.size):
@@ -225,14 +224,14 @@ class MapWriter(ClusterMap):
                 pos = stop
                 continue
             if self.extended:
-                self._erase_extended(l1_index, pos, stop, zero, hides)
+                self._erase_extended(l1_index, pos, stop, zero, hides, unmap)
             else:
-                self._erase_plain(l1_index, pos, stop, zero, hides)
+                self._erase_plain(l1_index, pos, stop, zero, hides, unmap)
             self.track(pos, stop - pos)
             pos = stop
         return True
 
-    def _erase_plain(self, l1_index: int, pos: int, stop: int, zero: bool, hides: bool) -> None:
+    def _erase_plain(self, l1_index: int, pos: int, stop: int, zero: bool, hides: bool, unmap: bool) -> None:
         bits = self.cluster_bits
         mask = self.l2_entries - 1
         table = self.l2_for_write(l1_index)
@@ -248,17 +247,17 @@ class MapWriter(ClusterMap):
                 continue
             if old == nothing:
                 continue
-            if self.external:
-                if zero:
-                    words[i] = (old & (OFFSET_MASK | COPIED)) | ZERO
-                else:
-                    words[i] = nothing
+            if self.external and not zero:
+                words[i] = nothing
+                continue
+            if self.external or (not unmap and nothing and not old & COMPRESSED):
+                words[i] = (old & (OFFSET_MASK | COPIED)) | ZERO
                 continue
             self._release(old)
             words[i] = nothing
         table.touch(low, high)
 
-    def _erase_extended(self, l1_index: int, pos: int, stop: int, zero: bool, hides: bool) -> None:
+    def _erase_extended(self, l1_index: int, pos: int, stop: int, zero: bool, hides: bool, unmap: bool) -> None:
         bits, size, sub = self.cluster_bits, self.cluster_size, self.sub_size
         table = self.l2_for_write(l1_index)
         words = table.words
@@ -268,7 +267,9 @@ class MapWriter(ClusterMap):
             n = min(size - inside, stop - pos)
             old, bitmap = words[2 * i], words[2 * i + 1]
             mask = ((1 << n // sub) - 1) << inside // sub
-            if n == size:
+            if n == size and not unmap and old & OFFSET_MASK and not old & COMPRESSED:
+                words[2 * i + 1] = ALL32 << 32
+            elif n == size:
                 if old or bitmap or (zero and hides):
                     self._release(old)
                     words[2 * i], words[2 * i + 1] = 0, ALL32 << 32
@@ -304,6 +305,7 @@ class MapWriter(ClusterMap):
             offset = self._room_for_packed(len(data))
             self.file.debug_event("write_compressed")
             self.file.write(offset, data)
+            self.file.debug_event("l2_update_compressed")
             sectors = (offset + len(data) - 1 >> 9) - (offset >> 9)
             step = self.entry_words
             self._release(table.words[at * step])
@@ -316,6 +318,7 @@ class MapWriter(ClusterMap):
 
     def _room_for_packed(self, length: int) -> int:
         """A byte range of the file for compressed data; each cluster it touches is counted once more."""
+        self.file.debug_event("cluster_alloc_bytes")
         size = self.cluster_size
         at = self.packed_at
         inside = at % size
@@ -343,7 +346,6 @@ class MapWriter(ClusterMap):
 
     def barrier(self) -> None:
         """What was written before reaches the disk before what is written after."""
-        self.file.debug_event("flush_to_disk")
         self.file.flush()
 
     def flush_metadata(self) -> None:

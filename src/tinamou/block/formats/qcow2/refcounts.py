@@ -80,6 +80,7 @@ class Refcounts:
         length = header.refcount_table_clusters * image.cluster_size
         if length > MAX_REFTABLE_BYTES:
             raise BlockError("Image does not contain a reference count table" if not length else "Reference count table too large")
+        image.file.debug_event("reftable_load")
         self.table = words_from(image.file.read(header.refcount_table_offset, length))
 
         self._offsets: set[int] | None = None
@@ -141,6 +142,7 @@ class Refcounts:
         while cluster < end:
             index, at = divmod(cluster, self.per_block)
             n = min(end - cluster, self.per_block - at)
+            self.image.file.debug_event("refblock_alloc")
             block = self.block(index)
             if block is None:
                 if delta < 0:
@@ -167,6 +169,7 @@ class Refcounts:
 
     def free(self, offset: int, number: int = 1) -> None:
         """Give up one reference to clusters from byte `offset`, once the metadata written so far is on disk."""
+        self.image.file.debug_event("cluster_free")
         first = offset // self.image.cluster_size
         if self.freed and sum(self.freed[-1]) == first:
             self.freed[-1] = (self.freed[-1][0], self.freed[-1][1] + number)
@@ -286,8 +289,10 @@ class Refcounts:
         counts = array(CODES.get(self.bits, "B"), [0]) * self.per_block
         if counts_itself:
             counts[cluster % self.per_block] = 1
+        image.file.debug_event("refblock_alloc_write")
         image.file.write(offset, pack_counts(counts, self.bits))
         image.barrier()
+        image.file.debug_event("refblock_alloc_hookup")
         self.table[index] = offset
         self.offsets.add(offset)
         image.file.write(image.header.refcount_table_offset + 8 * index, offset.to_bytes(8, "big"))
@@ -299,6 +304,7 @@ class Refcounts:
     def _grow_table(self, blocks_needed: int) -> None:
         """A larger table at the end of everything counted so far, with the blocks that count the table itself."""
         image = self.image
+        image.file.debug_event("reftable_grow")
         size = image.cluster_size
         old_offset, old_clusters = image.header.refcount_table_offset, image.header.refcount_table_clusters
         start = max(len(self.table) * self.per_block, -(-image.file.size // size))
@@ -321,6 +327,7 @@ class Refcounts:
         table.extend([0] * (table_clusters * size // 8 - len(table)))
         used = table_clusters + new_blocks
         created: dict[int, Block] = {}
+        image.file.debug_event("refblock_alloc_write_blocks")
         for i in range(new_blocks):
             index = first_block + i
             offset = (start + table_clusters + i) * size
@@ -331,6 +338,7 @@ class Refcounts:
             created[index] = Block(offset, counts)
             table[index] = offset
             image.file.write(offset, pack_counts(counts, self.bits))
+        image.file.debug_event("refblock_alloc_write_table")
         image.file.write(start * size, words_to(table))
         image.barrier()
         self.table = table
@@ -338,6 +346,7 @@ class Refcounts:
         self.blocks.update(created)
         image.header.refcount_table_offset = start * size
         image.header.refcount_table_clusters = table_clusters
+        image.file.debug_event("refblock_alloc_switch_table")
         image.write_header_fields("refcount_table_offset", "refcount_table_clusters")
         image.barrier()
         self.free(old_offset, old_clusters)
@@ -351,7 +360,7 @@ class Refcounts:
                 continue
             per = max(1, 8 // self.bits)
             low, high = block.low // per * per, -(-block.high // per) * per
-            image.file.debug_event("refblock_update")
+            image.file.debug_event("refblock_update_part")
             image.file.write(block.offset + low * self.bits // 8, pack_counts(block.counts[low:high], self.bits))
             block.low = block.high = 0
             wrote = True

@@ -211,8 +211,9 @@ def check_room(image: Qcow2, l1: array[int]) -> None:
     for cluster, n in more.items():
         if image.refs.get(cluster) + n > image.refs.maximum:
             raise TooNarrow(
+                "-22 (Invalid argument)",
                 f"Reference counts of {1 << image.header.refcount_order} bits are too narrow for another snapshot "
-                "(change them with amend -o refcount_bits=...)"
+                "(change them with amend -o refcount_bits=...).",
             )
 
 

@@ -299,7 +299,7 @@ class Vmdk(Format, name="vmdk"):
         part = self._writable(pos)
         part.give_back(extent.offset, -(-extent.length // part.grain) * part.grain)
 
-    def erase(self, pos: int, length: int, zero: bool) -> bool:
+    def erase(self, pos: int, length: int, zero: bool, unmap: bool = True) -> bool:
         """With the header's zeroed-grain flag, zero grains cost an entry only; discards change nothing."""
         if not zero:
             return False
