@@ -2,6 +2,7 @@ import pytest
 
 from control.vm_harness import Qmp, make
 from tinamou.backends.drive import open_drive
+from tinamou.control.hmp import Human
 
 
 @pytest.fixture
@@ -21,7 +22,28 @@ def test_drives_are_listed(q):
     assert (row["device"], row["io-status"], row["removable"], row["type"]) == ("d0", "ok", False, "unknown")
     inserted = row["inserted"]
     assert inserted["file"] == str(q.path) and inserted["drv"] == "raw" and inserted["ro"] is False
+    assert set(inserted) == {"file", "ro", "drv", "node-name", "backing_file_depth", "encrypted", "detect_zeroes", "bps", "bps_rd",
+                             "bps_wr", "iops", "iops_rd", "iops_wr", "image", "cache", "write_threshold"}  # fmt: skip
+    assert q.ask("query-named-block-nodes")["return"] == [inserted]
     assert inserted["image"]["virtual-size"] == 1 << 20 and inserted["cache"] == {"writeback": True, "direct": False, "no-flush": False}
+
+
+def test_the_monitor_lists_them(q):
+    node = q.ask("query-named-block-nodes")["return"][0]["node-name"]
+    human = Human(q.vm)
+    attached = q.ask("query-block")["return"][0]["qdev"]
+    assert human.run("info block") == (
+        f"d0 ({node}): {q.path} (raw)\n    Attached to:      {attached}\n    Cache mode:       writeback\n"
+    )
+    assert human.run("info block -n") == f"{node}: {q.path} (raw)\n    Cache mode:       writeback\n"
+    assert "\nImages:\nimage: " in human.run("info block -v d0")
+    assert human.run("info block zz") == "Device 'zz' not found\n"
+    q.vm.drives["cd"] = open_drive({"id": "cd", "media": "cdrom"}, [])
+    q.vm.drives["ro"] = open_drive({"file": str(q.path), "format": "raw", "id": "ro", "readonly": "on", "cache": "none", "if": "none",
+                                    "force-share": "on"}, [])  # fmt: skip
+    empty, read_only = human.run("info block cd"), human.run("info block ro")
+    assert empty == "cd: [not inserted]\n    Removable device: not locked, tray closed\n"
+    assert "(raw, read-only)\n" in read_only and "    Cache mode:       writeback, direct\n" in read_only
 
 
 def test_nodes_come_and_go(q, tmp_path):

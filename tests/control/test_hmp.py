@@ -1,4 +1,6 @@
 import re
+import select
+import socket
 
 import pytest
 
@@ -86,6 +88,27 @@ def test_every_info_command_answers(h):
         assert "unknown command" not in h.run(f"info {name}")
     for line in h.run("help").splitlines():
         assert " -- " in line
+
+
+def test_log_items(h):
+    assert h.run("log foo").startswith("Log items (comma separated):\n") and not h.vm.machine.log.items
+    assert h.run("log int,guest_errors") == "" and h.vm.machine.log.items == {"int", "guest_errors"}
+    assert h.run("log all") == "" and "in_asm" in h.vm.machine.log.items
+    assert h.run("log none") == "" and not h.vm.machine.log.items
+
+
+def test_gdb_server(h, tmp_path):
+    assert h.run("gdbserver none") == "Disabled gdbserver\n"
+    assert h.run("gdbserver foo:").startswith("Could not open gdbserver on device 'foo:'\n")
+    for where in ("tcp:127.0.0.1:0", f"unix:{tmp_path}/gdb"):
+        assert h.run(f"gdbserver {where}") == f"Waiting for gdb connection on device '{where}'\n" and len(h.vm.debuggers) == 1
+    with socket.socket(socket.AF_UNIX) as s:
+        s.connect(f"{tmp_path}/gdb")
+        s.sendall(b"$qC#b4")
+        while not select.select([s], [], [], 0.05)[0]:
+            h.vm.loop.once(0)
+        assert s.recv(1) == b"+"
+    assert h.run("gdbserver none") == "Disabled gdbserver\n" and not h.vm.debuggers
 
 
 def test_monitor_over_qmp():

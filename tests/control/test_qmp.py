@@ -137,6 +137,8 @@ def test_queries(q):
                    "target": "riscv64"}
     machines = {m["name"]: m for m in q.ask("query-machines")["return"]}
     assert {"virt", "spike", "sifive_e", "sifive_u", "opentitan"} <= set(machines) and machines["spike"]["cpu-max"] == 8
+    assert machines["none"]["cpu-max"] == 1 and not any(n.startswith("arduino") for n in machines)
+    assert q.ask("query-current-machine") == {"return": {"wakeup-suspend-support": False}}
     names = [c["name"] for c in q.ask("query-commands")["return"]]
     assert "query-status" in names and all(n in (*qmp.COMMANDS, "qmp_capabilities") for n in names)
     assert q.ask("qom-get", {"path": "/machine/soc0/harts[0]", "property": "type"}) == {"return": "rv64-riscv-cpu"}
@@ -173,3 +175,16 @@ def test_undocumented_commands_are_refused():
         def nothing(vm):
             pass
     assert "x-nothing" not in qmp.COMMANDS and sys.modules
+
+
+def test_objects(q):
+    assert q.ask("object-add", {"qom-type": "rng-random", "id": "r0", "filename": "/dev/zero"}) == {"return": {}}
+    assert q.error("object-add", {"qom-type": "rng-builtin", "id": "r0"})[1].startswith("attempt to add duplicate property 'r0'")
+    assert q.error("object-add", {"qom-type": "foo", "id": "r1"})[1] == "Parameter 'qom-type' does not accept value 'foo'"
+    assert "No such file" in q.error("object-add", {"qom-type": "rng-random", "id": "r1", "filename": "/nonexistent"})[1]
+    q.vm.plug({"driver": "virtio-rng-device", "rng": "r0", "id": "rng"})
+    assert q.error("object-del", {"id": "r0"})[1] == "object 'r0' is in use, can not be deleted"
+    assert q.error("object-del", {"id": "r9"})[1] == "object 'r9' not found"
+    assert q.ask("object-add", {"qom-type": "rng-builtin", "id": "r2"}) == {"return": {}}
+    assert {"name": "r2", "type": "child<rng-builtin>"} in q.ask("qom-list", {"path": "/objects"})["return"]
+    assert q.ask("object-del", {"id": "r2"}) == {"return": {}}

@@ -16,21 +16,13 @@ from tinamou.control import other_options as _others  # noqa: F401 (it registers
 from tinamou.control import plugging
 from tinamou.control.options import HELP, keyval, only, opts, readconfig, spell, wants_help
 from tinamou.control.request import OPTIONS, Finished, OptionError, Request, flag, kept, listed, option
-from tinamou.control.texts import cpu_models, help_text, machine_help, version_text
+from tinamou.control.texts import LOG_ITEMS, cpu_models, help_text, log_help, machine_help, version_text
 from tinamou.machine import board
 from tinamou.machine.clock import parse_date
 from tinamou.machine.props import PropertyError, choices, nearest, parse_size
 
 ACCELERATORS = ("tcg", "qtest")
 SIZE_HINT = ("Optional suffix k, M, G, T, P or E means kilo-, mega-, giga-, tera-, peta-\nand exabytes, respectively.")
-LOG_ITEMS = {
-    "in_asm": "show target assembly code for each compiled TB", "int": "show interrupts/exceptions in short format",
-    "exec": "show trace before each executed TB (lots of logs)", "cpu": "show CPU registers before entering a TB (lots of logs)",
-    "mmu": "log MMU-related activities", "cpu_reset": "show CPU state before CPU resets",
-    "unimp": "log unimplemented functionality", "guest_errors": "log when the guest OS does something invalid (eg accessing a\n"
-    "                non-existent register)", "page": "dump pages at beginning of user mode emulation",
-    "nochain": "do not chain compiled TBs so that \"exec\" and \"cpu\" show\n                complete traces",
-    "plugin": "output from TCG plugins"}
 
 
 def parse(words: list[str], program: str = "qemu-system-riscv64", arch: str = "riscv") -> Request:
@@ -390,7 +382,7 @@ kept("pidfile", "pidfile", "file", "write PID to 'file'")
 def log(r: Request, value: str) -> None:
     items = set(value.split(",")) if value else set()
     if items - LOG_ITEMS.keys() - {"all", "none"}:
-        raise Finished("Log items (comma separated):\n" + "".join(f"{n:<15} {t}\n" for n, t in LOG_ITEMS.items()), 1)
+        raise Finished(log_help(), 1)
     r.log_items |= set(LOG_ITEMS) if "all" in items else items - {"none"}
 
 

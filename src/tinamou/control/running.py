@@ -48,13 +48,12 @@ def main(words: list[str], program: str, arch: str, engine: EngineMaker | None =
 
 def run(r: Request, vm: Vm) -> int:
     """Serve until the machine ends; the exit status."""
-    servers: list[Any] = []
     at = ""
     try:
         ready = detach() if r.daemonize else None
-        for where in r.gdb:
+        for where in (w for w in r.gdb if w != "none"):
             at = f"-gdb {where}: "
-            servers.append(gdb_server(vm, where))
+            vm.debuggers.append(gdb_server(vm, where))
         at = ""
         if r.pidfile:
             write_pid(r.pidfile)
@@ -73,7 +72,7 @@ def run(r: Request, vm: Vm) -> int:
     try:
         vm.loop.run()
     finally:
-        for s in servers:
+        for s in vm.debuggers:
             s.exited(vm.exit_code)
             s.close()
         for c in vm.chardevs.values():

@@ -26,6 +26,11 @@ def kebab(name: str) -> str:
     return name.rstrip("_").replace("_", "-")
 
 
+def wire_name(t: Any, member: str) -> str:
+    """The name of a struct's member on the wire; `UNDERSCORED` are those that keep their underscores."""
+    return member if member in getattr(t, "UNDERSCORED", ()) else kebab(member)
+
+
 def hints(t: Any) -> dict[str, Any]:
     """The resolved annotations of a function or class."""
     return _hints(t)
@@ -50,7 +55,7 @@ def members(t: Any) -> dict[str, tuple[str, Any, bool]]:
     out = {}
     for f in dataclasses.fields(t):
         inner, optional = strip_optional(hints(t)[f.name])
-        out[kebab(f.name)] = (f.name, inner, optional or f.default is not dataclasses.MISSING)
+        out[wire_name(t, f.name)] = (f.name, inner, optional or f.default is not dataclasses.MISSING)
     return out
 
 
@@ -130,7 +135,7 @@ def join(path: str, name: str) -> str:
 def dump(value: Any) -> Any:
     """A result as JSON: dataclasses become objects without their None members."""
     if dataclasses.is_dataclass(value) and not isinstance(value, type):
-        return {kebab(f.name): dump(v) for f in dataclasses.fields(value) if (v := getattr(value, f.name)) is not None}
+        return {wire_name(value, f.name): dump(v) for f in dataclasses.fields(value) if (v := getattr(value, f.name)) is not None}
     if isinstance(value, enum.Enum):
         return value.value
     if isinstance(value, (list, tuple)):

@@ -8,6 +8,20 @@ from tinamou.control.request import OPTIONS, Request
 from tinamou.control.vm import COMPATIBLE
 from tinamou.machine import board
 
+LOG_ITEMS = {
+    "in_asm": "show target assembly code for each compiled TB", "int": "show interrupts/exceptions in short format",
+    "exec": "show trace before each executed TB (lots of logs)", "cpu": "show CPU registers before entering a TB (lots of logs)",
+    "mmu": "log MMU-related activities", "cpu_reset": "show CPU state before CPU resets",
+    "unimp": "log unimplemented functionality", "guest_errors": "log when the guest OS does something invalid (eg accessing a\n"
+    "                non-existent register)", "page": "dump pages at beginning of user mode emulation",
+    "nochain": "do not chain compiled TBs so that \"exec\" and \"cpu\" show\n                complete traces",
+    "plugin": "output from TCG plugins"}
+
+
+def log_help() -> str:
+    """What -d help prints."""
+    return "Log items (comma separated):\n" + "".join(f"{n:<15} {t}\n" for n, t in LOG_ITEMS.items())
+
 
 def version_text() -> str:
     """As tools parse it; our own number stands inside the parentheses."""

@@ -60,6 +60,7 @@ class Vm:
         self.chardevs: dict[str, Chardev] = {}
         self.drives: dict[str, Any] = {}
         self.objects: dict[str, Any] = {}
+        self.debuggers: list[Any] = []  # gdb servers
         self.nodes: dict[str, Any] = {}
         self.globals: Sequence[tuple[str, str, str]] = ()  # -global
         self.exit_code = 0
@@ -133,10 +134,14 @@ class Vm:
         try:
             yield
         finally:
-            if before == "running":
-                self.start()
-            else:
-                self._become(before)
+            self.resume(before)
+
+    def resume(self, status: str) -> None:
+        """Go on, or stand still, as before `stop`."""
+        if status == "running":
+            self.start()
+        else:
+            self._become(status)
 
     def quit(self, reason: str = "host-qmp-quit", code: int = 0, guest: bool = False) -> None:
         """End the emulator."""

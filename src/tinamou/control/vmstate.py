@@ -119,7 +119,7 @@ def load(vm: Vm, name: str) -> None:
     state = _find(disks[0][1], name)
     if not state.vm_state_size:
         raise CommandError("This is a disk-only snapshot. Revert to it offline using qemu-img")
-    running = vm.running
+    before = vm.status
     vm.stop("restore-vm")
     try:
         for _, image in disks:
@@ -128,8 +128,7 @@ def load(vm: Vm, name: str) -> None:
         snapshot.read(vm.machine, cast(IO[bytes], reader))
     except (BlockError, OSError, snapshot.SnapshotError) as e:
         raise CommandError(f"Error while loading VM state: {e}") from None
-    if running:
-        vm.start()
+    vm.resume(before)
 
 
 def delete(vm: Vm, name: str) -> None:

@@ -29,6 +29,8 @@ class CacheInfo:
 
 @dataclass
 class DeviceInfo:
+    UNDERSCORED = ("backing_file_depth", "detect_zeroes", "bps_rd", "bps_wr", "iops_rd", "iops_wr", "write_threshold")
+
     file: str
     ro: bool
     drv: str
@@ -92,8 +94,8 @@ def query_block(vm: Vm) -> list[BlockInfo]:
 
 @command("query-named-block-nodes", since="2.0")
 def query_named_block_nodes(vm: Vm, flat: bool | None = None) -> list[DeviceInfo]:
-    """The nodes made with blockdev-add or -blockdev."""
-    return [info for d in vm.nodes.values() if (info := describe(d)) is not None]
+    """The nodes of drives, and those made with blockdev-add or -blockdev."""
+    return [info for d in (*vm.nodes.values(), *vm.drives.values()) if (info := describe(d)) is not None]
 
 
 @command("blockdev-add", since="2.9")

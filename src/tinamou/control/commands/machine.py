@@ -155,8 +155,22 @@ class MachineInfo:
 @command("query-machines", since="1.2")
 def query_machines(vm: Vm) -> list[MachineInfo]:
     """The boards that can be chosen."""
-    return [MachineInfo(b.name, b.alias or None, True if b.default else None, b.max_cpus, False, False, False,
-                        f"{b.cpu}-{b.arch}-cpu" if b.cpu else None) for b in board.discover().values()]
+    own = vm.machine.board
+    found = [MachineInfo("none", None, None, 1, False, False, False, None)]
+    return found + [MachineInfo(b.name, b.alias or None, True if b.default else None, b.max_cpus, False, False, False,
+                                f"{b.cpu}-{b.arch}-cpu" if b.cpu else None)
+                    for b in board.discover(own.arch if own is not None else "").values()]  # fmt: skip
+
+
+@dataclass
+class CurrentMachine:
+    wakeup_suspend_support: bool
+
+
+@command("query-current-machine", since="4.0")
+def query_current_machine(vm: Vm) -> CurrentMachine:
+    """Whether this machine can be woken; none can sleep."""
+    return CurrentMachine(False)
 
 
 @dataclass

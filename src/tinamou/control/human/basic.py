@@ -6,8 +6,10 @@ from typing import Any
 
 from tinamou.control import qmp
 from tinamou.control.hmp import Expr, Fmt, GrammarError, Human, Rest, help_of, hmp
+from tinamou.control.texts import LOG_ITEMS, log_help
 from tinamou.control.vm import CommandError
 from tinamou.machine.memory import BusError
+from tinamou.machine.props import PropertyError
 
 
 @hmp("help|?", "[cmd]", "show the help")
@@ -55,12 +57,31 @@ def cpu(h: Human, index: Expr) -> str:
 
 @hmp("log", "item1[,...]", "activate logging of the specified items")
 def log(h: Human, items: str) -> str:
-    names = set() if items == "none" else set(items.split(","))
+    names = set() if items == "none" else set(LOG_ITEMS) if items == "all" else set(items.split(","))
+    if names - LOG_ITEMS.keys():
+        return log_help()
     h.vm.machine.log.items.clear()
     h.vm.machine.log.items.update(names)
     for c in h.vm.machine.cpus:
         getattr(c, "logging", lambda: None)()
     return ""
+
+
+@hmp("gdbserver", "[device]", "start gdbserver on given device (default 'tcp::1234'), stop with 'none'")
+def gdb(h: Human, device: str = "tcp::1234") -> str:
+    from tinamou.control.gdb import TargetError
+    from tinamou.control.running import gdb_server
+
+    for server in h.vm.debuggers:
+        server.close()
+    h.vm.debuggers.clear()
+    if device == "none":
+        return "Disabled gdbserver\n"
+    try:
+        h.vm.debuggers.append(gdb_server(h.vm, device))
+    except (OSError, ValueError, PropertyError, TargetError) as e:
+        return f"Could not open gdbserver on device '{device}'\n{e}\n"
+    return f"Waiting for gdb connection on device '{device}'\n"
 
 
 # --- numbers and memory

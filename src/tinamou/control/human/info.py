@@ -5,8 +5,10 @@ from __future__ import annotations
 import json
 
 from tinamou.control import qmp, qom
+from tinamou.control.commands.block import DeviceInfo, describe, users
 from tinamou.control.hmp import Expr, Flag, Human, hmp
 from tinamou.devices.pci.core import PciBus, PciFunction
+from tinamou.machine.board import size_text
 from tinamou.machine.bus import qtree
 from tinamou.machine.memory import Memory, Region
 
@@ -161,15 +163,37 @@ def jit(h: Human) -> str:
 @hmp("info block", "[-n] [-v] [device]", "show info of one block device or all block devices (-n: show named nodes; "
      "-v: show details)")
 def block(h: Human, n: Flag = Flag(False), v: Flag = Flag(False), device: str = "") -> str:
-    if device and device not in h.vm.drives:
+    used = users(h.vm)
+    found: dict[str, tuple[DeviceInfo | None, str, bool]]
+    if n:
+        found = {info.node_name: (info, "", False) for info in map(describe, (*h.vm.drives.values(), *h.vm.nodes.values())) if info}
+    else:
+        found = {id_: (describe(d), used.get(id(d), ""), id(d) not in used) for id_, d in h.vm.drives.items()}
+    if device and device not in found:
         return f"Device '{device}' not found\n"
-    parts = []
-    for id_, d in h.vm.drives.items():
-        if device in ("", id_):
-            mode = "ro" if getattr(d, "readonly", False) else "rw"
-            text = f"{id_} (#{getattr(d, 'node', '')}): {getattr(d, 'filename', '')} ({getattr(d, 'format', 'raw')}"
-            parts.append(text + (", read-only" if mode == "ro" else "") + ")\n")
-    return "\n".join(parts)
+    return "\n".join(_block(name, *what, images=bool(v)) for name, what in found.items() if device in ("", name))
+
+
+def _block(name: str, info: DeviceInfo | None, attached: str, removable: bool, images: bool) -> str:
+    if info is None:
+        out = [f"{name}: [not inserted]"]
+    else:
+        node = "" if name == info.node_name else f" ({info.node_name})"
+        out = [f"{name}{node}: {info.file} ({info.drv}{', read-only' if info.ro else ''})"]
+    if attached:
+        out.append(f"    Attached to:      {attached}")
+    if removable:
+        out.append("    Removable device: not locked, tray closed")
+    if info is not None:
+        cache = info.cache
+        out.append(f"    Cache mode:       {'writeback' if cache.writeback else 'writethrough'}{', direct' if cache.direct else ''}"
+                   f"{', ignore flushes' if cache.no_flush else ''}")  # fmt: skip
+        if info.detect_zeroes != "off":
+            out.append(f"    Detect zeroes:    {info.detect_zeroes}")
+        if images:
+            out += ["", "Images:", f"image: {info.image.filename}", f"file format: {info.image.format}",
+                    f"virtual size: {size_text(info.image.virtual_size)} ({info.image.virtual_size} bytes)"]  # fmt: skip
+    return "\n".join(out) + "\n"
 
 
 @hmp("info mice", "", "show which guest mouse is receiving events")

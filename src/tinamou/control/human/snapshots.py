@@ -55,7 +55,7 @@ def savesnap(h: Human, filename: str) -> None:
 
 @hmp("loadsnap", "file", "restore the machine's state from a file")
 def loadsnap(h: Human, filename: str) -> None:
-    running = h.vm.running
+    before = h.vm.status
     h.vm.stop("restore-vm")
     try:
         with open(filename, "rb") as f:
@@ -64,5 +64,4 @@ def loadsnap(h: Human, filename: str) -> None:
         raise CommandError(f"Could not open '{filename}': {e.strerror}") from None
     except snapshot.SnapshotError as e:
         raise CommandError(str(e)) from None
-    if running:
-        h.vm.start()
+    h.vm.resume(before)

@@ -373,7 +373,8 @@ class RiscvCpu(SystemVcpu):
         hart, width = self.cpu, self.xlen // 4
         names = ("mhartid", "mstatus", "mip", "mie", "mideleg", "medeleg", "mtvec", "stvec", "mepc", "sepc", "mcause", "scause",
                  "mtval", "stval", "mscratch", "sscratch", "satp")  # fmt: skip
-        values = {"mhartid": hart.hartid, "mip": hart.pending()} | {n: getattr(hart, n) for n in names if n in type(hart).fields}
+        values = {n: getattr(hart, n) for n in names if n in type(hart).fields}
+        values |= {"mhartid": hart.hartid, "mip": hart.pending(), "mstatus": self.csr(0x300)}
         out = [f" pc       {int(hart.pc):0{width}x}"] + [f" {n:<8} {int(values[n]):0{width}x}" for n in names]
         for k in range(0, 32, 4):
             out.append("".join(f" x{n}/{X_NAMES[n]:<{5 - len(str(n))}} {int(hart.x[n]):0{width}x}" for n in range(k, k + 4)))
