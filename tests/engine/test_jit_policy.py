@@ -53,7 +53,8 @@ def test_code_of_which_no_region_can_be_made_begins_anew(jit: Jit) -> None:
     assert jit.hottest() is None
 
 
-def test_samples_that_the_ring_has_lost_are_like_the_others(jit: Jit) -> None:
+def test_samples_that_the_ring_has_lost_are_like_the_others(jit: Jit, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("tinamou.engine.jit.TYPICAL", 1e6)
     guest = InterpreterGuest(64)
     cpu = guest.vcpu.cpu
     jit.vcpus[1] = guest.vcpu, 0

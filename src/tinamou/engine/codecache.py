@@ -36,6 +36,7 @@ class Kept:
     """A region as the file has it."""
 
     entries: list[int]
+    exits: list[int]  # where control goes on outside
     runs: list[tuple[int, int]]  # (address, bytes) of the guest code it was made from
     digest: str  # of that code
     size: int  # instructions
@@ -85,7 +86,7 @@ class CodeCache:
                 self.heat = {int(pc): n for pc, n in head["heat"].items()} | self.heat
                 continue
             runs = [(a, n) for a, n in head["runs"]]
-            found.append(Kept(head["entries"], runs, head["digest"], head["size"], unpack(raw[at : at + image_size])))
+            found.append(Kept(head["entries"], head["exits"], runs, head["digest"], head["size"], unpack(raw[at : at + image_size])))
             at += image_size
         return found
 
@@ -120,7 +121,7 @@ class CodeCache:
         head = json.dumps({"wanted": self.wanted, "heat": self.heat}).encode()
         out = bytearray(struct.pack("<II", len(head), 0) + head)
         for k in everything.values():
-            head = json.dumps({"entries": k.entries, "runs": k.runs, "digest": k.digest, "size": k.size}).encode()
+            head = json.dumps({"entries": k.entries, "exits": k.exits, "runs": k.runs, "digest": k.digest, "size": k.size}).encode()
             body = pack(k.image)
             if len(out) + len(head) + len(body) + 8 > LARGEST:
                 break

@@ -29,10 +29,10 @@ from tinamou.native.types import Field, Word, i64, u64
 from . import cpu as cpu_module
 from . import decoder, flow, predecode, specials, traces
 from .architecture import Architecture
-from .cpu import Cpu, Trap
+from .cpu import Cpu, Shared, Trap
 from .decoder import Form, Slot
 from .patterns import Fixed, Imm, Operand, Reg
-from .predecode import ArenaFull, forget
+from .predecode import ArenaFull, forget, warm
 
 CONVENTION = "preserve_nonecc"
 SIGNATURE = "ptr noalias %cpu, ptr noalias %e, ptr %mem, i64 %budget"
@@ -337,6 +337,11 @@ def invalidate(pagemap: u64, first: u64, last: u64) -> None:
     forget(pagemap, first, last)
 
 
+@exported
+def mark_warm(shared: u64, entry: u64) -> None:
+    warm(Shared.at(shared), entry)
+
+
 class Functions:
     """The memory model's functions by role."""
 
@@ -411,6 +416,7 @@ class Builder:
         u.globals.append(f"@forms = internal constant [{len(sizes)} x i8] [{', '.join(f'i8 {s - 256 if s > 127 else s}' for s in sizes)}]")
         self.run()
         u.export(invalidate)
+        u.export(mark_warm)
         return u.text(triple)
 
     def handler(self, form: Form, near: bool, slow: bool) -> str:

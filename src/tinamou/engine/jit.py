@@ -37,13 +37,16 @@ if TYPE_CHECKING:
 
 HOT = 500  # samples of an address before it is looked at: 10 million instructions
 FRESH = 25  # of these samples must be of this run: the code around has been decoded then
-# Hot samples before the first look: so long an interpreter runs while LLVM, rows and templates are loaded.
-FIRST = 2000
+# Hot samples before the first look: loading LLVM and the region compiler takes 0.25 s, and regions save 3 to 5 us of a sample's 7.
+FIRST = 40_000
 ROWS = 224  # one sample more for so many bytes of the interpreter: rows take as long to load as it is large
-PRICE = 60  # samples in a region for each of its instructions before it is compiled: it would run a million times
+PRICE = 80  # samples in a region for each of its instructions before it is compiled: it would run 1.6 million times
 SHORT = 1000  # instructions of a slice where everything is compiled at once (TINAMOU_JIT=eager)
 COLD = 64  # a target of jumps with so many times fewer samples than the region's first address is left out
 ARENA = 256 << 20  # bytes of address space for regions
+TYPICAL = 7e-6  # seconds of CPU time for a slice
+SLOWEST = 8  # times that, for which a sample counts more
+LAST = 0.5  # seconds that a program's end waits for the last region
 RING = 256  # samples that a CPU keeps
 POLL = 0.004  # seconds between looks at the samples while there are some
 IDLE = 0.05  # the same while there are none
@@ -102,7 +105,9 @@ class Jit:
         self.first = 0 if eager else FIRST + engine.image.code_size // ROWS  # samples of what is hot before the compiler is loaded for it
         if eager:
             engine.quantum = SHORT
+        self.mark_warm = engine.image.function("mark_warm", None, ctypes.c_uint64, ctypes.c_uint64)
         self.heat: Counter[int] = Counter()  # samples of this run that were not in regions
+        self.spent = time.process_time()
         self.past: dict[int, int] = {}  # those of earlier runs
         self.due: set[int] = set()  # addresses that are hot enough to be looked at
         self.wanted: dict[int, int] = {}  # an address that was looked at -> samples it needs before the next look
@@ -181,9 +186,13 @@ class Jit:
         return self.heat[pc] + self.past.get(pc, 0)
 
     def collect(self) -> int:
-        """Count the samples taken since the last time; those that the ring has lost are taken to be like the others."""
+        """Count the samples taken since the last time; those that the ring has lost are taken to be like the others.
+
+        Slices of slow instructions count for more: heat is time.
+        """
         total = 0
         seen_at: Counter[int] = Counter()
+        before, self.spent = self.spent, time.process_time()
         with self.lock:
             for key, (vcpu, seen) in list(self.vcpus.items()):
                 cpu = vcpu.cpu
@@ -198,17 +207,18 @@ class Jit:
                 taken = ring[start:end] if start < end else ring[start:] + ring[:end]
                 for pc, n in Counter(taken).items():
                     seen_at[pc] += n * max(1, new // RING)
+            slowness = int((self.spent - before) / (total * TYPICAL)) if total else 0
             for pc, n in seen_at.items():
-                self.seen(pc, n)
+                self.seen(pc, n, max(1, min(slowness, SLOWEST)))
         self.statistics.samples += total
         return total
 
-    def seen(self, pc: int, n: int) -> None:
+    def seen(self, pc: int, n: int, slowness: int = 1) -> None:
         """Slices ended at pc; the caller has the lock."""
         if self.compiled(pc):
             self.statistics.in_regions += n
             return
-        self.heat[pc] += n
+        self.heat[pc] += n * slowness
         if self.samples(pc) >= self.wanted.get(pc, self.hot) and (not self.past or self.heat[pc] >= FRESH):
             self.due.add(pc)
 
@@ -246,8 +256,9 @@ class Jit:
 
     def finish(self) -> None:
         """The program ends.  What is being compiled for the cache is waited for, else every short run would begin with it again."""
-        if self.compiling and self.cache is not None and not self.inherited:
-            self.stop()
+        if self.compiling and self.cache is not None and not self.inherited and self.thread is not None:
+            self.stopped.set()
+            self.thread.join(LAST)
         self.close_cache()
 
     def close_cache(self) -> None:
@@ -343,7 +354,7 @@ class Jit:
         installed = self.install(region, image, generation)
         if installed:
             runs = region.runs
-            kept = Kept(region.entries, runs, digest(lambda a, n: code_at(page, a, n), runs), region.size, image)
+            kept = Kept(region.entries, region.exits, runs, digest(lambda a, n: code_at(page, a, n), runs), region.size, image)
             with self.lock:
                 if self.cache is not None:
                     self.cache.add(kept)
@@ -375,8 +386,10 @@ class Jit:
             if region.size < MAX_INSNS:
                 break
         with self.lock:
-            if best:
-                self.wanted[pc] = self.samples(pc) * max(2, min(32, math.ceil(1 / best)))
+            if best and region:
+                for n in {*region.nodes} & {*self.heat, *self.past}:  # any of these would lead to much the same
+                    self.wanted[n] = max(self.hot, self.samples(n) * max(2, min(32, math.ceil(1 / best))))
+                self.due -= region.nodes.keys()
             else:
                 self.wanted[pc] = NEVER
                 self.heat.pop(pc, None)
@@ -409,6 +422,10 @@ class Jit:
             if generation[1] != int(self.engine.shared.fences):  # a CPU's fence came just now: it may have missed these entries
                 self.withdraw(made)
                 return False
+            if self.engine.shared.stencils:
+                for pc in region.exits:  # let traces begin there: to the decoder these may be no targets of jumps
+                    if entry := self.entry(pc):
+                        self.mark_warm(self.engine.shared.address, entry)
             for number in region.pages:
                 self.by_page.setdefault(number, []).append(made)
             s = self.statistics

@@ -155,7 +155,8 @@ def predecode(cpu: Cpu, entry: u64, pc: u64) -> None:
     offset = pc & (PAGE - 1)
     n = u32(0)
     start, targets = entry, u64(1)  # a bit for each of the next 64 entries: something jumps there
-    tracing = Shared.at(cpu.shared).stencils != 0
+    s = Shared.at(cpu.shared)
+    tracing = s.stencils != 0
     while n < AHEAD and offset < PAGE:
         if compare_exchange(u64, entry, symbol(DECODE), symbol(BUSY)) != symbol(DECODE):
             return
@@ -171,7 +172,7 @@ def predecode(cpu: Cpu, entry: u64, pc: u64) -> None:
                 to = entry + u64(i64(peek(i32, entry + distance)))
                 if to - start < ENTRY * 64:
                     targets |= u64(1) << (to - start >> 4)
-                warm(cpu, to)
+                warm(s, to)
         known = entry - start < ENTRY * 64 and targets >> (entry - start >> 4 & 63) & 1 != 0
         publish(entry, symbol(WARM) if tracing and number != 0 and known else handler_of(number))
         if number == 0 or ends_of(number):
@@ -193,10 +194,10 @@ def plain(s: Shared, handler: u64) -> bool:
     return handler != symbol("h_undefined")
 
 
-def warm(cpu: Cpu, entry: u64) -> None:
+def warm(s: Shared, entry: u64) -> None:
     """Count the visits of this entry from now on, if it is decoded."""
     now = peek_acquire(u64, entry)
-    if plain(Shared.at(cpu.shared), now):
+    if plain(s, now):
         compare_exchange(u64, entry, now, symbol(WARM))
 
 

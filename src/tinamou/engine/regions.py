@@ -380,6 +380,13 @@ class Region:
         return out
 
     @property
+    def exits(self) -> list[int]:
+        """Where control goes on outside, as far as that is known."""
+        out = {n.pc + n.form.insn.size for n in self.nodes.values() if n.falls or n.call}
+        out.update(t for n in self.nodes.values() for t in n.targets)
+        return sorted(out - self.nodes.keys())
+
+    @property
     def loops(self) -> bool:
         """Control can come back inside the region."""
         return any(t <= n.pc and t in self.nodes for n in self.nodes.values() for t in n.targets)

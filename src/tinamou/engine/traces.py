@@ -197,7 +197,7 @@ def warm_behind(cpu: Cpu, entry: u64, host: u64, offset: u64, size: u64) -> None
     """Behind an instruction that is in no trace another one begins, and behind what it may skip."""
     n = u64(0)
     while n < 2 and offset + size < PAGE:
-        predecode.warm(cpu, entry + (size << predecode.shift()))
+        predecode.warm(Shared.at(cpu.shared), entry + (size << predecode.shift()))
         size += predecode.length(u32(peek(u16, host + size)))
         n += 1
 

@@ -114,7 +114,7 @@ def report(jit: Any, elapsed: float) -> str:
         return "JIT statistics: nothing is compiled: jit=off or jit=traces\n"
     s = jit.statistics
     rooms = trace_rooms(jit.engine)
-    traced = sum(n for pc, n in jit.heat.items() if any(jit.handler(pc) in room for room in rooms)) / max(jit.heat.total(), 1)
+    traced = sum(n for pc, n in list(jit.heat.items()) if any(jit.handler(pc) in room for room in rooms)) / max(jit.heat.total(), 1)
     compiled_share = s.in_regions / max(s.samples, 1)
     shares = {"regions": compiled_share, "traces": (1 - compiled_share) * traced, "interpreter": (1 - compiled_share) * (1 - traced)}
     compiled = s.regions - s.revived

@@ -46,7 +46,7 @@ class Avr(HarvardCpu):
     vectors: u64  # code address of vector 1, in bytes
     vector_size: u64  # bytes
     boot: u64  # code address of the boot section
-    held: u64  # lock bits: no interrupts while one section is executed and the vectors are in the other; bit 0 application, bit 1 boot
+    locked_out: u64  # lock bits: no interrupts while one section is executed and the vectors are in the other; bit 0 application, bit 1 boot
 
     def __init__(self) -> None:
         super().__init__()
@@ -116,11 +116,11 @@ class Avr(HarvardCpu):
         return self.f[I] == 0 or self.is_held()
 
     def is_held(self) -> bool:
-        if self.held == 0:
+        if self.locked_out == 0:
             return False
         inside = u64(1) if self.target >= self.boot else u64(0)
         vectors = u64(1) if self.vectors >= self.boot else u64(0)
-        return inside != vectors and self.held >> inside & 1 != 0
+        return inside != vectors and self.locked_out >> inside & 1 != 0
 
     def interrupt(self) -> bool:
         if self.is_deaf():

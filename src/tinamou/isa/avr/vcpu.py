@@ -185,7 +185,7 @@ class AvrVcpu(MachineCpu):
         And which one is not interrupted while the vectors are in the other one.
         """
         self._protected = boot, application, boot_section
-        self.cpu.boot, self.cpu.held = u64(boot), u64(application | boot_section << 1)
+        self.cpu.boot, self.cpu.locked_out = u64(boot), u64(application | boot_section << 1)
         self.attend()
         self._limit_lpm()
 
