@@ -226,6 +226,17 @@ def test_too_little_address_space() -> None:
     assert (done.returncode, done.stderr) == (1, f"{message} (ulimit -v)\n")
 
 
+def test_first_build_under_a_limit(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """With an empty cache: the interpreter is compiled and the program runs, or one line says why not; LLVM aborts where nobody sees it."""
+    tmp_path.chmod(0o700)
+    monkeypatch.setenv("TINAMOU_CACHE", str(tmp_path))
+    few = limited("ulimit -v 260000", program("environment"), "arguments")
+    message = "tinamou-riscv64: no room to compile the interpreter under this limit of the address space (ulimit -v); without it once, it is kept"
+    assert (few.returncode, few.stderr) == (1, f"{message}\n") and not list(tmp_path.iterdir())
+    enough = limited("ulimit -v 500000", program("environment"), "arguments")
+    assert (enough.returncode, enough.stderr) == (0, "") and len(list(tmp_path.glob("*.image"))) == 2
+
+
 def test_predecoded_code_begins_anew_when_its_room_is_full() -> None:
     """Python's code has more pages than there is room for under this limit."""
     root = sysroot("riscv64", "python3", "libpython3-stdlib")

@@ -218,6 +218,11 @@ def _native() -> image.Loaded:
     return image.load("host", ("native",), _build, os.uname().machine)
 
 
+def prepare() -> None:
+    """Have the native code, which has to be compiled at the first use of all, while there is memory for it.  Raises MemoryError."""
+    _native()
+
+
 class _SigAction(ctypes.Structure):
     """The kernel's struct sigaction."""
 

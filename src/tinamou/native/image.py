@@ -22,6 +22,7 @@ from . import cache as store
 from .link import Image, link
 
 PROT_NONE, PROT_READ, PROT_WRITE, PROT_EXEC = 0, 1, 2, 4
+SHORT, OTHER = 1, 2  # how a process ends that could not build an image: for want of memory, for another reason
 MAP_PRIVATE, MAP_ANONYMOUS, MAP_NORESERVE = 0x02, 0x20, 0x4000
 
 libc = ctypes.CDLL(None, use_errno=True)
@@ -145,22 +146,57 @@ def load(
 ) -> Loaded:
     """The image `name`: from the cache if it was made from the same sources, else from the object (and notes) that build() gives.
 
-    `finish` may add to a new image before it is kept.
+    `finish` may add to a new image before it is kept.  Raises MemoryError where the limit of the address space leaves no room to build it.
     """
     parts = "|".join([sources_key(tuple(packages)), options, host_key()])
     key = hashlib.blake2b(parts.encode(), digest_size=12).hexdigest()
     file = f"{name}-{key}.image"
     raw = store.read(file)
-    if raw is not None:
-        return Loaded(unpack(raw))
-    obj, notes = build()
-    image = link(obj)
-    image.notes = notes
-    if finish:
-        finish(image)
-    store.write(file, pack(image))
-    store.trim(name, KEEP)
-    return Loaded(image)
+    if raw is None:
+
+        def make() -> bytes:
+            obj, notes = build()
+            image = link(obj)
+            image.notes = notes
+            if finish:
+                finish(image)
+            return pack(image)
+
+        limited = resource.getrlimit(resource.RLIMIT_AS)[0] != resource.RLIM_INFINITY
+        raw = (made_apart(make) if limited else None) or make()
+        store.write(file, raw)
+        store.trim(name, KEEP)
+    return Loaded(unpack(raw))
+
+
+def made_apart(make: Callable[[], bytes]) -> bytes | None:
+    """What make() gives, in a process of its own: LLVM aborts where it gets no memory, and leaves less of a limited address space.
+
+    None for another failure.  Raises MemoryError.
+    """
+    end, begin = os.pipe()
+    pid = os.fork()
+    if not pid:
+        status = SHORT
+        try:
+            resource.setrlimit(resource.RLIMIT_CORE, (0, 0))
+            os.dup2(os.open(os.devnull, os.O_WRONLY), 2)
+            with open(begin, "wb") as out:
+                out.write(make())
+            status = 0
+        except (MemoryError, OSError):
+            pass
+        except BaseException:
+            status = OTHER
+        finally:
+            os._exit(status)
+    os.close(begin)
+    with open(end, "rb") as made:
+        raw = made.read()
+    status = os.waitpid(pid, 0)[1]
+    if status and os.waitstatus_to_exitcode(status) != OTHER:
+        raise MemoryError("no room to compile the interpreter under this limit of the address space (ulimit -v); without it once, it is kept")
+    return None if status else raw
 
 
 def pack(image: Image) -> bytes:

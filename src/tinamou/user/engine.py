@@ -42,7 +42,9 @@ def _plain_vcpu(process: Process, arch: Architecture, cpu: Cpu, extensions: froz
         return GoldenVcpu(process.engine, arch, cpu, extensions, process.memory, process.abi.bits)
     if process.engine is None:
         from tinamou.engine.vcpu import Engine
+        from tinamou.native import host
 
+        host.prepare()
         memory = process.memory
         jit = os.environ.get("TINAMOU_JIT") not in ("off", "traces") and address_space_left() >= LLVM
         process.engine = Engine(arch, memory.base, memory.limit, memory.flags, extensions, jit=jit)
