@@ -231,8 +231,8 @@ def test_first_build_under_a_limit(tmp_path: Path, monkeypatch: pytest.MonkeyPat
     tmp_path.chmod(0o700)
     monkeypatch.setenv("TINAMOU_CACHE", str(tmp_path))
     few = limited("ulimit -v 260000", program("environment"), "arguments")
-    message = "tinamou-riscv64: no room to compile the interpreter under this limit of the address space (ulimit -v); without it once, it is kept"
-    assert (few.returncode, few.stderr) == (1, f"{message}\n") and not list(tmp_path.iterdir())
+    message = "tinamou-riscv64: no room to compile the interpreter under this limit of the address space (ulimit -v)"
+    assert (few.returncode, few.stderr) == (1, f"{message}\n") and not list(tmp_path.glob("riscv64-*"))
     enough = limited("ulimit -v 500000", program("environment"), "arguments")
     assert (enough.returncode, enough.stderr) == (0, "") and len(list(tmp_path.glob("*.image"))) == 2
 

@@ -195,7 +195,7 @@ def made_apart(make: Callable[[], bytes]) -> bytes | None:
         raw = made.read()
     status = os.waitpid(pid, 0)[1]
     if status and os.waitstatus_to_exitcode(status) != OTHER:
-        raise MemoryError("no room to compile the interpreter under this limit of the address space (ulimit -v); without it once, it is kept")
+        raise MemoryError("no room to compile the interpreter under this limit of the address space (ulimit -v)")
     return None if status else raw
 
 
