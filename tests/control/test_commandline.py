@@ -1,5 +1,6 @@
 import json
 import os
+import re
 import shutil
 import socket
 import subprocess
@@ -146,6 +147,33 @@ def test_boot_is_told_to_the_firmware():
     vm = make(*BASE)
     fw_cfg = next(d for d in vm.machine.devices if isinstance(d, FwCfg))
     assert fw_cfg.files == {"etc/boot-fail-wait": b"\xff" * 4} and fw_cfg.items[BOOT_MENU] == b"\0\0"
+
+
+def test_messages_with_time_and_name(capsys):
+    words = ["-M", "none", "-display", "none", "-name", "box", "-msg", "timestamp=on,guest-name=on", "-d", "int,cpu", "-device", "foo"]
+    assert main(words, PROGRAM, "riscv") == 1
+    when = r"\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d\.\d{6}Z box "
+    warning, error, *_ = capsys.readouterr().err.splitlines()
+    told_of = "-d cpu: nothing is logged for that yet; what is: guest_errors, in_asm, int, unimp"
+    assert re.fullmatch(when + f"{PROGRAM}: warning: {told_of}", warning)
+    assert re.fullmatch(when + f"{PROGRAM}: -device foo: 'foo' is not a valid device model name", error)
+    assert "Parameter 'timestamp' expects 'on' or 'off'" in told(*BASE, "-msg", "timestamp=maybe")
+
+
+def test_every_group_of_a_configuration_file(tmp_path):
+    config = tmp_path / "machine.cfg"
+    config.write_text(
+        '[machine]\n  type = "virt"\n  usb = "off"\n[memory]\n  size = "64M"\n[smp-opts]\n  cpus = "2"\n[boot-opts]\n  menu = "on"\n'
+        '[icount]\n  shift = "3"\n[accel]\n  accel = "tcg"\n[action]\n  reboot = "shutdown"\n[msg]\n  timestamp = "on"\n'
+        '[fw_cfg]\n  name = "opt/x"\n  string = "y"\n[rtc]\n  base = "utc"\n[name]\n  guest = "box"\n'
+        '[object "r0"]\n  qom-type = "rng-builtin"\n[device "d0"]\n  driver = "virtio-rng-pci"\n  rng = "r0"\n'
+        '[chardev "c0"]\n  backend = "null"\n[mon]\n  chardev = "c0"\n  mode = "control"\n'
+    )
+    r = parse(["-readconfig", str(config)])
+    assert (r.machine, r.settings.cpus, r.settings.ram_size) == ({"type": "virt", "usb": "off"}, 2, 64 * MiB)
+    assert (r.settings.boot, r.icount["shift"], r.accelerators, r.no_reboot, r.timestamps) == ({"menu": "on"}, 3, ["tcg"], True, True)
+    assert r.objects == [{"qom-type": "rng-builtin", "id": "r0"}] and r.devices[0][1]["rng"] == "r0" and r.name == "box"
+    assert r.chardevs == [{"backend": "null", "id": "c0"}] and r.monitors == [("control", "chardev:c0")]
 
 
 def test_ranges_of_the_log():

@@ -14,6 +14,7 @@ from tinamou.backends.chardev.base import make as make_chardev
 from tinamou.backends.chardev.mux import MuxChardev
 from tinamou.control.options import spell
 from tinamou.control.request import Finished, OptionError, Request
+from tinamou.control.texts import LOG_ITEMS, LOGGED
 from tinamou.control.vm import CommandError, Vm
 from tinamou.machine import board
 from tinamou.machine.board import Board
@@ -157,6 +158,9 @@ class Builder:
         return board.find(name, self.r.arch)
 
     def open_log(self) -> None:
+        silent = sorted(self.r.log_items - LOGGED) if self.r.log_items < set(LOG_ITEMS) else []
+        if silent:
+            self.r.warn(f"-d {','.join(silent)}: nothing is logged for that yet; what is: {', '.join(sorted(LOGGED))}")
         if self.r.log_file:
             try:
                 self.log = open(self.r.log_file, "w", buffering=1, encoding="utf-8")
@@ -282,8 +286,7 @@ class Builder:
         known = devices.discover() if self.r.globals_ else {}
         for driver, name, _ in self.r.globals_:
             if driver not in known:
-                lines = [f"{self.r.program}: warning: global {driver}.{name} has invalid class name", choices(driver, known)]
-                sys.stderr.write("".join(f"{x}\n" for x in lines if x))
+                self.r.warn(f"global {driver}.{name} has invalid class name\n{choices(driver, known)}".rstrip())
 
     def vm(self, machine: Machine, runner: Runner | None, arch: str) -> Vm:
         r = self.r

@@ -401,7 +401,12 @@ def echr(r: Request, value: str) -> None:
 
 @option("msg", "[timestamp=on|off][,guest-name=on|off]", "control error message format")
 def msg(r: Request, value: str) -> None:
-    only(opts(value), ("timestamp", "guest-name"))
+    given = opts(value)
+    only(given, ("timestamp", "guest-name"))
+    for key, text in given.items():
+        if text not in ("on", "off"):
+            raise PropertyError(f"Parameter '{key}' expects 'on' or 'off'")
+    r.timestamps, r.guest_name = given.get("timestamp") == "on", given.get("guest-name") == "on"
 
 
 @option("readconfig", "file", "read config file")
@@ -428,7 +433,10 @@ GROUPS: dict[str, Callable[[Request, dict[str, str]], object]] = {
     "global": lambda r, given: r.globals_.append((given.get("driver", ""), given.get("property", ""), given.get("value", ""))),
     "name": lambda r, given: name_(r, spell(given)),
     "rtc": lambda r, given: rtc(r, spell(given)),
+    "object": lambda r, given: r.objects.append(dict(given)),
 }
+for _group, _name in {"boot-opts": "boot"}.items() | {(n, n) for n in ("icount", "accel", "fw_cfg", "action", "msg")}:
+    GROUPS[_group] = partial(lambda name, r, given: OPTIONS[name].function(r, spell(given)), _name)
 
 
 @option("set", "group.id.arg=value", "set <arg> parameter for item <id> of type <group>")

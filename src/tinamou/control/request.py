@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import sys
 from collections.abc import Callable
 from dataclasses import dataclass, field
+from datetime import UTC, datetime
 from typing import Any
 
 from tinamou.machine.machine import Settings
@@ -63,6 +65,16 @@ class Request:
     daemonize: bool = False
     echr: int = 1
     dumpdtb: str = ""
+    timestamps: bool = False  # -msg
+    guest_name: bool = False
+
+    def prefix(self) -> str:
+        """What -msg puts before each message."""
+        now = datetime.now(UTC).strftime("%Y-%m-%dT%H:%M:%S.%fZ ") if self.timestamps else ""
+        return now + (f"{self.name} " if self.guest_name and self.name else "")
+
+    def warn(self, text: str) -> None:
+        sys.stderr.write(f"{self.prefix()}{self.program}: warning: {text}\n")
 
 
 @dataclass(frozen=True)

@@ -24,6 +24,7 @@ EngineMaker = Callable[[Request], tuple[CpuFactory, Runner]]
 
 def main(words: list[str], program: str, arch: str, engine: EngineMaker | None = None, target: str = "") -> int:
     """Run a whole machine from its command line; the exit status. `engine` makes what executes CPUs."""
+    r = None
     try:
         r = parse(words, program, arch)
         factory, runner = engine(r) if engine and "qtest" not in r.accelerators[:1] else (None, None)
@@ -41,7 +42,7 @@ def main(words: list[str], program: str, arch: str, engine: EngineMaker | None =
             return 1
         return e.status
     except OptionError as e:
-        sys.stderr.write(complain(program, e))
+        sys.stderr.write(complain(f"{r.prefix() if r else ''}{program}", e))
         return 1
     return run(r, vm)
 

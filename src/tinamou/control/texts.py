@@ -17,6 +17,8 @@ LOG_ITEMS = {
     "nochain": "do not chain compiled TBs so that \"exec\" and \"cpu\" show\n                complete traces",
     "plugin": "output from TCG plugins"}
 
+LOGGED = {"in_asm", "int", "unimp", "guest_errors"}  # those for which there is something to log
+
 
 def log_help() -> str:
     """What -d help prints."""
