@@ -17,6 +17,7 @@ class IdleAvr:
         self.pins = {f"vector{n}": Pin(lambda level: None, f"vector{n}", n, self) for n in range(2, 58)}
         self.acknowledges = {}
         self.stalls, self.restarts, self.tables = [], [], []
+        self.holds = set()
         self.protected = None
         self.on_sleep = self.on_watchdog = self.on_spm = self.on_lpm = None
 
@@ -31,6 +32,9 @@ class IdleAvr:
 
     def restart(self, cause):
         self.restarts.append(cause)
+
+    def hold(self, cause, on):
+        (self.holds.add if on else self.holds.discard)(cause)
 
     def protect(self, boot, **what):
         self.protected = boot, what

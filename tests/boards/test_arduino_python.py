@@ -94,6 +94,27 @@ def test_watchdog_resets_a_program(on):
     r.close()
 
 
+def test_a_low_reset_pin_holds_the_part():
+    r = Running(program(SERIAL + """
+        int main(void) {
+            DDRB = 32;
+            say("up ");
+            for (;;) { PINB = 32; _delay_us(100); }
+        }"""))
+    r.run(0.01)
+    r.pins["RESET"].drive(False)
+    r.run(0.1)
+    assert r.text == "up " and not r.pins["D13"].level and r.pins["D13"].describe().endswith("floating")
+    saved = r.m.cpus[0].save()
+    cycles = r.m.cpus[0].cycles
+    r.run(0.1)
+    assert r.m.cpus[0].cycles - cycles in (0, 1_600_000)        # time passes, or waits for somebody outside
+    r.m.cpus[0].load(saved)
+    r.pins["RESET"].release()
+    r.until("up up ")
+    r.close()
+
+
 def test_power_down_and_wake_by_watchdog_and_pin():
     r = Running(program(SERIAL + """
         volatile char why;

@@ -78,6 +78,57 @@ def test_spi_slave(b):
     assert b.device("spi").exchange(0x12) == 0x77 and b.pending() == [18] and b["SPDR"] == 0x12
 
 
+@pytest.mark.parametrize("mode", range(8))
+def test_spi_slave_on_pins(b, mode):
+    """A master outside: both polarities, both phases, both bit orders."""
+    polarity, phase, lsb_first = mode >> 1 & 1, mode & 1, mode >> 2
+    pins = b.pins
+    pins["D10"].drive(True)
+    pins["D13"].drive(bool(polarity))
+    b["DDRB"] = 0x10                                            # MISO
+    b["SPCR"] = 0xC0 | lsb_first << 5 | polarity << 3 | phase << 2
+    assert pins["D12"].describe().endswith("floating")
+    for sent, answer in ((0x12, 0x77), (0xF0, 0x81)):
+        b["SPDR"] = answer
+        pins["D10"].drive(False)
+        got = []
+        for n in range(8):
+            bit = bool(sent >> (n if lsb_first else 7 - n) & 1)
+            if not phase:
+                pins["D11"].drive(bit)
+                got.append(int(pins["D12"].level))
+                pins["D13"].drive(not polarity)
+                b.pass_(9)
+                pins["D13"].drive(bool(polarity))
+            else:
+                pins["D13"].drive(not polarity)
+                pins["D11"].drive(bit)
+                b.pass_(9)
+                got.append(int(pins["D12"].level))
+                pins["D13"].drive(bool(polarity))
+        assert got == [answer >> (n if lsb_first else 7 - n) & 1 for n in range(8)]
+        assert b.pending() == [18] and b["SPSR"] & 0x80 and b["SPDR"] == sent and not b["SPSR"] & 0x80
+        pins["D10"].drive(True)
+    assert pins["D12"].describe().endswith("floating")
+
+
+def test_spi_slave_starts_anew_when_selected(b):
+    b.pins["D10"].drive(False)
+    b.pins["D13"].drive(False)
+    b["SPCR"], b["SPDR"] = 0x40, 0x55
+    for _ in range(5):
+        b.pins["D13"].drive(True)
+        b.pins["D13"].drive(False)
+    b["SPDR"] = 0xAA
+    assert b["SPSR"] & 0x40                                     # a collision: the byte was on its way
+    b.pins["D10"].drive(True)
+    b.pins["D10"].drive(False)
+    for _ in range(8):
+        b.pins["D13"].drive(True)
+        b.pins["D13"].drive(False)
+    assert b["SPSR"] & 0x80
+
+
 def test_spi_master_loses_the_bus(b):
     b.pins["D10"].drive(True)
     b["SPCR"] = 0x50

@@ -57,6 +57,10 @@ def test_reset_flags(b):
     b.device("system").supply(2.5)
     b.m.reset("warm")
     assert b["MCUSR"] == 6 and b.cpu.restarts == ["pin", "brown-out"]
+    assert b.cpu.holds == {"pin", "brown-out"}
+    b.pins["RESET"].release()
+    b.device("system").supply(5.0)
+    assert not b.cpu.holds
 
 
 def test_power_reduction(b):

@@ -156,12 +156,53 @@ def test_clock_pin(b):
 
 def test_synchronous_frames_over_wires():
     b = Bench("mega2560")
+    b["DDRD"] = 1 << 5                                          # XCK1 is no pin of the board: this makes it the master
+    b["DDRH"] = 1 << 2
     for n in (1, 2):
         b[f"UBRR{n}"], b[f"UCSR{n}C"], b[f"UCSR{n}B"] = 3, 0x46, 0x18
     b.pins["D18"].connect(b.pins["D17"])
     b["UDR1"] = 0xA7
     b.pass_(8 * 12)
     assert b["UCSR2A"] & 0x9C == 0x80 and b["UDR2"] == 0xA7
+
+
+@pytest.mark.parametrize("polarity", [0, 1])
+def test_a_clock_from_outside_moves_the_bits(b, polarity):
+    """XCK is an input: whatever the baud rate register says. Even parity, two stop bits; nothing happens without edges."""
+    b["UBRR0"], b["UCSR0C"], b["UCSR0B"] = 77, 0x6E | polarity, 0x18
+    b.pins["D0"].drive(True)
+    b.pins["D4"].drive(bool(polarity))
+    for sent, answer in ((0xA7, 0x3C), (0x01, 0x80), (0xFF, 0)):
+        b["UDR0"] = answer
+        b.pass_(100_000)
+        line = []
+        for bit in [0, *(sent >> n & 1 for n in range(8)), sent.bit_count() & 1, 1, 1]:
+            b.pins["D4"].drive(not polarity)                    # data change
+            b.pins["D0"].drive(bool(bit))
+            b.pass_(17)
+            line.append(int(b.pins["D1"].level))
+            b.pins["D4"].drive(bool(polarity))                  # and are sampled
+            b.pass_(23)
+        assert line == [0, *(answer >> n & 1 for n in range(8)), answer.bit_count() & 1, 1, 1]
+        assert b["UCSR0A"] & 0x9C == 0x80 and b["UDR0"] == sent
+        b.pins["D4"].drive(not polarity)                        # the end of the last stop bit
+        assert b["UCSR0A"] & 0x40 and b.ports[0].sent[-1] == answer
+        b.pins["D4"].drive(bool(polarity))
+        b["UCSR0A"] = 0x40
+    b.ports[0].deliver(b"x")
+    b.pass_(1_000_000)
+    assert not b["UCSR0A"] & 0x80                               # no clock, no frame
+
+
+def test_data_change_at_the_rising_edge_of_the_clock(b):
+    b["DDRD"], b["UBRR0"], b["UCSR0C"], b["UCSR0B"] = 0x10, 7, 0x46, 0x08
+    events = []
+    for pin in ("D1", "D4"):
+        b.pins[pin].on_change(lambda level, pin=pin: events.append((b.now, pin, level)))
+    b["UDR0"] = 0x55
+    b.pass_(16 * 10)
+    changes = {t for t, pin, _ in events if pin == "D1"}
+    assert len(changes) >= 9 and changes <= {t for t, pin, level in events if pin == "D4" and level} | {min(changes)}
 
 
 def test_writing_too_early_is_told(b):

@@ -174,7 +174,7 @@ class Mcu:
 
         cpu.on_wake = partial(self.system.wake, True)
         cpu.on_sleep, cpu.on_watchdog, cpu.on_spm = self.system.sleep, dog.feed, spm.spm
-        self.pins["RESET"].on_change(lambda level: self.system.restart("pin") if self.fuses.reset_pin and not level else None)
+        self.pins["RESET"].on_change(lambda level: self.system.reset_pin(level) if self.fuses.reset_pin else None)
         self.set_fuses(Fuses.sold(part))
 
     def set_fuses(self, fuses: Fuses) -> None:

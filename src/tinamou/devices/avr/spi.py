@@ -35,7 +35,7 @@ class PinSelectBus(SsiBus):
 
 
 class Spi(AvrDevice, type="avr-spi", size=3):
-    """Master and slave. A byte takes eight SCK periods."""
+    """Master and slave. A byte takes eight SCK periods; a slave's bits move with the edges on the pin."""
 
     mosi: tuple[Any, int] | None = prop(OBJECT, default=None, help="(port, bit)")
     miso: tuple[Any, int] | None = prop(OBJECT, default=None, help="(port, bit)")
@@ -63,6 +63,9 @@ class Spi(AvrDevice, type="avr-spi", size=3):
     started = state(0)
     received = state(0)
     outgoing = state(0)
+    incoming = state(0)         # a slave's bits so far, and their number
+    clocked = state(0)
+    shown = state(0)            # the number of the bit on MISO
     armed = state(False)        # SPSR was read with a flag set: the next access to SPDR clears them
 
     def setup(self) -> None:
@@ -70,7 +73,9 @@ class Spi(AvrDevice, type="avr-spi", size=3):
         self.bus_ = PinSelectBus("spi", self)
         self.traces: list[Callable[[str, int], object]] = []
         self.sck_pin, self.mosi_pin = (Signal(level, self.watch_bits) for level in (self.clock_level, self.data_level))
+        self.miso_pin = Signal(self.answer_level, lambda: None)
         self._end: Callable[[], None] | None = None
+        self._clock_end: Callable[[], None] | None = None
 
     def buses(self) -> list[Bus]:
         return [self.bus_]
@@ -89,8 +94,16 @@ class Spi(AvrDevice, type="avr-spi", size=3):
             if place is not None:
                 place[0].override(place[1], wave, master)
                 place[0].direct(place[1], False if self.spe and not master else None)
+        slave = bool(self.spe and not self.mstr)
         if self.miso is not None:
-            self.miso[0].direct(self.miso[1], False if master else None)
+            self.miso[0].override(self.miso[1], self.miso_pin, slave)
+            self.miso[0].direct(self.miso[1], False if master or (slave and not self.selected) else None)
+        if self.sck is not None and slave != (self._clock_end is not None) and self.sck[1] in self.sck[0].drivers:
+            if self._clock_end is None:
+                self._clock_end = self.sck[0].drivers[self.sck[1]].net.listen(self.clock_edge)
+            else:
+                self._clock_end()
+                self._clock_end = None
         if self.ss is not None and self.ss[1] in self.ss[0].drivers:
             driver: Driver = self.ss[0].drivers[self.ss[1]]
             if self.spe and self._end is None:
@@ -108,10 +121,19 @@ class Spi(AvrDevice, type="avr-spi", size=3):
     mstr.on_write(written)
     cpol.on_write(lambda self, _: self.watch_bits())
 
+    @property
+    def selected(self) -> bool:
+        """SS is low."""
+        return self.ss is None or not self.ss[0].drivers[self.ss[1]].net.level
+
     def ss_edge(self, level: bool) -> None:
-        """SS low while it is an input of a master: another master wants the bus."""
+        """SS of a slave; low while it is an input of a master: another master wants the bus."""
         assert self.ss is not None
         port, n = self.ss
+        if self.spe and not self.mstr:
+            self.incoming = self.clocked = self.shown = 0
+            self._take_pins()
+            return
         net = port.drivers[n].net
         held = any(d.volts is not None and d is not port.drivers[n] for d in net.drivers)
         if self.spe and self.mstr and not level and held and not port.ddr >> n & 1:
@@ -143,7 +165,7 @@ class Spi(AvrDevice, type="avr-spi", size=3):
     @data.on_write
     def start(self, byte: int) -> None:
         self._access()
-        if self.shift >= 0:
+        if self.shift >= 0 or self.clocked:
             self.wcol = 1
             return
         self.outgoing = byte
@@ -168,11 +190,33 @@ class Spi(AvrDevice, type="avr-spi", size=3):
 
     def exchange(self, byte: int) -> int | None:
         """A master outside moves a byte while SS is low; gives the byte that came back, None when the slave is not selected."""
-        if not self.spe or self.mstr or (self.ss is not None and self.ss[0].drivers[self.ss[1]].net.level):
+        if not self.spe or self.mstr or not self.selected:
             return None
         answer, self.received, self.spif = self.outgoing, byte & 0xFF, 1
         self.settle()
         return answer
+
+    def clock_edge(self, level: bool) -> None:
+        """SCK of a slave: with CPHA 0 bits are sampled at the first edge of each and change at the second, else the other way round."""
+        if not self.selected or not self._powered or self.mosi is None:
+            return
+        if (level != bool(self.cpol)) == bool(self.cpha):
+            self.shown = self.clocked
+            if self.miso is not None and self.miso[1] in self.miso[0].drivers:
+                self.miso[0].drivers[self.miso[1]].changed()
+            return
+        self.incoming = self.incoming << 1 & 0xFF | int(self.mosi[0].drivers[self.mosi[1]].net.level)
+        self.clocked += 1
+        if self.clocked == 8:
+            answer, self.received, self.clocked, self.spif = self.outgoing, self._order(self.incoming), 0, 1
+            self.outgoing = self.received       # the shift register: what goes out next unless the program writes something else
+            for f in self.traces:
+                f("mosi", self.received)
+                f("miso", answer)
+            self.settle()
+
+    def answer_level(self) -> bool:
+        return bool(self.outgoing >> (self.shown if self.dord else 7 - self.shown) & 1)
 
     def visible(self, name: str) -> int | None:
         return None if name == "SPSR" and (self.spif or self.wcol) else super().visible(name)

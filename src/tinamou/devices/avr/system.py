@@ -100,10 +100,18 @@ class System(AvrDevice, type="avr-system", size=0x20):
         self.cause = cause
         self.cpu.restart(cause)
 
+    def reset_pin(self, level: bool) -> None:
+        """The level of RESET: while it is low the part does nothing."""
+        if not level:
+            self.restart("pin")
+        self.cpu.hold("pin", not level)
+
     def supply(self, volts: float) -> None:
-        """The supply voltage fell to (or rose to) this."""
-        if self.brown_out and volts * 1000 < self.brown_out:
+        """The supply voltage fell to (or rose to) this: below the level of the brown-out detector the part does nothing."""
+        low = bool(self.brown_out and volts * 1000 < self.brown_out)
+        if low:
             self.restart("brown-out")
+        self.cpu.hold("brown-out", low)
 
     # --- clocks
 

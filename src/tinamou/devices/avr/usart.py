@@ -2,7 +2,8 @@
 chapters 22 and 23.
 
 Frames take the cycles that the baud rate register says, in both directions. A frame from the character device has right parity
-and stop bits; frames that come over the RXD pin are sampled in the middle of each bit.
+and stop bits; frames that come over the RXD pin are sampled in the middle of each bit. In synchronous mode with XCK as an input (DDR) the edges on
+that pin move the bits in and out.
 """
 
 from __future__ import annotations
@@ -39,7 +40,8 @@ class XckSignal(Signal):
         u = self.usart
         if not self.running():
             return bool(u.ucpol)
-        return bool((u.cycles - u.tx_start) // (u.ubrr + 1) & 1 ^ u.ucpol)
+        early = 1 if u.umsel == SYNCHRONOUS else u.ucsz & 1     # data change with the first edge of a bit; in SPI mode: UCPHA
+        return bool((u.cycles - u.tx_start) // (u.ubrr + 1) & 1 ^ u.ucpol ^ early)
 
     def duty(self) -> float:
         return 0.5 if self.running() else float(self.level())
@@ -93,6 +95,7 @@ class Usart(SerialDevice, AvrDevice, type="avr-usart", width=8, access=(1, 1), s
     tx_buffer = state(-1)       # the frame behind the one that is being sent
     tx_shift = state(-1)
     tx_start = state(0)
+    tx_place = state(-1)        # the bit on the line when XCK is an input, -1 before its first edge
     rx_shift = state(-1)
     rx_bits = state([0][:0])    # sampled from the pin so far
     lost = state(False)
@@ -103,6 +106,7 @@ class Usart(SerialDevice, AvrDevice, type="avr-usart", width=8, access=(1, 1), s
         self.spi = SsiBus(f"{self.name or 'usart'}.spi", self)
         self.traces: list[Callable[[str, int], object]] = []
         self._end: Callable[[], None] | None = None
+        self._clock_end: Callable[[], None] | None = None
         SerialDevice.setup(self)
 
     def buses(self) -> list[Bus]:
@@ -116,6 +120,11 @@ class Usart(SerialDevice, AvrDevice, type="avr-usart", width=8, access=(1, 1), s
     @property
     def ubrr(self) -> int:
         return self.ubrr_high << 8 | self.ubrr_low
+
+    @property
+    def clocked(self) -> bool:
+        """The synchronous mode's clock comes from outside."""
+        return self.umsel == SYNCHRONOUS and self.xck is not None and not self.xck[0].ddr >> self.xck[1] & 1
 
     @property
     def bit_cycles(self) -> int:
@@ -166,11 +175,16 @@ class Usart(SerialDevice, AvrDevice, type="avr-usart", width=8, access=(1, 1), s
 
     def _start(self, value: int) -> None:
         self.tx_shift, self.tx_start = value & (1 << self.data_bits) - 1, self.cycles
-        self.sent.at(self.tx_start + self.frame_bits * self.bit_cycles)
+        self.tx_place = -1
+        if not self.clocked:
+            self.sent.at(self.tx_start + self.frame_bits * self.bit_cycles)
         self.watch_bits()
 
     @timer
     def sent(self) -> None:
+        self._frame_sent()
+
+    def _frame_sent(self) -> None:
         value, self.tx_shift = self.tx_shift, -1
         for f in self.traces:
             f("tx", value)
@@ -194,13 +208,15 @@ class Usart(SerialDevice, AvrDevice, type="avr-usart", width=8, access=(1, 1), s
     def tx_level(self) -> bool:
         if self.tx_shift < 0:
             return True
-        n = (self.cycles - self.tx_start) // self.bit_cycles
+        n = self.tx_place if self.clocked else (self.cycles - self.tx_start) // self.bit_cycles
+        if n < 0:
+            return True
         bits = self._levels(self.tx_shift)
         return bool(bits[n]) if n < len(bits) else True
 
     def watch_bits(self) -> None:
         """While somebody watches TXD or XCK, their edges are events."""
-        if self.pin.watched and self.tx_shift >= 0:
+        if self.pin.watched and self.tx_shift >= 0 and not self.clocked:
             n = (self.cycles - self.tx_start) // self.bit_cycles + 1
             self.bit.at(self.tx_start + n * self.bit_cycles)
         self._driver_changed()
@@ -245,7 +261,13 @@ class Usart(SerialDevice, AvrDevice, type="avr-usart", width=8, access=(1, 1), s
                 self._end = None
 
         if self.xck is not None:
-            self.xck[0].override(self.xck[1], self.xck_pin, self.umsel in (SYNCHRONOUS, SPI_MASTER) and self._powered)
+            port, n = self.xck
+            port.override(n, self.xck_pin, self.umsel in (SYNCHRONOUS, SPI_MASTER) and self._powered)
+            if self.umsel == SYNCHRONOUS and self._clock_end is None and n in port.drivers:
+                self._clock_end = port.drivers[n].net.listen(self.clock_edge)
+            elif self.umsel != SYNCHRONOUS and self._clock_end is not None:
+                self._clock_end()
+                self._clock_end = None
 
     @umsel.on_write
     def choose_mode(self, _: int) -> None:
@@ -269,7 +291,7 @@ class Usart(SerialDevice, AvrDevice, type="avr-usart", width=8, access=(1, 1), s
     # --- receiver
 
     def can_receive(self) -> int:
-        return int(bool(self.rxen and self._powered and self.umsel != SPI_MASTER and not self.rx.full
+        return int(bool(self.rxen and self._powered and self.umsel != SPI_MASTER and not self.clocked and not self.rx.full
                         and self.rx_shift < 0 and not self.rx_bits))
 
     def receive(self, data: bytes) -> None:
@@ -335,12 +357,34 @@ class Usart(SerialDevice, AvrDevice, type="avr-usart", width=8, access=(1, 1), s
     # --- bits over the RXD pin
 
     def rx_edge(self, level: bool) -> None:
-        if not level and not self.rx_bits and self.rx_shift < 0 and self.umsel != SPI_MASTER and self._powered:
+        if not level and not self.rx_bits and self.rx_shift < 0 and self.umsel != SPI_MASTER and self._powered and not self.clocked:
             self.rx_bits = [-1]
             self.sample.after(self.bit_cycles // 2)
 
+    def clock_edge(self, level: bool) -> None:
+        """XCK as an input: with UCPOL 0 data change at its rising edge and are sampled at the falling one."""
+        if not self.clocked or not self._powered:
+            return
+        if level == bool(self.ucpol):
+            if self.rxen:
+                self.rx_bits = self.rx_bits or [-1]
+                self._sampled()
+                self.settle()
+        elif self.tx_shift >= 0:
+            self.tx_place += 1
+            if self.tx_place == self.frame_bits:
+                self._frame_sent()
+                self.tx_place = 0 if self.tx_shift >= 0 else -1
+                self.settle()
+            self._driver_changed()
+
     @timer
     def sample(self) -> None:
+        if self._sampled():
+            self.sample.after(self.bit_cycles)
+
+    def _sampled(self) -> bool:
+        """Take a bit off the pin; whether more belong to the frame."""
         assert self.rxd is not None
         net: Net = self.rxd[0].drivers[self.rxd[1]].net
         level = int(net.level)
@@ -350,12 +394,13 @@ class Usart(SerialDevice, AvrDevice, type="avr-usart", width=8, access=(1, 1), s
             self.rx_bits.append(level)
         need = 1 + self.data_bits + (self.upm >= 2) + 1
         if self.rx_bits and len(self.rx_bits) < need:
-            self.sample.after(self.bit_cycles)
-        elif self.rx_bits:
+            return True
+        if self.rx_bits:
             bits, self.rx_bits = self.rx_bits, []
             value = sum(b << n for n, b in enumerate(bits[1 : 1 + self.data_bits]))
             wrong = self.upm >= 2 and bits[1 + self.data_bits] != self._parity(value)
             self._received(value | FRAME_ERROR * (not bits[-1]) | PARITY_ERROR * bool(wrong))
+        return False
 
     # --- interrupts
 

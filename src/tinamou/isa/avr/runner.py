@@ -146,7 +146,7 @@ class AvrEngine(MemoryListener):
                 self.failed(str(e))
                 return
             if v._deadline.value >= NEVER and v.halted and not v._attention.value and self.running:
-                if v.cpu.is_deaf():
+                if v.cpu.is_deaf() and not v.holds:
                     v.machine.log.guest_error("the CPU sleeps with interrupts disabled: only a reset wakes it")
                 self.wake.wait()
 

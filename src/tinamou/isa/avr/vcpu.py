@@ -94,6 +94,7 @@ class AvrVcpu(MachineCpu):
         self._now = 0
         self._until = NEVER
         self._restart: str | None = None
+        self.holds: set[str] = set()
         self._table: dict[int, tuple[Io, int]] = {}
         self._silent: set[int] = set()
         self.flash: Ram | None = None
@@ -169,6 +170,16 @@ class AvrVcpu(MachineCpu):
         self._quit.value = 1
         self.attend()
 
+    def hold(self, cause: str, on: bool) -> None:
+        """From the reset that comes now on, nothing is executed until this cause, and all others, have ended."""
+        if on:
+            self.holds.add(cause)
+        elif cause in self.holds:
+            self.holds.remove(cause)
+            if not self.holds:
+                self._halted.value = 0
+                self.attend()
+
     @property
     def on_lpm(self) -> Callable[[int], int | None] | None:
         """Asked for each byte that is loaded from program memory."""
@@ -218,7 +229,7 @@ class AvrVcpu(MachineCpu):
             cpu.ramp[n] = u8(0)
         cpu.vectors = u64(0)
         cpu.enabled = u64(NEVER)
-        self._halted.value = self._stall.value = 0
+        self._halted.value, self._stall.value = int(bool(self.holds)), 0
 
     def facts(self) -> dict[str, Any]:
         return {"part": self.part}
@@ -480,6 +491,7 @@ class AvrVcpu(MachineCpu):
             "io_counters": [[a, n] for a, n in self.io.counters.items()],
         }
         out |= {
+            "holds": sorted(self.holds),
             "counters": [list(w) for w in self.io.words],
             "alarms": [list(w) for w in self.io.bells],
             "io_alarms": [[*key, n] for key, n in self.io.alarms.items()],
@@ -506,5 +518,6 @@ class AvrVcpu(MachineCpu):
         self.io.count.value, self.io.next_alarm.value = len(self.io.alarms), 0
         self.io._ask()
         self._base_cycle, self._base_ns, self._hz = saved["base"]
+        self.holds = set(saved["holds"])
         self._deadline.value = 0
         self.forget()
