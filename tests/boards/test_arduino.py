@@ -78,6 +78,24 @@ def test_fade(start, on):
     assert not r.pins["D6"].level and r.pins["D6"].frequency == 0
 
 
+def test_picture_of_the_board(start):
+    r = start("fade.ino", "uno")
+    r.pins["A0"].voltage = 2.5
+    r.pins["A5"].drive(True)
+    r.pins["D2"].drive(False)
+    r.run(0.015)
+    assert r.pins.picture().splitlines() == [
+        "+-----------------------------------------------------------------------+",
+        "|   D13  D12  D11  D10   D9   D8   D7   D6   D5   D4   D3   D2   D1   D0|",
+        "|     -    -    -    -  20%    -    -  80%    -    -    -    L    -    H|",
+        "|                              arduino-uno                              |",
+        "| 2.5V    -    -    -    -    H                                         |",
+        "|   A0   A1   A2   A3   A4   A5                                         |",
+        "+-----------------------------------------------------------------------+",
+    ]
+    assert r.pins.describe().startswith(r.pins.picture())
+
+
 def test_pwm_edges_match_the_duty(start):
     r = start("fade.ino", "uno").run(0.025)
     edges = []

@@ -7,6 +7,7 @@ short circuit, which is reported with both names. Digital inputs have hysteresis
 
 from __future__ import annotations
 
+import re
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Protocol
@@ -16,6 +17,7 @@ from tinamou.machine.props import PropertyError, nearest
 if TYPE_CHECKING:
     from tinamou.machine.machine import Machine
 
+HEADER = 14             # pins in a row of the picture
 STRONG = 25.0          # ohms: a push-pull output
 WEAK = 1000.0          # ohms: from here on a driver gives way without a short circuit
 PULL_UP = 35_000.0     # ohms: the middle of what AVR data sheets allow
@@ -311,6 +313,16 @@ class BoardPin:
         wave = self._wave()
         return wave.frequency() if wave is not None else 0.0
 
+    def mark(self) -> str:
+        """What is on the pin in at most four characters: H, L, - (floating), volts, or the duty of a PWM output."""
+        wave = self._wave()
+        if wave is not None and wave.frequency():
+            return f"{wave.duty() * 100:.0f}%"
+        if all(d.volts is None for d in self.net.drivers):
+            return "-"
+        volts = self.voltage
+        return "L" if volts < 0.1 else "H" if volts > self.net.vcc - 0.1 else f"{volts:.1f}V"
+
     def describe(self) -> str:
         """One line of `info pins`."""
         wave = self._wave()
@@ -342,6 +354,10 @@ class Button:
     def release(self) -> None:
         self.pressed = False
         self._driver.release()
+
+
+def _cells(texts: list[str]) -> str:
+    return "".join(f"{text:>5}" for text in texts)
 
 
 class Pins:
@@ -407,8 +423,25 @@ class Pins:
             f(what)
 
     def describe(self) -> str:
-        """The text of `info pins`."""
-        return "".join(p.describe() + "\n" for p in self._order)
+        """The text of `info pins`: the picture of the board, then each pin in words."""
+        return self.picture() + "".join(p.describe() + "\n" for p in self._order)
+
+    def picture(self) -> str:
+        """The board as text, D0 to the right above and A0 to the left below, as they are soldered; empty where pins have other names."""
+        digital, analog = ([p for p in self._order if re.fullmatch(kind + r"\d+", p.name)] for kind in "DA")
+        width = 5 * min(HEADER, len(digital)) + 1
+        above: list[str] = []
+        for n in range(0, len(digital), HEADER):
+            row = digital[n : n + HEADER][::-1]
+            above[:0] = [_cells([p.name for p in row]).rjust(width), _cells([p.mark() for p in row]).rjust(width)]
+        below: list[str] = []
+        for n in range(0, len(analog), HEADER):
+            row = analog[n : n + HEADER]
+            below += [_cells([p.mark() for p in row]), _cells([p.name for p in row])]
+        if not above:
+            return ""
+        edge = f"+{'-' * width}+\n"
+        return edge + "".join(f"|{line:<{width}}|\n" for line in [*above, self.machine.name.center(width), *below]) + edge
 
     # --- snapshots: what the outside holds; the rest follows from the devices
 

@@ -2,8 +2,8 @@
 chapters 22 and 23.
 
 Frames take the cycles that the baud rate register says, in both directions. A frame from the character device has right parity
-and stop bits; frames that come over the RXD pin are sampled in the middle of each bit. In synchronous mode with XCK as an input (DDR) the edges on
-that pin move the bits in and out.
+and stop bits; frames that come over the RXD pin are sampled in the middle of each bit. In synchronous mode with XCK as an input (DDR)
+the edges on that pin move the bits in and out.
 """
 
 from __future__ import annotations

@@ -46,7 +46,7 @@ class Avr(HarvardCpu):
     vectors: u64  # code address of vector 1, in bytes
     vector_size: u64  # bytes
     boot: u64  # code address of the boot section
-    locked_out: u64  # lock bits: no interrupts while one section is executed and the vectors are in the other; bit 0 application, bit 1 boot
+    locked_out: u64  # no interrupts in a section (bit 0 application, bit 1 boot) while the vectors are in the other: lock bits
 
     def __init__(self) -> None:
         super().__init__()
