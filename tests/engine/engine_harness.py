@@ -16,10 +16,10 @@ from dataclasses import dataclass
 from typing import Any, Protocol
 
 from support.flat_guest import FlatGuest
+from support.told import ToldJit
 from tinamou.engine.assemble import Assembler
 from tinamou.engine.cpu import EXECUTE, PAGE, READ, WRITE, Trap
 from tinamou.engine.golden import Fault, Golden
-from tinamou.engine.jit import Jit
 from tinamou.engine.vcpu import Vcpu
 from tinamou.isa.riscv import isa
 from tinamou.isa.riscv.architecture import RV32, RV64
@@ -296,16 +296,6 @@ class InterpreterGuest(Conveniences):
         return vcpu, Cell(vcpu.cpu)  # type: ignore[arg-type]
 
 
-class Compiler(Jit):
-    """Compiles when it is told to, without a thread."""
-
-    def add(self, vcpu: Vcpu) -> None:
-        pass
-
-    def worthwhile(self, pc: int, region: Any) -> bool:
-        return region is not None
-
-
 class RegionsGuest(InterpreterGuest):
     """Compiled regions around every address at which a run began before; the interpreter for the rest."""
 
@@ -313,7 +303,7 @@ class RegionsGuest(InterpreterGuest):
 
     def __init__(self, xlen: int) -> None:
         super().__init__(xlen)
-        self.engine.jit = self.jit = Compiler(self.engine)
+        self.engine.jit = self.jit = ToldJit(self.engine)
         self.made = 0
 
     def go(self, at_most: int = 1_000_000) -> Stop:

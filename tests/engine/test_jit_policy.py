@@ -90,5 +90,5 @@ def test_of_a_large_function_only_what_is_hot_is_compiled() -> None:
         jit.price = 0 if samples == 0 else PRICE
         jit.heat[places["on"]] = PRICE * 100 if samples else 0
         jit.prepare()
-        region = jit.choose(head, lambda at: int.from_bytes(guest.read(at, 4), "little"))
+        region = Jit.choose(jit, head, lambda at: int.from_bytes(guest.read(at, 4), "little"))
         assert region is not None and (rare in region.nodes) == hot

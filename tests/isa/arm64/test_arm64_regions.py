@@ -24,9 +24,9 @@ from arm64_harness import (
 )
 
 from support.flat_guest import FlatGuest
-from tinamou.engine.jit import Jit
+from support.told import EagerJit
 from tinamou.engine.patterns import Insn
-from tinamou.engine.regions import Region, direct_files
+from tinamou.engine.regions import direct_files
 from tinamou.isa.arm64 import isa
 from tinamou.isa.arm64.architecture import ARM64
 from tinamou.isa.arm64.state import Core
@@ -35,17 +35,8 @@ BREAK = isa().by_name["brk"].encode(imm16=0)
 FILES = frozenset({"x", "q"})
 
 
-class Regions(Jit):
-    """Compiles what it is told to, executed before or not."""
-
-    def executed(self, pc: int) -> bool:
-        return CODE <= pc < CODE + 4096
-
-    def start(self) -> None:
-        """No thread."""
-
-    def worthwhile(self, pc: int, region: Region) -> bool:
-        return True
+class Regions(EagerJit):
+    code = range(CODE, CODE + 4096)
 
 
 class Engines:

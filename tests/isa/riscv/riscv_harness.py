@@ -17,11 +17,10 @@ import unicorn
 from unicorn import riscv_const as uc
 
 from support.flat_guest import FlatGuest
+from support.told import EagerJit
 from tinamou.engine.cpu import EXECUTE, READ, WRITE, Trap
 from tinamou.engine.golden import Golden, Ram
-from tinamou.engine.jit import Jit
 from tinamou.engine.patterns import Imm, Insn, Reg
-from tinamou.engine.regions import Region
 from tinamou.engine.vcpu import Vcpu
 from tinamou.isa.riscv import isa, traps
 from tinamou.isa.riscv.architecture import RV32, RV64
@@ -169,17 +168,8 @@ class InterpreterEngine:
 ENGINES: list[type[Engine]] = [GoldenEngine, InterpreterEngine]
 
 
-class Regions(Jit):
-    """Compiles what it is told to, executed before or not."""
-
-    def executed(self, pc: int) -> bool:
-        return CODE <= pc < DATA
-
-    def start(self) -> None:
-        """No thread."""
-
-    def worthwhile(self, pc: int, region: Region) -> bool:
-        return True
+class Regions(EagerJit):
+    code = range(CODE, DATA)
 
 
 class RegionsEngine:
