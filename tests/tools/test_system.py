@@ -181,6 +181,10 @@ def test_several_harts(run, tmp_path):
         (["-M", "virt", "-bios", "none", "-drive", "file=/nonexistent"], "/nonexistent"),
         (["-M", "virt", "-accel", "kvm"], "-accel kvm: invalid accelerator kvm"),
         (["-M", "virt,zot=1", "-bios", "none"], "zot"),
+        (["-M", "virt", "-m", "99999G"], "cannot set up guest memory 'riscv_virt_board.ram': Cannot allocate memory"),
+        (["-M", "virt", "-cpu", "rv64,pnp=on"],
+         "can't apply global rv64-riscv-cpu.pnp=on: Property 'rv64-riscv-cpu.pnp' not found\nnearest: pmp"),
+        (["-M", "virt", "-cpu", "rv64,pmp=maybe"], "can't apply global rv64-riscv-cpu.pmp=maybe: Parameter 'pmp' expects 'on' or 'off'"),
     ],
 )
 def test_mistakes_are_told(run, arguments, message):

@@ -111,7 +111,12 @@ class Machine:
 
     def ram(self, base: int, size: int, name: str = "ram", *, host: HostMemory | None = None, priority: int = 0) -> Ram:
         """RAM at a guest address."""
-        return self._memory(base, Ram(self._unique(name), size, host=host), priority)
+        try:
+            ram = Ram(self._unique(name), size, host=host)
+        except MemoryError:
+            message = f"cannot set up guest memory '{name}': Cannot allocate memory"
+            raise PropertyError(message, f"{size} bytes are too many here (-m)") from None
+        return self._memory(base, ram, priority)
 
     def rom(self, base: int, size: int, name: str = "rom", *, data: bytes = b"", priority: int = 0) -> Ram:
         """Memory that only loaders write. `data` is put there at each reset."""

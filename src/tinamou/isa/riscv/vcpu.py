@@ -97,7 +97,13 @@ class RiscvCpu(SystemVcpu):
         xlen = engine.arch.cpu.xlen  # type: ignore[attr-defined]
         assert engine.machine is not None
         chosen = model_of(model, xlen, chosen=engine.machine.settings.cpu == model)
-        values = PROPERTIES.parse({k: v for k, v in properties.items() if v is not None})
+        values: dict[str, Any] = {}
+        for key, given in properties.items():
+            try:
+                values |= PROPERTIES.parse({key: given}) if given is not None else {}
+            except PropertyError as e:
+                text = str(e).replace("'riscv-cpu.", f"'{chosen.name}-riscv-cpu.")
+                raise PropertyError(f"can't apply global {chosen.name}-riscv-cpu.{key}={given}: {text}", e.hint) from None
         enabled = set(chosen.extensions)
         for name in (*LETTERS, "zba", "zbb", "zbs"):
             if values.get(name) is not None:
