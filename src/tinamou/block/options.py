@@ -207,6 +207,8 @@ class Options:
         for option in self.declared():
             value = getattr(self, option.attribute)
             if option.kind == "choice" and value is not None and value not in option.values:
+                if option.key == "preallocation" and value == "metadata":
+                    raise BlockError("Unsupported preallocation mode: metadata")
                 raise BlockError(f"Parameter '{option.key.replace('_', '-')}' does not accept value '{value}'")
 
     @classmethod

@@ -28,7 +28,7 @@ def run(args: Args, graph: Graph) -> int:
     if args["b"] is not None and "merge" not in names:
         raise Exit(1, "Merge bitmap source file only supported with --merge")
     if args["F"] is not None and args["b"] is None:
-        raise Exit(1, "Alternate source file format given without -b")
+        raise Exit(1, "-F only supported with -b")
     exclusive_format(args)
     filename, bitmap = args.files
     node: Any = open_image(graph, args, filename, Settings(write=True, exclusive=True, no_io=True), args["f"])

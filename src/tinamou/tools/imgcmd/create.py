@@ -109,7 +109,9 @@ def check_backing(graph: Graph, filename: str, options: Any, unsafe: bool) -> No
         try:
             find_format(fmt)
         except BlockError:
-            raise BlockError(f"Unknown backing file format '{fmt}'") from None
+            if unsafe:
+                raise BlockError(f"Parameter 'backing-fmt' does not accept value '{fmt}'") from None
+            raise BlockError(f"Unknown driver '{fmt}'", "Could not open backing image.") from None
     full = combine(filename, name)
     if same_file(filename, full):
         raise BlockError("Error: Trying to create an image with the same filename as the backing file")

@@ -292,8 +292,9 @@ def usable(image: Qcow2, name: str) -> Bitmap:
 
 
 def add(image: Qcow2, name: str, granularity: int | None, enabled: bool = True) -> Bitmap:
+    impossible = f"Can't make bitmap '{name}' persistent in '{image.name}'"
     if image.header.version < 3:
-        raise BlockError("Cannot store dirty bitmaps in qcow2 v2 files")
+        raise BlockError(f"{impossible}: Cannot store dirty bitmaps in qcow2 v2 files")
     if granularity is None:
         granularity = max(4096, min(65536, image.cluster_size))
     if granularity < 512 or granularity & (granularity - 1):
@@ -305,7 +306,7 @@ def add(image: Qcow2, name: str, granularity: int | None, enabled: bool = True) 
     if any(b.name == name for b in image.bitmaps()):
         raise BlockError(f"Bitmap already exists: {name}")
     if len(name.encode()) > MAX_NAME:
-        raise BlockError("Bitmap name too long")
+        raise BlockError(f"{impossible}: Name length exceeds maximum ({MAX_NAME} characters)")
     if len(image.bitmaps()) >= q.MAX_BITMAPS:
         raise BlockError("Maximum number of persistent bitmaps is already reached")
     bitmap = Bitmap(image, name, granularity.bit_length() - 1, BITMAP_AUTO if enabled else 0)
