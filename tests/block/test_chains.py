@@ -36,7 +36,7 @@ def scribble(path: Path, model: bytearray, rng: random.Random) -> None:
                 node.write(pos, data)
             else:
                 data = bytes(length)
-                node.write_zeroes(pos, length)
+                node.write_zeroes(pos, length, rng.random() < 0.5)
             model[pos : pos + length] = data
         assert node.read(0, node.size) == bytes(model)
 

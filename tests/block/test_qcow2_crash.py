@@ -54,7 +54,7 @@ def record(options: dict[str, Any], seed: str, snapshots: int, steps: int) -> tu
                 blocks[first : first + n] = [value] * n
             elif action < 0.72:
                 history.append((len(memory.log), "write", (first, n, bytes(UNIT))))
-                node.write_zeroes(first * UNIT, n * UNIT)
+                node.write_zeroes(first * UNIT, n * UNIT, rng.random() < 0.5)
                 blocks[first : first + n] = [bytes(UNIT)] * n
             elif action < 0.80:
                 unit = node.cluster_size // UNIT

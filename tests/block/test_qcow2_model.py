@@ -45,7 +45,7 @@ def workload(node: Any, model: bytearray, rng: random.Random, steps: int, snapsh
             node.write(pos, data)
             model[pos : pos + length] = data
         elif action < 0.62:
-            node.write_zeroes(pos, length)
+            node.write_zeroes(pos, length, rng.random() < 0.5)
             model[pos : pos + length] = bytes(length)
         elif action < 0.72:
             unit = node.cluster_size
@@ -72,7 +72,7 @@ def workload(node: Any, model: bytearray, rng: random.Random, steps: int, snapsh
             del model[new:]
             model.extend(bytes(new - len(model)))
         elif snapshots and action < 0.97:
-            name = f"s{step}"
+            name = f"s{step}.{rng.getrandbits(32)}"  # earlier workloads on the same image left theirs
             if len(saved) < 3:
                 with contextlib.suppress(TooNarrow):
                     node.create_snapshot(name)

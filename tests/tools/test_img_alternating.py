@@ -56,7 +56,7 @@ class Image:
         if what == "write":
             self.run("io", f"-f|qcow2|-c|write -P {rng.randrange(1, 255)} {pos} {length}|a.qcow2", ours)
         elif what == "zero":
-            self.run("io", f"-f|qcow2|-c|write -z {pos} {length}|a.qcow2", ours)
+            self.run("io", f"-f|qcow2|-c|write -z{rng.choice(('', ' -u'))} {pos} {length}|a.qcow2", ours)
         elif what == "discard":
             self.run("io", f"-f|qcow2|-d|unmap|-c|discard {pos} {length}|a.qcow2", ours)
         elif what == "packed" and self.kind != "external data":
