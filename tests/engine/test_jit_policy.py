@@ -2,10 +2,14 @@
 
 from __future__ import annotations
 
+import time
+from typing import Any
+
 import pytest
-from engine_harness import InterpreterGuest, RegionsGuest
+from engine_harness import CODE, DATA, ECALL, PAGE, CpuThread, InterpreterGuest, RegionsGuest, Stop
 
 from tinamou.engine.jit import FRESH, HOT, PRICE, RING, Jit
+from tinamou.native.link import Image
 
 HEAD, OTHER = 0x1000, 0x2000
 
@@ -81,8 +85,7 @@ def test_of_a_large_function_only_what_is_hot_is_compiled() -> None:
     guest = RegionsGuest(64)
     places = guest.load(LARGE)
     assert guest.go(100_000).cause is not None
-    jit = guest.engine.jit
-    assert jit is not None
+    jit = Jit(guest.engine)
     head, rare = places["head"], places["rare"]
     for samples, hot in ((0, True), (HOT, False)):
         jit.heat.clear()
@@ -92,3 +95,58 @@ def test_of_a_large_function_only_what_is_hot_is_compiled() -> None:
         jit.prepare()
         region = Jit.choose(jit, head, lambda at: int.from_bytes(guest.read(at, 4), "little"))
         assert region is not None and (rare in region.nodes) == hot
+
+
+def test_regions_that_come_and_go_need_no_more_room(monkeypatch: pytest.MonkeyPatch) -> None:
+    """10,000 regions, one after the other at one place, in an arena for a few hundred; meanwhile the guest runs in them."""
+    guest = RegionsGuest(64)
+    jit = guest.jit
+    made: list[tuple[Any, Image]] = []
+    install = jit.install
+
+    def noted(region: Any, image: Image, generation: tuple[int, int]) -> bool:
+        made.append((region, image))
+        return install(region, image, generation)
+
+    monkeypatch.setattr(jit, "install", noted)
+    guest.map(DATA, PAGE, "rw")
+    text = "li t0, 200\nhead: lw a1, 0(s0)\naddi a1, a1, 1\nsw a1, 0(s0)\naddi t0, t0, -1\nbnez t0, head\necall"
+    head = guest.load(text)["head"]
+    guest.x[8] = DATA
+    assert guest.go() == Stop(ECALL)
+    jit.prepare()
+    assert jit.compile(head)
+    monkeypatch.undo()
+    jit.arena.size = 1 << 16
+    jit.vcpus[1] = guest.vcpu, int(guest.vcpu.cpu.sampled)
+    (region, image), rounds = made[0], 1
+    for n in range(10_000):
+        assert jit.install(region, image, (jit.generation, 0))
+        if n % 50 == 0:
+            guest.pc = CODE
+            assert guest.go() == Stop(ECALL) and jit.compiled(head)
+            rounds += 1
+            assert int.from_bytes(guest.read(DATA, 4), "little") == 200 * rounds
+    assert jit.arena.used <= 1 << 16 and sum(map(len, jit.by_page.values())) < 1 << 10
+    assert jit.statistics.dropped > 9_000
+    guest.map(DATA, PAGE, "")  # the fault map is that of the newest
+    guest.pc = CODE
+    assert guest.go().cause is not None and guest.pc == head
+
+
+def test_room_is_made_when_every_cpu_has_left_the_regions(monkeypatch: pytest.MonkeyPatch) -> None:
+    guest = RegionsGuest(64)
+    guest.load("1: addi a0, a0, 1\nj 1b")
+    jit = guest.jit
+    jit.vcpus[1] = guest.vcpu, 0
+    thread = CpuThread(guest, guest.vcpu)
+    thread.start()
+    while not guest.vcpu.running:
+        time.sleep(0.001)
+    before = int(guest.vcpu.cpu.sampled)
+    assert jit.make_room() and int(guest.vcpu.cpu.sampled) > before
+    guest.vcpu.kick()
+    thread.join()
+    guest.vcpu.running = True  # a CPU that gets no time
+    monkeypatch.setattr("tinamou.engine.jit.PATIENCE", 0.01)
+    assert not jit.make_room()

@@ -46,6 +46,7 @@ COLD = 64  # a target of jumps with so many times fewer samples than the region'
 ARENA = 256 << 20  # bytes of address space for regions
 TYPICAL = 7e-6  # seconds of CPU time for a slice
 SLOWEST = 8  # times that, for which a sample counts more
+PATIENCE = 0.1  # seconds for which CPUs are waited for that run old regions
 LAST = 0.5  # seconds that a program's end waits for the last region
 RING = 256  # samples that a CPU keeps
 POLL = 0.004  # seconds between looks at the samples while there are some
@@ -381,6 +382,7 @@ class Jit:
                     for n in region.nodes:
                         self.heat.pop(n, None)
                         self.past.pop(n, None)
+                    self.due -= region.nodes.keys()
                 return region
             best = max(best, worth)
             if region.size < MAX_INSNS:
@@ -409,9 +411,10 @@ class Jit:
         with self.lock:
             if generation != (self.generation, int(self.engine.shared.fences)):
                 return False  # code was invalidated meanwhile; if the address is still hot it comes again
-            at = self.arena.place(image, lambda name: self.engine.image[name])
-            if at is None or not self.engine.faults.append([(at + a, at + b) for a, b in image.faults]):
-                self.stopped.set()  # no room: what is compiled stays
+            at = self.place(image)
+            if at is None and self.make_room():
+                at = self.place(image)
+            if at is None:
                 return False
             made = Installed(at + image.symbols["region"])
             for pc in region.entries:
@@ -430,6 +433,28 @@ class Jit:
                 self.by_page.setdefault(number, []).append(made)
             s = self.statistics
             s.regions, s.instructions, s.code = s.regions + 1, s.instructions + region.size, s.code + len(image.content)
+        return True
+
+    def place(self, image: Image) -> int | None:
+        """Copy a region into the arena; gives its address, or None when there is no room."""
+        at = self.arena.place(image, lambda name: self.engine.image[name])
+        return at if at is not None and self.engine.faults.append([(at + a, at + b) for a, b in image.faults]) else None
+
+    def make_room(self) -> bool:
+        """All regions go, when every CPU has left them: at the end of its slice, or because it does not run."""
+        for page in self.by_page.values():
+            for made in page:
+                self.withdraw(made)
+        self.statistics.dropped += len({id(made) for page in self.by_page.values() for made in page})
+        self.by_page.clear()
+        inside = [(vcpu, int(vcpu.cpu.sampled)) for vcpu, _ in self.vcpus.values()]
+        end = time.monotonic() + PATIENCE
+        while any(vcpu.running and int(vcpu.cpu.sampled) == then for vcpu, then in inside):
+            if time.monotonic() > end:
+                return False  # the next region tries again
+            time.sleep(0.0002)
+        self.arena.used = 0
+        self.engine.faults.clear_added()
         return True
 
     def invalidate(self, first: int, last: int) -> None:

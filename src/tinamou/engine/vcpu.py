@@ -126,6 +126,7 @@ class Vcpu:
         views = [ctypes.c_uint64.from_address(cpu.address + type(cpu).fields[n].offset) for n in names]
         self._kick, self._reason, self._trapped, self._cause, self._value = views
         self._known = False  # to the JIT
+        self.running = False  # perhaps in compiled code
         self.attach()
 
     def close(self) -> None:
@@ -150,7 +151,9 @@ class Vcpu:
         if self.engine.jit and not self._known:
             self.engine.jit.add(self)
             self._known = True
+        self.running = True
         self._run(self.cpu.address)
+        self.running = False
         if self._reason.value == interpreter.KICK:
             self._kick.value = 0
             return Exit(False)
@@ -166,7 +169,9 @@ class Vcpu:
             if left > PAGE:
                 cpu.quantum = i64(left - PAGE)  # a slice overruns by less than a page
                 cpu.stepping = u64(1)
+                self.running = True
                 run(cpu.address)
+                self.running = False
                 cpu.stepping = u64(0)
                 cpu.quantum = i64(self.engine.quantum)
             else:

@@ -318,9 +318,13 @@ class FaultMap:
         self._count.value = count + len(pairs)
         return True
 
-    def clear(self) -> None:
-        """Forget what was added.  None of it is running."""
+    def clear_added(self) -> None:
+        """Forget what `append` added.  None of it is running."""
         self._count.value = 0
+
+    def clear(self) -> None:
+        """Forget what was added, and the traces.  None of it is running."""
+        self.clear_added()
         ctypes.c_uint64.from_address(self.traces).value = 0
 
 
