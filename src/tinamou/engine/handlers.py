@@ -35,6 +35,7 @@ from .patterns import Fixed, Imm, Operand, Reg
 from .predecode import ArenaFull, forget, warm
 
 CONVENTION = "preserve_nonecc"
+REACH = 2048  # bytes around the guest's memory that fault
 SIGNATURE = "ptr noalias %cpu, ptr noalias %e, ptr %mem, i64 %budget"
 
 # -- meaning of the engine's intrinsics in the functions of one interpreter
@@ -106,6 +107,7 @@ class HandlerHooks(EngineHooks):
         self.slot = ""  # in specials the budget is a variable
         self.jumped = self.target = ""
         self.delta = ""
+        self.passed, self.passed_at = "", 0  # an address that is below the limit on the way that ends with this line
         self.kept: dict[str, str] = {}  # fields of the CPU that a region has in variables
 
     def tail(self, g: Lower, function: str, entry: str | None = None) -> None:
@@ -160,14 +162,20 @@ class HandlerHooks(EngineHooks):
 
     def guest_pointer(self, g: Lower, address: V, data: str, guard: Callable[..., str]) -> tuple[str, str]:
         """The host address of a guest address, to be dereferenced at once, and the `data` (type and value) that is to be stored there."""
-        limit = g.call_function(flow.direct_limit, [], {})
-        bad, ok = g.label(), g.label()
-        g.branch_if(V(bool, g.value(f"icmp uge i64 {address.ref}, {g.ref(limit, u64)}"), weight=-1), bad, ok)
-        g.place(bad)
-        self.go_slow(g)
-        g.place(ok)
+        base, by = constant_sum(g, address.ref)
+        if self.passed != base or by >= REACH or not straight(g, self.passed_at):
+            limit = g.call_function(flow.direct_limit, [], {})
+            bad, ok = g.label(), g.label()
+            g.branch_if(V(bool, g.value(f"icmp uge i64 {address.ref}, {g.ref(limit, u64)}"), weight=-1), bad, ok)
+            g.place(bad)
+            self.go_slow(g)
+            g.place(ok)
         at = g.value(f"getelementptr i8, ptr {self.memory}, i64 {address.ref}")
-        return guard(g, at, data, Const(flow.slow), ()), data.partition(" ")[2]
+        pointer = guard(g, at, data, Const(flow.slow), ()), data.partition(" ")[2]
+        if not by:
+            self.passed = base
+        self.passed_at = len(g.lines)
+        return pointer
 
     def jumps(self, g: Lower) -> None:
         """The row may jump: note whether, and where to."""
@@ -307,6 +315,22 @@ class HandlerHooks(EngineHooks):
         at = g.value(f"lshr i64 {entry}, {self.builder.arch.shift}")
         g.emit(f"store i64 {g.value(f'sub i64 {pc}, {at}')}, ptr {field_pointer(g, self.cpu, 'bias')}")
         return g.value(f"inttoptr i64 {entry} to ptr")
+
+
+def straight(g: Lower, start: int) -> bool:
+    """Control comes to the end of the text so far only through its line `start`."""
+    labels = [line[:-1] for line in g.lines[start:] if line.endswith(":")]
+    text = "\n".join([*g.lines, ""]).replace(",", "\n")
+    return all(text.count(f"label %{label}\n") == 1 for label in labels)
+
+
+def constant_sum(g: Lower, address: str) -> tuple[str, int]:
+    """An address as a value and a constant that was added to it."""
+    by = 0
+    while address in g.sums and g.sums[address][1].isdigit():
+        address, more = g.sums[address]
+        by += int(more)
+    return address, by
 
 
 def item_of(arch: Architecture, kind: Reg) -> type[Word]:

@@ -350,6 +350,7 @@ class BoundIsa:
     def __init__(self, name: str, insns: list[Insn]) -> None:
         self.name, self.insns = name, insns
         self.by_name: dict[str, Insn] = {}
+        self._rows: dict[int, list[Insn]] = {}
         for i in insns:
             if i.name in self.by_name:
                 raise EncodingError(f"{i.name} is described twice")
@@ -372,9 +373,20 @@ class BoundIsa:
         """Special cases before what they are special cases of."""
         return sorted(self.insns, key=lambda i: (not i.over, -i.mask.bit_count()))
 
+    @cached_property
+    def _telling(self) -> int:
+        """The ten bits that most rows fix: `decode` looks only at the rows that have the word's."""
+        some = self.insns[::8]
+        bits = range(max((i.width for i in some), default=0))
+        return sum(1 << b for b in sorted(bits, key=lambda b: sum(i.mask >> b & 1 for i in some))[-10:])
+
     def decode(self, word: int, enabled: frozenset[str] | None = None) -> Insn | None:
         """The row that a word of at least its width matches (the word's low bits are the instruction)."""
-        for i in self.ordered:
+        key = word & self._telling
+        rows = self._rows.get(key)
+        if rows is None:
+            rows = self._rows[key] = [i for i in self.ordered if not (i.value ^ key) & i.mask & self._telling]
+        for i in rows:
             if i.matches(word & (1 << i.width) - 1) and (enabled is None or i.extension in enabled):
                 return i
         return None

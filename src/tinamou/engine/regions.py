@@ -29,7 +29,7 @@ from . import flow
 from .architecture import Architecture
 from .cpu import PAGE, Cpu
 from .decoder import Form, Slot, form_of
-from .handlers import CONVENTION, SIGNATURE, Builder, HandlerHooks, item_of, largest, trapped
+from .handlers import CONVENTION, REACH, SIGNATURE, Builder, HandlerHooks, item_of, largest, trapped
 from .patterns import Fixed, Imm, Operand, Reg
 
 MAX_INSNS = 400
@@ -259,8 +259,6 @@ class Access:
     drawing conclusions from the others, and has pointer and data in registers, so that nothing stands between check and access.
     """
 
-    REACH = 2048  # bytes around the guest's memory that fault
-
     def __init__(self) -> None:
         self.pointers: dict[str, str] = {}  # guest register -> pointer to what it points at
         self.checked: set[str | None] = set()  # guest registers that are below the limit
@@ -287,7 +285,7 @@ class Access:
     def near(self, by: str) -> bool:
         """The summands of an offset are small constants."""
         numbers = by.split("+")
-        return all(n.lstrip("-").isdigit() for n in numbers) and abs(sum(map(int, numbers))) < self.REACH
+        return all(n.lstrip("-").isdigit() for n in numbers) and abs(sum(map(int, numbers))) < REACH
 
     def access(self, out: list[str], prefix: str, loads: dict[str, str], straight: bool, words: list[str]) -> None:
         name, total, base, by, kind, data = words

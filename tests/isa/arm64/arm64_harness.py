@@ -22,8 +22,7 @@ from tinamou.engine.patterns import Imm, Insn
 from tinamou.isa.arm64 import isa, traps
 from tinamou.isa.arm64.alu import get_nzcv, set_nzcv
 from tinamou.isa.arm64.architecture import ARM64
-from tinamou.isa.arm64.csr import read_fpsr, write_fpsr
-from tinamou.isa.arm64.state import SP, Core
+from tinamou.isa.arm64.state import SP, Core, read_fpsr, write_fpsr
 from tinamou.native.types import u32, u64
 
 MEMORY = 0x1_0000_0000  # readable, writable, executable; nothing else is memory
@@ -292,7 +291,7 @@ def with_field(insn: Insn, word: int, name: str, value: int) -> int:
 
 
 MEMORY_NAMES = {
-    "load", "store", "store_pair", "atomic", "compare_swap", "check_store", "load_list", "store_list", "load_structures",
+    "load", "load_pair", "store", "store_pair", "atomic", "compare_swap", "check_store", "load_list", "store_list", "load_structures",
     "store_structures", "load_lane", "store_lane", "load_all", "store_tags", "store_pair_tagged",
 }  # fmt: skip
 

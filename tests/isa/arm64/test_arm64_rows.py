@@ -2,20 +2,24 @@
 
 from __future__ import annotations
 
+import os
 import random
 import re
 import subprocess
 import sys
 from pathlib import Path
 
+import pytest
 from arm64_harness import State, aim, random_word, touches_memory
 
+from tinamou.engine import flat
 from tinamou.engine.decoder import forms
-from tinamou.engine.handlers import symbol_name
+from tinamou.engine.handlers import Builder, symbol_name
 from tinamou.engine.patterns import Insn
 from tinamou.isa.arm64 import isa
 from tinamou.isa.arm64.architecture import ARM64
 from tinamou.isa.arm64.disasm import bitmask
+from tinamou.native.llvm import disassembly, triple
 
 ARCH = "armv8.5-a+crypto+fp16+fp16fml+memtag+sha3+sm4+rng+ssbs+ccdp+profile"
 
@@ -49,6 +53,23 @@ def ignored_bits(insn: Insn) -> int:
 def test_every_row_has_its_handler() -> None:
     names = [symbol_name(f, "insn") for f in forms(ARM64)]
     assert len(names) == len(set(names)) == len(isa().insns)
+
+
+@pytest.mark.slow
+@pytest.mark.timeout(1500)
+@pytest.mark.skipif(os.uname().machine != "x86_64", reason="knows how x86-64 compares with zero")
+def test_no_check_for_faults_is_left() -> None:
+    """LLVM makes fault maps of the null checks of guest pointers.  Where it leaves one, a fault of the guest would be one of ours."""
+    symbol, before, left = "", [""], set()
+    for line in map(str.strip, disassembly(Builder(ARM64, flat).text(triple())).splitlines()):
+        if re.fullmatch(r"[\w.]+:", line) and not line.startswith("."):
+            symbol, before = line, [""]
+        tested = re.fullmatch(r"testq\s+(%r\w+), \1", before[-1]) if line.startswith("je") else None
+        if tested:
+            made = next((b for b in reversed(before[:-1]) if b.endswith(", " + tested[1])), "")
+            left |= {symbol} if "%r14" in made else set()
+        before = [*before[-8:], line]
+    assert not left
 
 
 def assembled(tmp_path: Path, lines: list[str]) -> bytes:

@@ -6,7 +6,7 @@ from typing import TypeVar
 
 from tinamou.native.types import Word, i8, i16, i32, u8, u16, u32, u64, u128
 
-from .memory import aligned, checked, load, load_first, settled, store, store_pair
+from .memory import aligned, checked, load, load_pair, settled, store, store_pair
 from .operands import B, Bits, D, H, Q, Row, S, Simm, Uimm, Ws, X, Xn, Xsp, a64, cross, in_field, rx
 from .operands import R as Rs_
 from .operands import W as W32
@@ -23,7 +23,6 @@ R = Rs_
 Rt1 = Rs_
 Rt2_ = Rs_
 SCALE = 0
-STEP = 0
 
 Access = tuple[str, str, str, str, str, object, type[Word], type[Word], int]
 
@@ -194,7 +193,7 @@ def prfm_literal(imm: Simm) -> None: ...
 def _pair(name: str, op: str, opc: str, v: str, register: object, word: type[Word], memory: type[Word], scale: int) -> Row:
     return {
         "name": name, "<ldp>": op, "<ldnp>": op[:2] + "n" + op[2:], "opc": opc, "V": v, "R": register, "Rt1": in_field(register, "Rt"),
-        "Rt2_": in_field(register, "Rt2"), "rx": word, "T": memory, "STEP": memory.size, "IMM": f"imm[{6 + scale}:{scale}]",
+        "Rt2_": in_field(register, "Rt2"), "rx": word, "T": memory, "IMM": f"imm[{6 + scale}:{scale}]",
         "extension": "fp" if v == "1" else "base",
     }  # fmt: skip
 
@@ -214,20 +213,20 @@ LDPSW: tuple[Row, ...] = (_pair("sw", "ldpsw", "01", "0", X, u64, i32, 2),)
 @base("opc 101 V 000 1 IMM Rt2 Rn Rt", "<ldnp> {Rt}, {Rt2}, [{Rn}{plus}]", name="ldnp", each=LOAD_PAIRS)
 @base("opc 101 V 010 1 IMM Rt2 Rn Rt", "<ldp> {Rt}, {Rt2}, [{Rn}{plus}]", each=LOAD_PAIRS + LDPSW)
 def ldp(h: Core, Rn: Xsp, imm: Simm) -> tuple[Rt1, Rt2_]:
-    first = load_first(h, T, Rn + imm)
-    return rx(first), rx(load(h, T, Rn + imm + STEP))
+    first, second = load_pair(h, T, Rn + imm)
+    return rx(first), rx(second)
 
 
 @base("opc 101 V 001 1 IMM Rt2 Rn Rt", "<ldp> {Rt}, {Rt2}, [{Rn}], #{imm}", each=LOAD_PAIRS + LDPSW)
 def ldp_post(h: Core, Rn: Xsp, imm: Simm) -> tuple[Xn, Rt1, Rt2_]:
-    first = load_first(h, T, Rn)
-    return Rn + imm, rx(first), rx(load(h, T, Rn + STEP))
+    first, second = load_pair(h, T, Rn)
+    return Rn + imm, rx(first), rx(second)
 
 
 @base("opc 101 V 011 1 IMM Rt2 Rn Rt", "<ldp> {Rt}, {Rt2}, [{Rn}, #{imm}]!", each=LOAD_PAIRS + LDPSW)
 def ldp_pre(h: Core, Rn: Xsp, imm: Simm) -> tuple[Xn, Rt1, Rt2_]:
-    first = load_first(h, T, Rn + imm)
-    return Rn + imm, rx(first), rx(load(h, T, Rn + imm + STEP))
+    first, second = load_pair(h, T, Rn + imm)
+    return Rn + imm, rx(first), rx(second)
 
 
 @base("opc 101 V 000 0 IMM Rt2 Rn Rt", "<ldnp> {Rt}, {Rt2}, [{Rn}{plus}]", name="stnp", each=STORE_PAIRS)

@@ -7,30 +7,12 @@ from tinamou.native.types import u8, u32, u64
 from .alu import get_nzcv, set_nzcv
 from .memory import settle, settled
 from .operands import Bits, Row, X, Xt, a64
-from .state import Core
+from .state import FPCR, Core, read_fpsr, write_fpsr
 from .sysregs import BY_NAME, REGISTERS
 
 base = a64.extension("base")
 
 REG = ""
-
-# FPSR's exceptions IOC DZC OFC UFC IXC IDC, from bit 0 up, 7 for the last; softfloat numbers them 16 8 4 2 1 and 64.
-
-
-def read_fpsr(h: Core) -> u32:
-    h.settle_float()
-    e = h.exceptions
-    return h.qc << 27 | (e & 64) << 1 | (e & 1) << 4 | (e & 2) << 2 | e & 4 | e >> 2 & 2 | e >> 4 & 1
-
-
-def write_fpsr(h: Core, value: u32) -> None:
-    h.settle_float()
-    h.qc = value >> 27 & 1
-    h.exceptions = value >> 1 & 64 | value >> 4 & 1 | value >> 2 & 2 | value & 4 | (value & 2) << 2 | (value & 1) << 4
-
-
-FPCR = 0x07C8_0000  # AHP DN FZ RMode FZ16; exceptions are not trapped
-
 
 # -- hints and barriers
 

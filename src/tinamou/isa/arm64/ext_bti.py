@@ -31,7 +31,7 @@ BRK, HLT = 0xD420_0000, 0xD440_0000
 CALL, JUMP, LONG_CALL = 2, 3, 1  # BTYPE of BLR; of BR; of BR through X16 and X17
 
 
-def land(h: Core, target: u64, btype: int) -> None:
+def land(h: Core, target: u64, btype: u32) -> None:
     if not h.is_guarded(target):
         return
     insn = h.load(u32, target)
@@ -41,13 +41,13 @@ def land(h: Core, target: u64, btype: int) -> None:
     if btype != CALL:
         fine = fine or insn == BTI_J
     if not fine:
-        raise Trap(BRANCH_TARGET | btype, target)
+        raise Trap(u64(btype) | BRANCH_TARGET, target)
 
 
 def landing(h: Core, target: u64, btype: int) -> u64:
     at = h.branch_target(target)
     if unlikely(h.guarded != 0):
-        land(h, at, btype)
+        land(h, at, u32(btype))
     return at
 
 
@@ -56,10 +56,7 @@ def br(h: Core, Rn: X) -> None:
     """From a guarded page a jump; else like a call."""
     at = h.branch_target(Rn)
     if unlikely(h.guarded != 0):
-        if h.is_guarded(h.pc):
-            land(h, at, JUMP)
-        else:
-            land(h, at, LONG_CALL)
+        land(h, at, u32(JUMP) if h.is_guarded(h.pc) else u32(LONG_CALL))  # once: a longer handler has no stencil
     h.jump(at)
 
 

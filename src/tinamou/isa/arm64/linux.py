@@ -36,9 +36,8 @@ from tinamou.user.signals import (
 
 from .alu import get_nzcv, set_nzcv
 from .architecture import ARM64
-from .csr import FPCR, read_fpsr, write_fpsr
 from .models import DFR0, ISAR0, ISAR1, MIDR, MMFR0, MODELS, MPIDR, PFR0, PFR1, REVIDR, Model
-from .state import ADDRESS, GUARDED_PAGE, SP, TAGGED_PAGE
+from .state import ADDRESS, FPCR, GUARDED_PAGE, SP, TAGGED_PAGE, read_fpsr, write_fpsr
 from .traps import (
     ALIGNMENT,
     EC_BRANCH_TARGET,

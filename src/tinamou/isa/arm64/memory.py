@@ -77,18 +77,19 @@ def settle() -> None:
 
 
 def load(h: Core, t: type[W], address: u64) -> W:
-    return load_wide(h, t, address) if t.bits == 128 else h.load(t, checked(h, address, t.size, False))
+    if t.bits == 128:
+        return load_wide(h, t, checked(h, address, 16, False))
+    return h.load(t, checked(h, address, t.size, False))
 
 
-def load_wide(h: Core, t: type[W], address: u64) -> W:
-    at = checked(h, address, 16, False)
+def load_wide(h: Core, t: type[W], at: u64) -> W:
     low = settled(h.load(u64, at))
     return t(join(low, settled(h.load(u64, at + 8))))
 
 
-def load_first(h: Core, t: type[W], address: u64) -> W:
-    """The first of two reads."""
-    return load(h, t, address) if t.bits == 128 else settled(load(h, t, address))
+def load_pair(h: Core, t: type[W], address: u64) -> tuple[W, W]:
+    first = load(h, t, address) if t.bits == 128 else settled(load(h, t, address))
+    return first, load(h, t, address + t.size)
 
 
 def store(h: Core, t: type[W], address: u64, value: W) -> None:

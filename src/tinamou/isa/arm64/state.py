@@ -190,3 +190,20 @@ class Core(SystemCpu):
 
     def store_unprivileged(self, kind: type[W], address: u64, value: W) -> None:
         self.store(kind, address, value)
+
+
+FPCR = 0x07C8_0000  # AHP DN FZ RMode FZ16; exceptions are not trapped
+
+# FPSR's exceptions IOC DZC OFC UFC IXC IDC, from bit 0 up, 7 for the last; softfloat numbers them 16 8 4 2 1 and 64.
+
+
+def read_fpsr(h: Core) -> u32:
+    h.settle_float()
+    e = h.exceptions
+    return h.qc << 27 | (e & 64) << 1 | (e & 1) << 4 | (e & 2) << 2 | e & 4 | e >> 2 & 2 | e >> 4 & 1
+
+
+def write_fpsr(h: Core, value: u32) -> None:
+    h.settle_float()
+    h.qc = value >> 27 & 1
+    h.exceptions = value >> 1 & 64 | value >> 4 & 1 | value >> 2 & 2 | value & 4 | (value & 2) << 2 | (value & 1) << 4

@@ -15,7 +15,6 @@ from tinamou.native.types import u32, u64
 
 from . import csr_privileged, mmu, psci, sysregs
 from .alu import get_nzcv, set_nzcv
-from .csr import read_fpsr, write_fpsr
 from .models import MODELS, MPIDR, PFR0, PROPERTIES
 from .privileged import (
     EXTENSIONS,
@@ -30,7 +29,7 @@ from .privileged import (
     VFIQ,
     VIRQ,
 )
-from .state import SP, UNMONITORED
+from .state import SP, UNMONITORED, read_fpsr, write_fpsr
 from .system import SystemCore
 
 if TYPE_CHECKING:
