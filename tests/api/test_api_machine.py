@@ -91,6 +91,7 @@ def test_memory(shell):
         shell.memory.u8[RAM] = 256
     with pytest.raises(TypeError):
         shell.memory[RAM] = b"x"
+    assert "RAM at 0x80000000-0x8" in repr(shell.memory) and repr(shell.cpu[0].memory) == "<memory as CPU 0 sees it>"
 
 
 def test_registers_and_steps(tmp_path):

@@ -132,6 +132,12 @@ class MemoryView:
         self._machine, self._cpu = machine, cpu
         self.u8, self.u16, self.u32, self.u64 = (Words(self, n) for n in (1, 2, 4, 8))
 
+    def __repr__(self) -> str:
+        if self._cpu is not None:
+            return f"<memory as CPU {self._cpu.index} sees it>"
+        ram = ", ".join(f"{r.base:#x}-{r.base + r.size - 1:#x}" for r in self._machine.machine.memory.ram_regions() if r.writable)
+        return f"<memory, RAM at {ram}>"
+
     def _places(self, address: int, size: int) -> Iterator[tuple[int, int]]:
         """(physical address, length) of each piece of a range of addresses."""
         if self._cpu is None:
