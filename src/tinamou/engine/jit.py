@@ -23,7 +23,7 @@ from typing import TYPE_CHECKING, Any
 
 from tinamou.native import types
 from tinamou.native.arena import Arena
-from tinamou.native.image import libc
+from tinamou.native.image import ROOM, libc
 from tinamou.native.link import Image, link
 
 from .codecache import NEVER, CodeCache, Kept, digest
@@ -85,6 +85,7 @@ class Statistics:
     refused: int = 0  # addresses that gave no region
     samples: int = 0
     in_regions: int = 0  # samples that were in compiled code
+    in_traces: int = 0
 
 
 @dataclass
@@ -211,14 +212,17 @@ class Jit:
             slowness = int((self.spent - before) / (total * TYPICAL)) if total else 0
             for pc, n in seen_at.items():
                 self.seen(pc, n, max(1, min(slowness, SLOWEST)))
-        self.statistics.samples += total
         return total
 
     def seen(self, pc: int, n: int, slowness: int = 1) -> None:
         """Slices ended at pc; the caller has the lock."""
-        if self.compiled(pc):
+        handler, beyond = self.handler(pc), self.engine.image.beyond
+        self.statistics.samples += n
+        if self.arena.holds(handler):
             self.statistics.in_regions += n
             return
+        if beyond and beyond <= handler < beyond + ROOM:
+            self.statistics.in_traces += n
         self.heat[pc] += n * slowness
         if self.samples(pc) >= self.wanted.get(pc, self.hot) and (not self.past or self.heat[pc] >= FRESH):
             self.due.add(pc)

@@ -328,6 +328,9 @@ class FaultMap:
         ctypes.c_uint64.from_address(self.traces).value = 0
 
 
+NOTHING = (0,) * 6
+
+
 class ThreadRecord:
     """Make the calling thread one that runs guest code.  `close()` it in the same thread before the thread ends."""
 
@@ -335,7 +338,8 @@ class ThreadRecord:
         native = _native()
         self._room = image.allocate(2 * STACK)
         base = (self._room + STACK - 1) & -STACK
-        self.state = state = ThreadState.at(base)
+        self._at, self.state = base, ThreadState.at(base)
+        state = self.state
         state.kick = u64(kick_address)
         self.watch(faults)
         state.call_begin = u64(native["tinamou_call_begin"])
@@ -368,8 +372,7 @@ class ThreadRecord:
 
     def call(self, number: int, *args: int) -> int:
         """A host system call with the interpreter lock released: its result or -errno, NOT_ENTERED when a signal waits in the ring."""
-        words = [a & 0xFFFF_FFFF_FFFF_FFFF for a in args] + [0] * (6 - len(args))
-        result: int = self._call(self.state.address, number, *words)
+        result: int = self._call(self._at, number, *(args + NOTHING)[:6])  # ctypes takes the low 64 bits
         return result
 
     @property

@@ -113,16 +113,14 @@ def report(jit: Any, elapsed: float) -> str:
     if jit is None:
         return "JIT statistics: nothing is compiled: jit=off or jit=traces\n"
     s = jit.statistics
-    rooms = trace_rooms(jit.engine)
-    traced = sum(n for pc, n in list(jit.heat.items()) if any(jit.handler(pc) in room for room in rooms)) / max(jit.heat.total(), 1)
-    compiled_share = s.in_regions / max(s.samples, 1)
-    shares = {"regions": compiled_share, "traces": (1 - compiled_share) * traced, "interpreter": (1 - compiled_share) * (1 - traced)}
+    parts = {"regions": s.in_regions, "traces": s.in_traces, "interpreter": s.samples - s.in_regions - s.in_traces}
+    shares = ", ".join(f"{name} {n / max(s.samples, 1):.0%}" for name, n in parts.items())
     compiled = s.regions - s.revived
     rows = [
         ("regions", f"{s.regions} ({compiled} compiled, {s.revived} from the cache on disk), {s.dropped} dropped, {s.refused} refused"),
         ("guest instructions in them", f"{s.instructions}"),
         ("machine code", f"{s.code} bytes"),
         ("time spent compiling", f"{s.seconds:.3f} s of CPU in {elapsed:.3f} s"),
-        ("time", ", ".join(f"{name} {share:.0%}" for name, share in shares.items()) + f" (of {s.samples} samples)"),
+        ("time", f"{shares} (of {s.samples} samples)"),
     ]
     return "JIT statistics\n" + "".join(f"  {name:<28}{value}\n" for name, value in rows)

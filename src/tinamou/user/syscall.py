@@ -42,10 +42,11 @@ from __future__ import annotations
 
 import ctypes
 import errno as errno_numbers
+import functools
 import importlib
 import os
 import pkgutil
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import TYPE_CHECKING, Annotated, Any, ClassVar, Generic, TypeVar, get_args, get_origin, overload
 
 from . import streams
@@ -541,8 +542,9 @@ def syscall(function: Any = None, *, names: str = "", wide: str = "", restart: s
     return declare(function) if function else declare
 
 
+@functools.cache
 def declared() -> dict[str, Declaration]:
-    """Every call of every module in user/calls, by name."""
+    """Every call of every module in user/calls, by name; the folder is searched once."""
     from . import calls
 
     for module in pkgutil.iter_modules(calls.__path__):
@@ -593,16 +595,27 @@ class Call:
     def _pass_on(self, t: Thread, registers: tuple[int, ...]) -> int:
         if self.number < 0:
             return -errno_numbers.ENOSYS
-        raws = self.raw(registers)
         keep: list[Any] = []
-        args = [kind.pass_on(t, raw, following, keep)
-                for kind, raw, following in zip(self.kinds, raws, [*raws[1:], 0], strict=False)]  # fmt: skip
+        args = self.given(t, registers if self.simple else self.raw(registers), keep)
         result = t.host_syscall(self.number, *args)
-        if result >= 0:
+        if keep and result >= 0:
             for item in keep:
                 if callable(item):
                     item()
         return result
+
+    def given(self, t: Thread, raws: Sequence[int], keep: list[Any]) -> list[int]:
+        """What the host's call gets: written out at the first call, as one expression, since some programs do little else than call."""
+        parts: list[str] = []
+        names: dict[str, Any] = {}
+        for n, kind in enumerate(self.kinds):
+            if type(kind).pass_on is Kind.pass_on:
+                names[f"k{n}"], more = kind.value, ""
+            else:
+                names[f"k{n}"], more = kind.pass_on, f", {f'raws[{n + 1}]' if n + 1 < len(self.kinds) else 0}, keep"
+            parts.append(f"k{n}(t, raws[{n}]{more})")
+        self.given = eval(f"lambda t, raws, keep: [{', '.join(parts)}]", names)  # type: ignore[method-assign]
+        return self.given(t, raws, keep)
 
     def show(self, t: Thread, registers: tuple[int, ...]) -> str:
         """`name(arguments)` as strace prints it."""
