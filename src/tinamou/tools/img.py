@@ -45,6 +45,14 @@ def show_help() -> None:
 
 def main(argv: list[str] | None = None) -> int:
     """Run with the arguments after the program's name; returns the exit code."""
+    try:
+        return _main(argv)
+    except BrokenPipeError:
+        sys.stdout = open("/dev/null", "w")
+        return 1
+
+
+def _main(argv: list[str] | None) -> int:
     args = list(sys.argv[1:] if argv is None else argv)
     while args and args[0].startswith("-") and args[0] != "-":
         word = args.pop(0)

@@ -93,6 +93,14 @@ def parse(argv: list[str]) -> tuple[dict[str, list[str]], list[str]]:
 
 def main(argv: list[str] | None = None) -> int:
     """Run with the arguments after the program's name; returns the exit code."""
+    try:
+        return _main(argv)
+    except BrokenPipeError:
+        sys.stdout = open("/dev/null", "w")
+        return 1
+
+
+def _main(argv: list[str] | None) -> int:
     from tinamou.tools.cli import complain, explain, program
 
     try:
@@ -134,11 +142,7 @@ def main(argv: list[str] | None = None) -> int:
         message, hints = explain(error)
         complain(message, *hints)
         code = 1
-    try:
-        sys.stdout.flush()
-    except BrokenPipeError:
-        sys.stdout = open("/dev/null", "w")
-        return 1
+    sys.stdout.flush()
     return code
 
 
@@ -167,6 +171,10 @@ def _run(session: Any, options: dict[str, list[str]], files: list[str]) -> int:
             complain(f"Invalid discard option: {discard}")
             return 1
         settings = settings.replace(discard="unmap" if discard in ("unmap", "on") else "ignore")
+    aio = options.get("aio", [None])[-1]
+    if aio not in (None, "threads", "native", "io_uring"):
+        complain(f"Invalid aio option: {aio}")
+        return 1
     fmt = options.get("format", [None])[-1]
     if files:
         if "image-opts" in options:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import os
 import shlex
 import sys
@@ -56,9 +57,14 @@ def command(
 def number(text: str) -> int:
     """An offset or length: bytes with suffix."""
     try:
-        return parse_size(text)
-    except (ValueError, OverflowError):
+        value = parse_size(text)
+    except OverflowError:
+        value = 1 << 64
+    except ValueError:
         raise Failure(f"Parsing error: non-numeric argument, or extraneous/unrecognized suffix -- {text}") from None
+    if value >= 1 << 63:
+        raise Failure(f"Parsing error: argument too large -- {text}")
+    return value
 
 
 def amount(n: float) -> str:
@@ -143,7 +149,7 @@ class Session:
         self, name: str | None, options: dict[str, Any], settings: Settings, snapshot: bool = False, copy_on_read: bool = False
     ) -> None:
         if self.node is not None:
-            raise Failure("file open already, try 'help close'")
+            raise BlockError(ALREADY_OPEN)
         self.opened = (name, options, settings, snapshot, copy_on_read)
         if snapshot:
             node = self.graph.open_options(dict(options), settings.replace(write=False), name)
@@ -208,10 +214,13 @@ class Session:
             print("no file open, try 'help open'", file=sys.stderr, flush=True)
             return False
         try:
-            options, arguments = self._letters(found, words[1:])
-            if len(arguments) < found.low or (found.high >= 0 and len(arguments) > found.high):
-                print(self._count_text(found, len(arguments)), file=sys.stderr, flush=True)
+            given = len(words) - 1  # letters count, too
+            if given < found.low or (not found.letters and 0 <= found.high < given):
+                print(self._count_text(found, given), file=sys.stderr, flush=True)
                 return False
+            options, arguments = self._letters(found, words[1:])
+            if 0 <= found.high < len(arguments) or (len(arguments) < found.low and name != "open"):
+                raise Failure(found.line())
             if self.node is not None and name in WRITING and self.node.read_only:
                 sys.stdout.flush()
                 complain("Block node is read-only")
@@ -231,7 +240,7 @@ class Session:
 
     @staticmethod
     def _count_text(found: Command, given: int) -> str:
-        if found.high < 0 or given < found.low:
+        if found.letters or found.high < 0:
             return f"bad argument count {given} to {found.name}, expected at least {found.low} arguments"
         if found.low == found.high:
             return f"bad argument count {given} to {found.name}, expected {found.low} arguments"
@@ -279,6 +288,7 @@ class Session:
             self.disk.flush()
 
 
+ALREADY_OPEN = "file open already, try 'help close'"
 WRITING = {"write", "writev", "aio_write", "discard", "truncate"}
 
 
@@ -383,6 +393,8 @@ def write(s: Session, o: dict[str, str], a: list[str]) -> None:
         raise Failure("-b and -z cannot be specified at the same time")
     if "b" in o and "c" in o:
         raise Failure("-b and -c cannot be specified at the same time")
+    if "f" in o and ("b" in o or "c" in o):
+        raise Failure("-f and -b or -c cannot be specified at the same time")
     if "n" in o and "z" not in o:
         raise Failure("-n requires -z to be specified")
     if "u" in o and "z" not in o:
@@ -392,6 +404,10 @@ def write(s: Session, o: dict[str, str], a: list[str]) -> None:
     offset, length = number(a[0]), number(a[1])
     if length > MAX_REQUEST and "n" not in o:
         raise Failure(f"length cannot exceed {MAX_REQUEST} without -n, given {a[1]}")
+    if "b" in o or "c" in o:
+        for value, what in ((offset, "offset"), (length, "bytes")):
+            if value % 512:
+                raise Failure(f"{value} is not a sector-aligned value for '{what}'")
     pattern = pattern_byte(o["P"]) if "P" in o else 0xCD
     source = _pattern_file(o["s"], length) if "s" in o else None
     began = time.monotonic()
@@ -425,7 +441,10 @@ def _write_compressed(s: Session, offset: int, data: bytes) -> None:
     while node.below is not None:
         node = node.below
     if not isinstance(node, Format) or not node.compression:
-        raise OSError(95, os.strerror(95))
+        raise OSError(errno.EOPNOTSUPP, os.strerror(errno.EOPNOTSUPP))
+    unit = node.cluster_size or 512
+    if offset % unit or (len(data) % unit and offset + len(data) != node.size):
+        raise OSError(errno.EINVAL, os.strerror(errno.EINVAL))
     write_compressed(node, offset, memoryview(data))
 
 
@@ -434,7 +453,8 @@ def _pattern_file(name: str, length: int) -> bytes:
         with open(name, "rb") as file:
             data = file.read(length)
     except OSError as error:
-        raise Failure(f"{name}: {error.strerror}") from None
+        print(f"{name}: {error.strerror}", file=sys.stderr, flush=True)
+        raise Failure("") from None
     if not data:
         raise Failure(f"{name}: file is empty")
     return (data * (length // len(data) + 1))[:length]
@@ -556,7 +576,7 @@ def truncate(s: Session, o: dict[str, str], a: list[str]) -> None:
     """Set the disk's size; -m off, metadata, falloc or full."""
     mode = o.get("m", "off")
     if mode not in ("off", "metadata", "falloc", "full"):
-        raise BlockError(f"Invalid preallocation mode: '{mode}'")
+        raise BlockError(f"Invalid preallocation mode '{mode}'")
     s.disk.resize(-(-number(a[0]) // 512) * 512, mode)
 
 
@@ -613,6 +633,7 @@ def alloc(s: Session, o: dict[str, str], a: list[str]) -> None:
     """How many of `count` bytes (512) from `offset` on this image holds."""
     start = number(a[0])
     count = number(a[1]) if len(a) > 1 else 512
+    count = max(0, min(count, s.disk.size - start))
     total = 0
     pos = start
     while pos < min(start + count, s.disk.size):
@@ -623,11 +644,13 @@ def alloc(s: Session, o: dict[str, str], a: list[str]) -> None:
 
 
 @command("open", "[-rsCnkU] [-t cache] [-d discard] [-o options] [path]", "open the file specified by path",
-         "rsCnkUi:t:d:o:", 0, 1, needs_file=False)  # fmt: skip
+         "rsCnkUi:t:d:o:", 1, 1, needs_file=False)  # fmt: skip
 def open_(s: Session, o: dict[str, str], a: list[str]) -> None:
     """-r reading only, -s temporary overlay, -C copy on read, -n O_DIRECT, -U no locks, -o options of the driver."""
     from tinamou.tools.imgcmd import CACHE_MODES
 
+    if s.node is not None:
+        raise BlockError(ALREADY_OPEN)
     settings = Settings(write="r" not in o, force_share="U" in o, direct="n" in o)
     if "t" in o:
         if o["t"] not in CACHE_MODES:
@@ -674,7 +697,7 @@ def reopen(s: Session, o: dict[str, str], a: list[str]) -> None:
     s.open(name, options, settings, snapshot, copy_on_read)
 
 
-def _debugger(s: Session) -> Any:
+def _debugger(s: Session, what: str = "set breakpoint") -> Any:
     """The blkdebug node of the open disk."""
     waiting: list[Node] = [s.disk]
     while waiting:
@@ -682,7 +705,7 @@ def _debugger(s: Session) -> Any:
         if node.driver == "blkdebug":
             return node
         waiting += node.children.values()
-    raise Failure("Could not set breakpoint: Operation not supported")
+    raise Failure(f"Could not {what}: Operation not supported")
 
 
 @command("break", "event tag", "sets a breakpoint on event and tags the stopped request as tag", "", 2, 2)
@@ -697,14 +720,14 @@ def break_(s: Session, o: dict[str, str], a: list[str]) -> None:
 @command("remove_break", "tag", "remove a breakpoint by tag", "", 1, 1)
 def remove_break(s: Session, o: dict[str, str], a: list[str]) -> None:
     """A request stopped there goes on."""
-    if not _debugger(s).remove_break(a[0]):
+    if not _debugger(s, f"remove breakpoint {a[0]}").remove_break(a[0]):
         raise Failure(f"Could not remove breakpoint {a[0]}: No such file or directory")
 
 
 @command("resume", "tag", "resumes the request tagged as tag", "", 1, 1)
 def resume(s: Session, o: dict[str, str], a: list[str]) -> None:
     """Let a stopped request go on."""
-    if not _debugger(s).resume(a[0]):
+    if not _debugger(s, "resume request").resume(a[0]):
         raise Failure("Could not resume request: No such file or directory")
 
 
@@ -718,7 +741,7 @@ def wait_break(s: Session, o: dict[str, str], a: list[str]) -> None:
 def sleep(s: Session, o: dict[str, str], a: list[str]) -> None:
     """Do nothing for a while."""
     if not a[0].isdigit():
-        raise Failure("Could not parse the number of milliseconds")
+        raise Failure(f"{a[0]} is not a valid number")
     time.sleep(min(int(a[0][:12]), 10**9) / 1000)
 
 
