@@ -149,6 +149,11 @@ class SystemCpu(PacedCpu):
         """Instructions executed before the present one; after `note_budget`."""
         return self.instructions + u64(self.slice - self.budget) - 1
 
+    def call_out(self, function: u64, a: u64, b: u64, c: u64) -> u64:
+        """Call a function of the host, or one of Python's, with these words and this CPU's address."""
+        self.settle_float()
+        return call_host(function, a, b, c, u64(self.address))
+
     def use_float_unit(self) -> None:
         """Before an instruction of SIMD or floating point: raises when it is trapped."""
 
@@ -209,8 +214,7 @@ def host_address(cpu: Cpu, address: u64) -> u64:
 @outlined
 def now(h: SystemCpu) -> u64:
     """The time counter: ticks of the machine's clock."""
-    h.settle_float()
-    call_host(h.clock, u64(CLOCK_MONOTONIC), u64(h.address) + SystemCpu.fields["timespec"].offset, u64(0), u64(0))
+    h.call_out(h.clock, u64(CLOCK_MONOTONIC), u64(h.address) + SystemCpu.fields["timespec"].offset, u64(0))
     ns = h.timespec[0] * SECOND + h.timespec[1] + h.clock_offset
     return ns // SECOND * h.clock_hz + ns % SECOND * h.clock_hz // SECOND + h.clock_ticks
 
@@ -410,8 +414,7 @@ def load_device(cpu: Cpu, kind: type[W], address: u64, physical: u64) -> W:
     if kind.size > 8:
         cpu.fault(READ, address)
     c = system(cpu)
-    c.settle_float()
-    value = call_host(c.mmio, physical, u64(kind.size), u64(0), u64(cpu.address))
+    value = c.call_out(c.mmio, physical, u64(kind.size), u64(0))
     if c.bus_error != 0:
         c.bus_error = u64(0)
         c.physical_fault(READ, address)
@@ -456,8 +459,7 @@ def store_device(cpu: Cpu, kind: type[W], address: u64, physical: u64, value: W)
     if kind.size > 8:
         cpu.fault(WRITE, address)
     c = system(cpu)
-    c.settle_float()
-    call_host(c.mmio, physical, u64(kind.size | 256), u64(value), u64(cpu.address))
+    c.call_out(c.mmio, physical, u64(kind.size | 256), u64(value))
     if c.bus_error != 0:
         c.bus_error = u64(0)
         c.physical_fault(WRITE, address)
@@ -610,8 +612,7 @@ def code_address(cpu: Cpu, pc: u64) -> u64:
 def decoded(cpu: Cpu, pc: u64) -> None:
     """If another CPU has retired the page meanwhile, what was decoded does not count."""
     if system(cpu).log_code != 0:
-        system(cpu).settle_float()
-        call_host(system(cpu).log_code, pc, u64(0), u64(0), u64(cpu.address))
+        system(cpu).call_out(system(cpu).log_code, pc, u64(0), u64(0))
     fence()
     physical = system(cpu).translate(EXECUTE, pc)
     at = region_of(cpu, physical)

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from tinamou.engine.cpu import READ, WRITE, Trap
 from tinamou.engine.softmmu import TLB, TLBS, UNUSED, Mmu
-from tinamou.native.memory import call_host, peek, poke
+from tinamou.native.memory import peek, poke
 from tinamou.native.ops import outlined
 from tinamou.native.types import u32, u64
 
@@ -365,16 +365,14 @@ def write(h: PrivilegedCore, number: u32, value: u64) -> bool:
 
 def timer_changed(h: PrivilegedCore, index: u64) -> None:
     if h.timer_changed != 0:
-        h.settle_float()
-        call_host(h.timer_changed, index, u64(0), u64(0), u64(h.address))
+        h.call_out(h.timer_changed, index, u64(0), u64(0))
     h.attention = u64(1)
 
 
 def retime(h: PrivilegedCore) -> None:
     """What timers count from may have changed."""
     if h.timer_changed != 0:
-        h.settle_float()
-        call_host(h.timer_changed, u64(1), u64(0), u64(0), u64(h.address))
+        h.call_out(h.timer_changed, u64(1), u64(0), u64(0))
 
 
 @outlined

@@ -10,7 +10,6 @@ from dataclasses import dataclass
 from typing import Annotated
 
 from tinamou.engine.cpu import Trap
-from tinamou.native.memory import call_host
 from tinamou.native.ops import outlined, unlikely
 from tinamou.native.types import Array, u32, u64
 
@@ -444,8 +443,7 @@ class PrivilegedCore(Core):
 @outlined
 def call_firmware(h: PrivilegedCore) -> None:
     """PSCI."""
-    h.settle_float()
-    call_host(h.firmware, u64(0), u64(0), u64(0), u64(h.address))
+    h.call_out(h.firmware, u64(0), u64(0), u64(0))
 
 
 @outlined
@@ -509,8 +507,7 @@ def take_exception(h: PrivilegedCore, cause: u64, value: u64) -> None:
         if target == h.el:
             syndrome |= 1 << 26
     if h.log_trap != 0:
-        h.settle_float()
-        call_host(h.log_trap, syndrome | target << 56, back, value, u64(h.address))
+        h.call_out(h.log_trap, syndrome | target << 56, back, value)
     h.esr[target & 3] = syndrome
     enter(h, target, u64(0), back, kind)
 
@@ -607,8 +604,7 @@ def take_interrupt(h: PrivilegedCore) -> None:
 
 def begin(h: PrivilegedCore, target: u64, vector: u64) -> None:
     if h.log_trap != 0:
-        h.settle_float()
-        call_host(h.log_trap, u64(1) << 63 | target << 56 | vector, h.target, u64(0), u64(h.address))
+        h.call_out(h.log_trap, u64(1) << 63 | target << 56 | vector, h.target, u64(0))
     if vector == 0x180:
         h.esr[target & 3] = u64(0xBE00_0000)
     enter(h, target, vector, h.target, u64(0))

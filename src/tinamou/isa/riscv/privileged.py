@@ -8,7 +8,6 @@ from __future__ import annotations
 from typing import Annotated, ClassVar
 
 from tinamou.engine.cpu import Trap
-from tinamou.native.memory import call_host
 from tinamou.native.types import Array, u8, u64
 
 from .state import Hart
@@ -168,8 +167,7 @@ class PrivilegedHart(Hart):
     def enter(self, cause: u64, value: u64, pc: u64, delegated: u64, interrupt: u64) -> None:
         """Begin a trap handler (3.1.6.1, 3.1.7)."""
         if self.log_trap != 0:
-            self.settle_float()
-            call_host(self.log_trap, cause | interrupt << 63, pc, value, u64(self.address))
+            self.call_out(self.log_trap, cause | interrupt << 63, pc, value)
         s = self.mstatus
         told = cause | interrupt << (self.xlen - 1)
         if self.privilege != MACHINE and delegated >> (cause & 63) & 1 != 0:
