@@ -287,6 +287,12 @@ class Access:
         numbers = by.split("+")
         return all(n.lstrip("-").isdigit() for n in numbers) and abs(sum(map(int, numbers))) < REACH
 
+    @staticmethod
+    def check(name: str, address: str, prefix: str) -> list[str]:
+        """The address is one of guest memory."""
+        branch = f"  br i1 {name}c, label {name}in, label %{prefix}retry, !prof !0"
+        return [f"  {name}c = icmp ult i64 {address}, %direct", branch, f"{name[1:]}in:"]
+
     def access(self, out: list[str], prefix: str, loads: dict[str, str], straight: bool, words: list[str]) -> None:
         name, total, base, by, kind, data = words
         register = loads.get(base) if self.near(by) else None
@@ -296,9 +302,7 @@ class Access:
         pointer = self.pointers.get(register or "")
         if pointer is None:
             pointer = f"{name}m"
-            label = name[1:]
-            out += [f"  {name}c = icmp ult i64 {base}, %direct", f"  br i1 {name}c, label %{label}in, label %{prefix}retry, !prof !0"]
-            out += [f"{label}in:", f"  {pointer} = getelementptr i8, ptr %mem, i64 {base}"]
+            out += [*self.check(name, base, prefix), f"  {pointer} = getelementptr i8, ptr %mem, i64 {base}"]
             if register and straight:
                 self.pointers[register] = pointer
         if kind == "-":
@@ -317,8 +321,7 @@ class Access:
         if register is None:
             base = total
         if register not in self.checked:
-            out += [f"  {name}c = icmp ult i64 {base}, %direct", f"  br i1 {name}c, label %{label}in, label %{prefix}retry, !prof !0"]
-            out.append(f"{label}in:")
+            out += self.check(name, base, prefix)
             if register and straight:
                 self.checked.add(register)
         out.append(f"  {name}p = getelementptr i8, ptr %mem, i64 {total}")
