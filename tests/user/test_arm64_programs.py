@@ -17,7 +17,7 @@ def arm(name: str, *words: str, cpu: str = "", **more: object) -> subprocess.Com
 
 
 @pytest.mark.parametrize("name", ["mte", "guarded"])
-@pytest.mark.parametrize("jit", ["on", "off"])
+@pytest.mark.parametrize("jit", ["on", "off", "traces", "eager"])
 def test_program(name: str, jit: str, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("TINAMOU_JIT", jit)
     done = arm(name)
