@@ -6,6 +6,7 @@ import errno
 import os
 import random
 import threading
+import time
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -34,12 +35,21 @@ def source_file(path: Path, mib: int, seed: int = 1) -> bytes:
     return bytes(data)
 
 
-def copy_to_qcow2(source: Path, target: Path, size: int, values: dict[str, Any] | None = None, **how: Any) -> Any:
+def copy_to_qcow2(
+    source: Path,
+    target: Path,
+    size: int,
+    values: dict[str, Any] | None = None,
+    progress: Callable[[int], None] = lambda n: None,
+    **how: Any,
+) -> None:
     graph = Graph()
     create(graph, str(target), "qcow2", create_class("qcow2", str(target))({"size": size, **(values or {})}))
     node = graph.open(str(target), "qcow2", Settings(write=True, no_flush=True))
     try:
-        Copy([graph.open(str(source), "raw")], node, target_zero=True, **how).run()
+        job = Copy([graph.open(str(source), "raw")], node, target_zero=True, **how)
+        job.on_progress = progress
+        job.run()
     finally:
         graph.close()
 
@@ -135,3 +145,28 @@ def test_size_of_a_file_after_a_write_that_failed(file: Any, monkeypatch: pytest
     with pytest.raises(OSError, match="Input/output"):
         file.write(3 * MIB, b"lost")
     assert file.size == 2 * MIB + 4
+
+
+def test_rate(tmp_path: Path) -> None:
+    """What is copied keeps to the rate from the beginning."""
+    data = source_file(tmp_path / "a.raw", 8)
+    seen: list[tuple[float, int]] = []
+    began = time.monotonic()
+
+    def moved(n: int) -> None:
+        seen.append((time.monotonic() - began, n))
+
+    copy_to_qcow2(tmp_path / "a.raw", tmp_path / "b", len(data), rate=16 * MIB, progress=moved)
+    done = 0
+    for when, n in seen:
+        assert done <= 16 * MIB * when + 2 * copy.CHUNK
+        done += n
+    assert checked(tmp_path / "b", len(data)) == data
+
+
+def test_packed_clusters_are_stored_in_order(tmp_path: Path) -> None:
+    data = source_file(tmp_path / "a.raw", 8)
+    for name, threads in (("one", 1), ("many", 8)):
+        copy_to_qcow2(tmp_path / "a.raw", tmp_path / name, len(data), threads=threads, compressed=True)
+        assert checked(tmp_path / name, len(data)) == data
+    assert (tmp_path / "one").read_bytes() == (tmp_path / "many").read_bytes()

@@ -1,7 +1,7 @@
 """Copying one disk into another: `convert`, `dd`, `rebase`, `commit` and later the mirror and backup jobs.
 
-The main thread asks where data is and writes; a thread pool reads ahead, looks for zeroes and compresses. Chunks are written in order
-unless the caller allows otherwise or the order does not show in the target: then the pool writes, too.
+The main thread asks where data is; a thread pool reads, looks for zeroes, compresses and writes. Places in the target are given out in
+order unless the caller allows otherwise or the order does not show. Where a format cannot say the place beforehand, the main thread writes.
 """
 
 from __future__ import annotations
@@ -138,7 +138,7 @@ class Copy:
         unit = self._unit()
         job: Callable[[Section], Any] = self._read
         if self.compressed:
-            job = self._read_compress
+            job = self._read_compress_write
         elif self.out_of_order or not self._target_cluster():
             job = self._read_write
         elif isinstance(self.target, Format) and self.target.reserves:
@@ -147,6 +147,9 @@ class Copy:
         self.buffers: list[bytearray] = []
         before = None
         processors = os.cpu_count() or 1
+        ahead = self.threads if job == self._read else 4 * self.threads  # only what `_read` gives takes memory while it waits
+        if self.rate:
+            ahead = 1
         with Pool(min(self.threads, 2 * processors if self.compressed else processors + 1)) as pool:
             for section in self._pieces(unit):
                 if section.kind == "data" and self.offload and not waiting and self._offload(section):
@@ -159,7 +162,7 @@ class Copy:
                     waiting.append((section, pool.submit(job, section)))
                 elif section.kind == "zero" and not self.target_zero:
                     waiting.append((section, None))
-                while len(waiting) >= self.threads:
+                while len(waiting) >= ahead:
                     self._finish(*waiting.popleft())
             while waiting:
                 self._finish(*waiting.popleft())
@@ -319,19 +322,24 @@ class Copy:
         if start < end:
             self._write(section, buffer, [(start, end, False)])
 
-    def _read_compress(self, section: Section) -> tuple[bytearray, list[bytes | None]]:
-        """The section's data, and per cluster its packed form (None: does not shrink, empty: zeroes)."""
+    def _read_compress_write(self, section: Section) -> None:
+        """Pack the section's clusters, then store them when it is their turn."""
         target = self.target
-        assert isinstance(target, Format)
+        assert isinstance(target, Format) and section.placed is not None
         unit = target.cluster_size or 65536
-        buffer = bytearray(-(-section.length // unit) * unit)
-        view = memoryview(buffer)
-        self._fill(section, view[: section.length])
-        packed: list[bytes | None] = []
-        for at in range(0, len(buffer), unit):
-            cluster = view[at : at + unit]
-            packed.append(b"" if self.sparse and is_zero(cluster) else target.compress(cluster))
-        return buffer, packed
+        try:
+            buffer = bytearray(-(-section.length // unit) * unit)
+            view = memoryview(buffer)
+            self._fill(section, view[: section.length])
+            packed: list[bytes | None] = []
+            for at in range(0, len(buffer), unit):
+                cluster = view[at : at + unit]
+                packed.append(b"" if self.sparse and is_zero(cluster) else target.compress(cluster))
+            if section.before is not None:
+                section.before.acquire()
+            self._write_compressed(section, buffer, packed)
+        finally:
+            section.placed.release()
 
     def _runs(self, buffer: bytearray, length: int, pos: int) -> list[tuple[int, int, bool]]:
         """[(start, end, is zero)] of a chunk that begins at `pos`, cut at multiples of `sparse` and, for data, widened to
@@ -355,12 +363,9 @@ class Copy:
             return
         result = job.result()
         if result is not None:
-            if self.compressed:
-                self._write_compressed(section, *result)
-            else:
-                buffer, runs = result
-                self._write(section, buffer, runs)
-                self.buffers.append(buffer)
+            buffer, runs = result
+            self._write(section, buffer, runs)
+            self.buffers.append(buffer)
         self.on_progress(section.length)
         self._throttle(section.length)
 
@@ -376,6 +381,7 @@ class Copy:
                 raise self._failed("writing", section.pos + start, error, self.target) from error
 
     def _write_compressed(self, section: Section, buffer: bytearray, clusters: list[bytes | None]) -> None:
+        """`clusters`: the packed form of each (None: does not shrink, empty: zeroes)."""
         target = self.target
         assert isinstance(target, Format)
         unit = len(buffer) // len(clusters)
