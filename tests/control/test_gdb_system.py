@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 import shutil
+import signal
 import subprocess
 import sys
 import time
@@ -195,3 +196,47 @@ def test_interrupt_and_detach(debugged):
     again = d.gdb("info registers a0", "kill")
     assert values(again, "a0")[0] > 1000
     assert d.end() == 0
+
+
+def test_on_standard_input_and_output(tmp_path):
+    """`target remote | COMMAND`: gdb starts the machine; its Ctrl-C stops the guest and not the emulator."""
+    image = tmp_path / "program.bin"
+    image.write_bytes(assembler(64).assemble("li a0, 7; loop: addi a1, a1, 1; j loop", RAM).data)
+    command = f"{sys.executable} -m tinamou.tools.main system riscv64 -M virt -bios {image} -display none -serial none -monitor none"
+    words = ["set pagination off", "set architecture riscv:rv64", "set remotetimeout 60", f"target remote | {command} -S -gdb stdio",
+             f"break *{RAM + 4:#x}", "c", "p/x $pc", "p $a0", "delete", "kill"]  # fmt: skip
+    arguments = [x for w in words for x in ("-ex", w)]
+    done = subprocess.run(["gdb-multiarch", "-q", "-nx", "-batch", *arguments], capture_output=True, text=True, timeout=90)
+    assert f"$1 = {RAM + 4:#x}" in done.stdout and "$2 = 7" in done.stdout, done.stdout + done.stderr
+    process = subprocess.Popen([*command.split(), "-gdb", "stdio"], stdin=subprocess.PIPE, stdout=subprocess.PIPE)
+    assert process.stdin and process.stdout
+    try:
+        for packet in (b"$QStartNoAckMode#b0", b"+$c#63"):
+            process.stdin.write(packet)
+            process.stdin.flush()
+        assert process.stdout.read(7) == b"+$OK#9a"
+        time.sleep(0.3)
+        process.send_signal(signal.SIGINT)
+        assert process.stdout.read(4) == b"$T02"
+    finally:
+        process.kill()
+        process.communicate()
+
+
+def test_standard_input_is_not_for_two(tmp_path):
+    command = [sys.executable, "-m", "tinamou.tools.main", "system", "riscv64", "-M", "virt", "-bios", "none", "-nographic"]
+    done = subprocess.run([*command, "-gdb", "stdio"], capture_output=True, text=True, timeout=60, stdin=subprocess.DEVNULL)
+    assert done.returncode == 1 and "-gdb stdio: cannot use stdio by multiple character devices" in done.stderr
+
+
+def test_ctrl_c_ends_a_machine_that_waits_for_a_debugger():
+    command = [sys.executable, "-m", "tinamou.tools.main", "system", "riscv64", "-M", "virt", "-bios", "none", "-display", "none"]
+    command += ["-serial", "none", "-qmp", "stdio", "-monitor", "none", "-gdb", "tcp:127.0.0.1:0"]
+    pipe = subprocess.PIPE
+    process = subprocess.Popen(command, stdin=pipe, stdout=pipe, stderr=pipe, text=True)
+    assert process.stdout
+    assert process.stdout.readline().startswith('{"QMP"')
+    time.sleep(0.3)
+    process.send_signal(signal.SIGINT)
+    _, error = process.communicate(timeout=60)
+    assert process.returncode == 0 and "terminating on signal 2" in error and "Traceback" not in error

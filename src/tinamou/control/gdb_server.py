@@ -1,4 +1,5 @@
-"""The gdb stub on a socket or on descriptors, in a thread of its own: `-gdb tcp::1234`, `-g 1234`, `-gdb unix:PATH`."""
+"""The gdb stub on a socket or on standard input and output, in a thread of its own: `-gdb tcp::1234`, `-g 1234`, `-gdb unix:PATH`,
+`-gdb stdio` (for gdb's `target remote | COMMAND`)."""
 
 from __future__ import annotations
 
@@ -6,9 +7,28 @@ import os
 import re
 import socket
 import threading
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from typing import Any
 
 from tinamou.control.gdb import Stub, Target
+
+
+class StandardStreams:
+    """Standard input and output, as far as the server uses a socket."""
+
+    family = socket.AF_UNIX
+
+    def recv(self, size: int) -> bytes:
+        return os.read(0, size)
+
+    def sendall(self, data: bytes) -> None:
+        view = memoryview(data)
+        while view:
+            view = view[os.write(1, view) :]
+
+    def shutdown(self, how: int) -> None: ...
+
+    def close(self) -> None: ...
 
 
 class GdbServer:
@@ -17,11 +37,13 @@ class GdbServer:
     `connected` is called when a debugger arrives (the machine should stop then), `lost` when it goes without detaching.
     """
 
+    standard = False  # on standard input and output
+
     def __init__(self, address: str, target: Target, *, connected: Callable[[], object] = lambda: None,
                  lost: Callable[[], object] = lambda: None) -> None:
         self.target, self.connected, self.lost = target, connected, lost
         self.stub: Stub | None = None
-        self._client: socket.socket | None = None
+        self._client: Any = None
         self._lock = threading.RLock()
         self._closed = False
         self._arrived = threading.Event()
@@ -90,7 +112,14 @@ class GdbServer:
             except OSError:
                 pass
 
-    def _serve(self) -> None:
+    def interrupt(self) -> None:
+        """As if the debugger had asked to stop."""
+        with self._lock:
+            if self.stub is not None:
+                self.stub.feed(b"\x03")
+
+    def _clients(self) -> Iterator[Any]:
+        """Debuggers, one after the other."""
         while not self._closed:
             try:
                 client, _ = self.listener.accept()
@@ -98,6 +127,10 @@ class GdbServer:
                 return
             if client.family != socket.AF_UNIX:
                 client.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
+            yield client
+
+    def _serve(self) -> None:
+        for client in self._clients():
             with self._lock:
                 self._client = client
                 self.stub = stub = Stub(self.target, self._send)
@@ -111,7 +144,7 @@ class GdbServer:
                 self.target.clear_all_breaks()
                 self.lost()
 
-    def _talk(self, client: socket.socket, stub: Stub) -> None:
+    def _talk(self, client: Any, stub: Stub) -> None:
         while not stub.closed and not self._closed:
             try:
                 data = client.recv(65536)
@@ -134,3 +167,15 @@ class GdbServer:
                 s.close()
         if self._path and os.path.exists(self._path):
             os.unlink(self._path)
+
+
+class StandardGdbServer(GdbServer):
+    """One debugger, on standard input and output."""
+
+    standard = True
+
+    def _listen(self, address: str) -> socket.socket:
+        return socket.socket(socket.AF_UNIX)
+
+    def _clients(self) -> Iterator[Any]:
+        yield StandardStreams()

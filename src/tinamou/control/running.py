@@ -49,6 +49,7 @@ def main(words: list[str], program: str, arch: str, engine: EngineMaker | None =
 
 def run(r: Request, vm: Vm) -> int:
     """Serve until the machine ends; the exit status."""
+    signal.pthread_sigmask(signal.SIG_BLOCK, SIGNALS)  # in all threads that follow: one waits for them
     at = ""
     try:
         ready = detach() if r.daemonize else None
@@ -63,7 +64,6 @@ def run(r: Request, vm: Vm) -> int:
     except (OSError, ValueError, PropertyError, TargetError) as e:
         sys.stderr.write(f"{r.program}: {at}{e}\n")
         return 1
-    signal.pthread_sigmask(signal.SIG_BLOCK, SIGNALS)
     threading.Thread(target=await_signals, args=(r, vm), name="signals", daemon=True).start()
     keeps_time = getattr(vm.runner, "keeps_time", False)  # the accelerator moves the machine's time itself
     if not keeps_time and r.icount is None and vm.runner.name != "qtest":
@@ -89,6 +89,10 @@ def await_signals(r: Request, vm: Vm) -> None:
     """End the emulator when it is asked to, saying by whom: only this way of waiting tells."""
     while True:
         info = signal.sigwaitinfo(SIGNALS)
+        standard = [s for s in vm.debuggers if s.standard]
+        if info.si_signo == signal.SIGINT and standard:  # Ctrl-C in gdb is for the guest
+            standard[0].interrupt()
+            continue
         vm.loop.soon(partial(terminated, r, vm, info.si_signo, info.si_pid))
 
 
@@ -110,10 +114,17 @@ def command_of(pid: int) -> str:
 def gdb_server(vm: Vm, where: str) -> Any:
     """The stub for a whole machine on a port or socket."""
     from tinamou.control.gdb_machine import MachineTarget
-    from tinamou.control.gdb_server import GdbServer
+    from tinamou.control.gdb_server import GdbServer, StandardGdbServer
 
+    kind = GdbServer
+    if where == "stdio":
+        from tinamou.backends.chardev.streams import StdioChardev
+
+        if StdioChardev.used:
+            raise PropertyError("cannot use stdio by multiple character devices")
+        StdioChardev.used, kind = True, StandardGdbServer
     target = MachineTarget(vm)
-    server = GdbServer(where, target, connected=lambda: vm.call(lambda: vm.stop("debug")),
+    server = kind(where, target, connected=lambda: vm.call(lambda: vm.stop("debug")),
                        lost=lambda: vm.loop.soon(vm.start))
     target.tell = server.stopped
     vm.runner.stopped_by = target.stopped  # type: ignore[attr-defined]
