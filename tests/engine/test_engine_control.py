@@ -342,3 +342,21 @@ def test_no_room_for_entries(native: Any) -> None:
     native.pc, native.x[10] = CODE, 0
     ends(native)
     assert native.x[10] == 4096
+
+
+def test_a_far_jump_that_was_linked_follows_its_page(guest: Any) -> None:
+    """A function on another page, called until every engine knows the way; then it may not be executed, is other code, is back."""
+    asm = assembler(guest.xlen)
+    far = CODE + 4 * PAGE
+    guest.load(f"li t0, 40\n1: jal ra, {far}\naddi t0, t0, -1\nbnez t0, 1b\necall")
+    for round, rights in enumerate(("rx", "r", "rx", "", "rx")):
+        guest.map(far, PAGE, "rw")
+        guest.write(far, asm.assemble(f"addi a0, a0, {round + 1}\nret", far).data)
+        guest.map(far, PAGE, rights)
+        guest.changed(far, PAGE)
+        guest.pc, guest.x[10] = CODE, 0
+        stop = guest.go()
+        if rights == "rx":
+            assert stop == Stop(ECALL) and guest.x[10] == 40 * (round + 1)
+        else:
+            assert stop == Stop(NO_FETCH, far) and guest.pc == far and guest.x[10] == 0

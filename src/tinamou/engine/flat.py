@@ -128,6 +128,14 @@ def find_code(cpu: Cpu, target: u64) -> u64:
     return base + (entry_offset(target))
 
 
+def linked(cpu: Cpu, target: u64) -> u64:
+    """See predecode.linked: entries stay where they are as long as the guest's memory does."""
+    if target >= cpu.limit:
+        return u64(0)
+    base = peek_acquire(u64, cpu.pagemap + (target >> 12 << 3))
+    return base + (entry_offset(target)) if base != 0 else u64(0)
+
+
 def code_address(cpu: Cpu, pc: u64) -> u64:
     if not may(cpu, EXECUTE, pc):
         cpu.fault(EXECUTE, pc)

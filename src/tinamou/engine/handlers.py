@@ -375,6 +375,7 @@ class Functions:
         self.load_slow, self.store_slow = module.load_slow, module.store_slow
         self.writable, self.writable_slow = module.writable, module.writable_slow
         self.find, self.find_code = module.find, module.find_code
+        self.linked = getattr(module, "linked", None)
         self.code_address, self.decoded, self.fence_code = module.code_address, module.decoded, module.fence_code
         self.specials: list[tuple[Callable[..., None], str]] = [*specials.COMMON, *module.SPECIALS]
         self.step: str = getattr(module, "STEP", "h_step")  # the special that a single step begins with
@@ -706,6 +707,9 @@ class Builder:
             h = handler_hooks(g)
             return V(i64, g.value(f"load i64, ptr {h.slot}") if h.slot else h.budget)
 
+        def linked(g: Lower, cpu: Value, target: Value) -> Value:
+            return g.call_function(model.linked, [cpu, target], {}) if model.linked else V(u64, "0")
+
         def set_budget(g: Lower, budget: Value) -> Value:
             g.emit(f"store i64 {g.ref(budget, i64)}, ptr {handler_hooks(g).slot}")
             return Const(None)
@@ -714,7 +718,7 @@ class Builder:
             Cpu.load: do_load, Cpu.store: do_store, Cpu.atomic: do_atomic, Cpu.compare_swap: do_compare_swap,
             Cpu.fence_code: as_function(model.fence_code), Cpu.fence: lambda g, cpu: g.call_function(memory.fence, [], {}),
             cpu_module._jump: do_jump, Cpu.switch: do_switch, Cpu.forward: do_forward, Cpu.spend: do_spend,
-            flow.reload: reload, predecode.find_slow: as_function(model.find_code),
+            flow.reload: reload, predecode.find_slow: as_function(model.find_code), predecode.linked: linked,
             predecode.symbol: address_of, predecode.handler_of: handler_of, predecode.length_of: length_of,
             predecode.ends_of: ends_of, predecode.distance_of: distance_of, traces.glue: glue,
             predecode.decode: lambda g, *args: g.call_function(self.decode, list(args), {}), predecode.length: as_function(arch.length),

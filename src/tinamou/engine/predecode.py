@@ -105,6 +105,12 @@ def find_slow(cpu: Cpu, target: u64) -> u64:
 
 
 @intrinsic
+def linked(cpu: Cpu, target: u64) -> u64:
+    """The entry of the instruction at target, which is its entry for ever, or 0; only where the model has it."""
+    raise TypeError("the memory model supplies it")
+
+
+@intrinsic
 def code_address(cpu: Cpu, pc: u64) -> u64:
     """Host address of the code at pc, whose page may be executed; raises the fetch fault otherwise."""
     raise TypeError("the memory model supplies it")

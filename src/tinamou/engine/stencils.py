@@ -9,6 +9,8 @@ says what is to be patched in:
     hole.delta hole.jump            this instruction's entry, that of the jump's target, in bytes from the trace's first one
     hole.credit                     what was taken too much from the budget when the trace is left here
     hole.to                         the handler to go on with
+    hole.pc                         this instruction's address, where entries have one for ever (predecode.linked)
+    hole.entry hole.bias            the entry of the jump's target on another page, and Cpu.bias of that page
     hole.next hole.cold hole.taken hole.trap    where control goes
 
 `collect` makes tables out of the relocations to these symbols; `engine.traces` copies and patches.  This is the copy-and-patch of Xu and
@@ -24,14 +26,34 @@ from typing import TYPE_CHECKING, Any
 
 from tinamou.native.link import Image, Piece
 from tinamou.native.lower import Const, Lower, V, Value
-from tinamou.native.types import Field, u64
+from tinamou.native.types import Field, i32, u64
 
 from . import flow
 from .cpu import Cpu
 from .decoder import Form, Slot
-from .handlers import CONVENTION, SIGNATURE, HandlerHooks, largest
+from .handlers import CONVENTION, SIGNATURE, HandlerHooks, field_pointer, largest
 from .patterns import Operand
-from .traces import COLD, CREDIT, DELTA, FAULT, GLUE, IMAGE, IMMEDIATE, INLINE, NEXT, SKIPS, TAKEN, TO, TRAP, WIDE, Stencil
+from .traces import (
+    BIAS,
+    COLD,
+    CREDIT,
+    DELTA,
+    ENTRY,
+    FAULT,
+    GLUE,
+    IMAGE,
+    IMMEDIATE,
+    INLINE,
+    LINKED,
+    NEXT,
+    PC,
+    SKIPS,
+    TAKEN,
+    TO,
+    TRAP,
+    WIDE,
+    Stencil,
+)
 
 if TYPE_CHECKING:
     from .handlers import Builder
@@ -40,7 +62,8 @@ SECTION = ".stencil"
 LARGEST = 512  # bytes: longer code is not worth a copy
 RANGES = {"register": "!5", "signed": "!6"}
 METADATA = ["!5 = !{i64 0, i64 2147483648}", "!6 = !{i64 -2147483648, i64 2147483648}"]
-PLACES = {"next": NEXT, "cold": COLD, "taken": TAKEN, "trap": TRAP, "delta": DELTA, "jump": DELTA, "credit": CREDIT, "to": TO}
+PLACES = {"next": NEXT, "cold": COLD, "taken": TAKEN, "trap": TRAP, "delta": DELTA, "jump": DELTA, "credit": CREDIT, "to": TO,
+          "pc": PC, "entry": ENTRY, "bias": BIAS}  # fmt: skip
 RARE = "!prof !1"  # the branch weights of `unlikely`
 
 
@@ -63,14 +86,20 @@ class StencilHooks(HandlerHooks):
         }  # fmt: skip
         self.cold = 0  # ways to `cold` in the text
         self.guards = 0
+        operands = form.operands if form and form.ends and not near and builder.model.linked else []
+        self.linked = any(s and o.name == form.relative and s.type is i32 for o, s in operands) if form else False
         self.spent = 0  # what a jump takes from the budget besides the row's cost
 
-    def hole(self, name: str, signed: bool = False) -> str:
-        """A hole's value, as an i64."""
+    def hole(self, name: str, kind: str = "register") -> str:
+        """A hole's value, as an i64; `kind` is its range."""
         self.builder.unit.declarations.setdefault(
-            f"hole.{name}", f'@"hole.{name}" = external global i8, !absolute_symbol {RANGES["signed" if signed else "register"]}'
+            f"hole.{name}", f'@"hole.{name}" = external global i8, !absolute_symbol {RANGES[kind]}'
         )
         return f'ptrtoint (ptr @"hole.{name}" to i64)'
+
+    def wide(self, g: Lower, name: str) -> str:
+        """A hole's value that may be any i64: LLVM would take an address for one near the code."""
+        return g.value(f'call i64 asm "movabsq $$hole.{name}, $0", "=r"()')
 
     def go(self, g: Lower, place: str) -> None:
         self.cold += place == "cold"
@@ -79,6 +108,8 @@ class StencilHooks(HandlerHooks):
         g.stop("ret void")
 
     def pc(self, g: Lower, entry: str | None = None) -> str:
+        if entry is None and self.builder.model.linked:
+            return self.wide(g, "pc")
         return super().pc(g, entry or g.value(f"getelementptr i8, ptr %e, i64 {self.hole('delta')}"))
 
     def spend(self, g: Lower, cpu: Value, cost: Value) -> Value:
@@ -117,7 +148,11 @@ class StencilHooks(HandlerHooks):
         if not form.ends:
             raise Unfit
         if self.builder.model.exact:  # where instructions skip others, this need not be the trace's last one
-            self.budget = g.value(f"add i64 %budget, {self.hole('credit', signed=True)}")
+            self.budget = g.value(f"add i64 %budget, {self.hole('credit', 'signed')}")
+        if self.linked:
+            g.emit(f"store i64 {self.wide(g, 'bias')}, ptr {field_pointer(g, self.cpu, 'bias')}")
+            self.dispatch_counted(g, g.value(f"inttoptr i64 {self.wide(g, 'entry')} to ptr"))
+            return
         self.far(g, g.value(f"load i64, ptr {self.target}"))
 
     def numbered(self, g: Lower, field: Field, slot: Slot) -> str:
@@ -126,7 +161,7 @@ class StencilHooks(HandlerHooks):
 
     def immediate(self, g: Lower, op: Operand, slot: Slot | None, name: str) -> V:
         assert slot is not None and self.form is not None
-        word = V(u64, self.hole(f"imm.{slot.offset}.{slot.type.__name__}", slot.type.signed))
+        word = V(u64, self.hole(f"imm.{slot.offset}.{slot.type.__name__}", "signed" if slot.type.signed else "register"))
         return V(op.type, word.ref if op.type.bits == 64 else g.cast(word, op.type).ref, largest(self.form, op))
 
 
@@ -146,8 +181,8 @@ def write(builder: Builder, form: Form, near: bool) -> None:
     except Unfit:
         return
     hooks.guards = sum("!make.implicit" in line for line in g.lines)
-    relative = next((s.offset for o, s in form.operands if s and o.name == form.relative), 0)
-    builder.stencils[name] = {"cold": hooks.cold, "guards": hooks.guards, "relative": relative if near else 0, "ends": form.ends,
+    relative = next((s.offset for o, s in form.operands if s and o.name == form.relative), 0) if near or hooks.linked else 0
+    builder.stencils[name] = {"cold": hooks.cold, "guards": hooks.guards, "relative": relative, "ends": form.ends, "linked": hooks.linked,
                               "cost": form.insn.cost, "spent": SKIPS if form.forwards else hooks.spent}  # fmt: skip
     emit(builder, g, name)
 
@@ -163,7 +198,7 @@ def write_glue(builder: Builder) -> None:
         hooks = StencilHooks(builder)
         g = Lower(builder.unit, hooks, name)
         if name == "begin":
-            hooks.budget = g.value(f"sub i64 %budget, {hooks.hole('credit', signed=True)}")
+            hooks.budget = g.value(f"sub i64 %budget, {hooks.hole('credit', 'signed')}")
             if builder.model.exact:  # the slice may end in the trace: then the interpreter goes on
                 over, go = g.label(), g.label()
                 g.branch_if(V(bool, g.value(f"icmp slt i64 {hooks.budget}, 0"), weight=-1), over, go)
@@ -174,10 +209,10 @@ def write_glue(builder: Builder) -> None:
             hooks.builder.unit.declare("hole.next", f'declare {CONVENTION} void @"hole.next"(ptr, ptr, ptr, i64)')
             hooks.tail(g, '@"hole.next"')
         else:
-            distance = hooks.hole("jump", signed=True) if name == "taken" else hooks.hole("delta")
+            distance = hooks.hole("jump", "signed") if name == "taken" else hooks.hole("delta")
             entry = g.value(f"getelementptr i8, ptr %e, i64 {distance}")
             if name != "end":
-                hooks.budget = g.value(f"add i64 %budget, {hooks.hole('credit', signed=True)}")
+                hooks.budget = g.value(f"add i64 %budget, {hooks.hole('credit', 'signed')}")
             if name in ("exit", "hop"):
                 hooks.builder.unit.declare("hole.to", f'declare {CONVENTION} void @"hole.to"(ptr, ptr, ptr, i64)')
                 hooks.tail(g, '@"hole.to"', entry if name == "exit" else "%e")
@@ -186,7 +221,7 @@ def write_glue(builder: Builder) -> None:
             else:
                 hooks.dispatch(g, entry)
         name = f"stencil.{len(builder.handler_names) + k}"
-        builder.stencils[name] = {"cold": 0, "guards": 0, "relative": 0, "ends": False, "cost": 0, "spent": 0}
+        builder.stencils[name] = {"cold": 0, "guards": 0, "relative": 0, "ends": False, "linked": False, "cost": 0, "spent": 0}
         emit(builder, g, name)
 
 
@@ -256,8 +291,8 @@ def stencil(image: Image, facts: dict[str, Any], piece: Piece, faults: dict[int,
             else:
                 holes.append((at, PLACES[m[1]] | wide, 0, addend))
     mine = [(a - piece.start, b - piece.start) for a, b in faults.items() if piece.start <= a < piece.end]
-    final = "taken" if facts["ends"] and facts["relative"] else "next"
-    stubs = 0
+    final = "taken" if facts["ends"] and facts["relative"] and not facts["linked"] else "next"
+    stubs = LINKED if facts["linked"] else 0
     ways = sum(kind == COLD for _, kind, _, _ in holes)
     cut = next((at for at, where in jumps.items() if where == final), None)
     trailing = set(jumps) - {cut} if cut is not None else set()

@@ -37,9 +37,9 @@ SKIPS = 255  # Stencil.spent: `taken` is behind the next instruction, and costs 
 
 # kinds of patches: 0 to 4 registers (the logarithm of their bytes), then
 IMMEDIATE = 5  # to 10: i8 u8 i16 u16 i32 u32
-NEXT, COLD, TAKEN, TRAP, DELTA, CREDIT, TO, IMAGE, FAULT = range(16, 25)
+NEXT, COLD, TAKEN, TRAP, DELTA, CREDIT, TO, IMAGE, FAULT, PC, ENTRY, BIAS = range(16, 28)
 WIDE = 128  # flag: 8 bytes
-INLINE = 8  # in Stencil.stubs: the code goes on with `taken`
+INLINE, LINKED = 8, 16  # in Stencil.stubs: the code goes on with `taken`; with the entry that is linked
 
 
 class Stencil(Struct):
@@ -49,7 +49,7 @@ class Stencil(Struct):
     patches: u32
     extent: u16  # bytes
     count: u16  # of patches
-    stubs: u8  # 1 cold, 2 taken, 4 trap, 8 goes on with `taken`
+    stubs: u8  # 1 cold, 2 taken, 4 trap, INLINE, LINKED
     relative: u8  # offset in the entry of the jump's distance
     cost: u8  # what the instruction takes from the budget
     spent: u8  # what it takes besides when it jumps, or SKIPS
@@ -83,6 +83,9 @@ class Making(Struct):
     delta: i64
     credit: i64
     to: u64
+    pc: u64
+    entry: u64
+    bias: u64
 
 
 @intrinsic
@@ -157,6 +160,12 @@ def place(shared: u64, making: u64, number: u64, at: u64, step: u64) -> u64:
                     value += m.credit
                 case 22:
                     to = m.to
+                case 25:
+                    value += i64(m.pc)
+                case 26:
+                    value += i64(m.entry)
+                case 27:
+                    value += i64(m.bias)
                 case _:
                     to = s.image + u64(value) + 4
             if to != 0:
@@ -202,6 +211,15 @@ def warm_behind(cpu: Cpu, entry: u64, host: u64, offset: u64, size: u64) -> None
         n += 1
 
 
+def jump_target(step: u64, stencil: Stencil, pc: u64) -> u64:
+    return predecode.wrapped(pc + u64(i64(peek(i32, step + u64(stencil.relative)))))
+
+
+def target_of(cpu: Cpu, step: u64, stencil: Stencil, pc: u64) -> u64:
+    """The entry of a direct jump's target, or 0 when it has none yet."""
+    return predecode.linked(cpu, jump_target(step, stencil, pc))
+
+
 def plan(cpu: Cpu, s: Shared, entry: u64, host: u64, pc: u64) -> tuple[u64, u64, bool]:
     """Decode a trace's instructions into s.trace_steps: how many, the distance of the entry behind them, and whether the last goes there.
 
@@ -218,7 +236,8 @@ def plan(cpu: Cpu, s: Shared, entry: u64, host: u64, pc: u64) -> tuple[u64, u64,
             number = predecode.decode(cpu, step, word, offset, u64(1))
             stencil = stencil_of(s, u64(number))
             skips = u64(1) if stencil.spent == SKIPS else u64(0)
-            if stencil.code != 0 and not (skips != 0 and offset + size + 4 > PAGE):
+            unlinked = stencil.stubs & LINKED != 0 and target_of(cpu, step, stencil, pc - (pc & (PAGE - 1)) + offset) == 0
+            if stencil.code != 0 and not unlinked and not (skips != 0 and offset + size + 4 > PAGE):
                 st = Step.at(step)
                 st.number, st.delta = number, u32(delta)
                 delta += size << predecode.shift()
@@ -296,7 +315,10 @@ def make(cpu: Cpu, entry: u64, host: u64, pc: u64) -> u64:
             m.delta = target
             if need & 2 != 0:
                 stub = place(cpu.shared, making, glue(NEAR), stub, u64(0))
-        m.delta, m.credit = delta, more
+        m.delta, m.credit, m.pc = delta, more, pc + (u64(st.delta) >> predecode.shift())
+        if need & LINKED != 0:
+            m.entry = target_of(cpu, step, stencil, m.pc)
+            m.bias = jump_target(step, stencil, m.pc) - (m.entry >> predecode.shift())
         at = place(cpu.shared, making, number, at, step)
         if need & INLINE != 0:
             m.delta = target
