@@ -49,6 +49,16 @@ def test_with_regions(jit: str, what: str) -> None:
     assert found["dropped"] > 2 or what != "replaced"
 
 
+@pytest.mark.parametrize("what", ["phases", "replaced"])
+def test_regions_and_interpreter_side_by_side(what: str) -> None:
+    """The same instructions on both, slice by slice, while loops are compiled and their code goes away."""
+    words = ["lockstep", "--engines", "interpreter,regions", "--every", "150000", program("hot"), what, "400000"]
+    done = subprocess.run([sys.executable, "-m", "tinamou.tools.main", *words], capture_output=True, text=True, timeout=250)
+    assert (done.returncode, done.stdout) == (0, "0 failures\n"), done.stderr
+    found = re.search(r" (\d+) regions.*: regions and interpreter agree\n", done.stderr)
+    assert found and int(found[1]) >= 2, done.stderr
+
+
 @pytest.mark.slow
 @pytest.mark.parametrize("arch", ["riscv32", "aarch64"])
 @pytest.mark.parametrize("what", WHAT)
