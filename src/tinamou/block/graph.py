@@ -106,7 +106,7 @@ def protocol_of(filename: str) -> tuple[type[Protocol], dict[str, Any]]:
 def filter_of(filename: str) -> type[Filter] | None:
     """The filter that a name begins with (`blkdebug:CONFIG:IMAGE`)."""
     prefix, colon, _ = filename.partition(":")
-    if not colon or not prefix.isalpha() or prefix == "file":
+    if not colon or not prefix.isalpha() or prefix in ("file", "json"):
         return None
     for name, module in driver_files().items():
         if ".filters." in module and name == prefix:

@@ -240,7 +240,8 @@ class File(Protocol, name="file"):
             if n == 0:
                 return False
             done += n
-        self.size = max(self.size, pos + length)
+        with self._growing:
+            self.size = max(self.size, pos + length)
         self._map = None
         return True
 
@@ -270,7 +271,8 @@ class File(Protocol, name="file"):
         if self.can_zero and length >= 4096:
             try:
                 _fallocate(self.fd, FALLOC_ZERO_RANGE, pos, length)
-                self.size = max(self.size, end)
+                with self._growing:
+                    self.size = max(self.size, end)
                 return
             except OSError as error:
                 if error.errno not in (errno.EOPNOTSUPP, errno.ENOSYS, errno.EINVAL, errno.ENOTTY):
