@@ -177,7 +177,7 @@ def size_argument(text: str, what: str = "image size") -> int:
 
 
 class Progress:
-    """The line `    (12.34/100%)`, rewritten in place when at least 0.01 % more is done; SIGUSR1 prints it once."""
+    """The line `    (12.34/100%)`, rewritten in place when at least 2 % more is done; SIGUSR1 prints it once."""
 
     def __init__(self, enabled: bool, total: int = 0, quiet: bool = False) -> None:
         self.enabled = enabled and not quiet
