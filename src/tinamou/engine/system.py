@@ -36,6 +36,7 @@ ENTRIES = 36 * PAGE  # at least the bytes of one page's entries
 ARENA_LIMIT = 1 << 38
 QUANTUM = 20_000  # instructions between looks at interrupts
 MOST_CPUS = 512
+MANY_PAGES = 256  # from here on it is not worth while to look which of them have code
 MAPS_KEPT = 64  # memory maps that a CPU may still be looking at
 
 MmioFunction = HeardFunction = ctypes.CFUNCTYPE(*[ctypes.c_uint64] * 5)
@@ -407,6 +408,9 @@ class SystemEngine(MemoryListener):
         if found is None or size <= 0:
             return
         first, last = offset >> 12, (offset + size - 1 >> 12) + 1
+        if last - first > MANY_PAGES:
+            self.forget_native(found[0], first, last)
+            return
         words = (ctypes.c_uint64 * (last - first)).from_address(found[0] + first * 8)
         for n, entries in enumerate(words):
             if entries and not entries & RETIRED:

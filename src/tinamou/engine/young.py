@@ -74,7 +74,7 @@ def undo_all(cpu: Cpu) -> None:
     lock(cpu)
     s = Shared.at(cpu.shared)
     fence()
-    over = generation_over(s)
+    over = generation_over(cpu, s)
     before = u64(0)
     page = s.young
     while page != 0:
@@ -95,13 +95,13 @@ def undo_all(cpu: Cpu) -> None:
     unlock(cpu)
 
 
-def generation_over(s: Shared) -> bool:
-    """Every CPU waits, or has come to the end of a slice since the last time that this was so."""
+def generation_over(cpu: Cpu, s: Shared) -> bool:
+    """Every other CPU waits, or has come to the end of a slice since the last time that this was so; this one is between two stores."""
     end = s.states + (s.cpus << 3)
     at = s.states
     while at < end:
         c = PacedCpu.at(peek(u64, at))
-        if c.slices == c.slices_then and c.halted == 0:
+        if c.slices == c.slices_then and c.halted == 0 and peek(u64, at) != u64(cpu.address):
             return False
         at += 8
     at = s.states

@@ -89,7 +89,6 @@ def test_code_is_kept_when_no_store_can_be_under_way(harts):
     harts.load()
     harts.call()
     for _ in range(2):  # generations
-        harts.hart.slices = u64(harts.hart.slices + 1)
         harts.other.slices = u64(harts.other.slices + 1)
         assert harts.call("fence.i") == 1
     harts.land(NEW)
@@ -101,7 +100,6 @@ def test_a_hart_that_waits_has_no_store_under_way(harts):
     harts.call()
     harts.other.halted = u64(1)
     for _ in range(2):
-        harts.hart.slices = u64(harts.hart.slices + 1)
         harts.call("fence.i")
     harts.land(NEW)
     assert harts.call("fence.i") == 1
