@@ -158,7 +158,7 @@ class HandlerHooks(EngineHooks):
     def go_slow(self, g: Lower) -> None:
         if self.form is None or self.slow:
             raise Broken("there is no slower path from here")
-        self.tail(g, f"@{symbol_name(self.form, 'slow')}")
+        self.tail(g, f"@{symbol_name(self.form, 'slow.near' if self.near else 'slow')}")
 
     def guest_pointer(self, g: Lower, address: V, data: str, guard: Callable[..., str]) -> tuple[str, str]:
         """The host address of a guest address, to be dereferenced at once, and the `data` (type and value) that is to be stored there."""
@@ -287,7 +287,7 @@ class HandlerHooks(EngineHooks):
         if self.near:
             # the distance may be that of another instruction, decoded meanwhile: an entry far away would be no entry
             now, again, go = g.value("load atomic i64, ptr %e acquire, align 8"), g.label(), g.label()
-            own = g.value(f"ptrtoint ptr @{g.name} to i64")
+            own = g.value(f"ptrtoint ptr @{symbol_name(form, 'near')} to i64")
             g.branch_if(V(bool, g.value(f"icmp eq i64 {now}, {own}"), weight=1), go, again)
             g.place(again)
             counted, self.budget = self.budget, g.value(f"add i64 {self.budget}, 1")
@@ -346,7 +346,10 @@ def largest(form: Form, op: Operand) -> int | None:
 
 
 def symbol_name(form: Form, kind: str) -> str:
-    """The symbol of a row's handler: insn.NAME, near.NAME or slow.NAME; specials are called h_NAME, outlined functions MODULE.NAME."""
+    """The symbol of a row's handler: KIND.NAME, where the kind is insn, near, slow or slow.near.
+
+    Specials are called h_NAME, outlined functions MODULE.NAME.
+    """
     return f"{kind}." + "".join(c if c.isalnum() or c in "._" else f"${ord(c):x}$" for c in form.insn.name)
 
 
@@ -376,6 +379,7 @@ class Functions:
         self.writable, self.writable_slow = module.writable, module.writable_slow
         self.find, self.find_code = module.find, module.find_code
         self.linked = getattr(module, "linked", None)
+        self.wrap: Callable[..., u64] | None = getattr(module, "wrap", None)  # where code addresses end before Architecture.bits
         self.code_address, self.decoded, self.fence_code = module.code_address, module.decoded, module.fence_code
         self.specials: list[tuple[Callable[..., None], str]] = [*specials.COMMON, *module.SPECIALS]
         self.step: str = getattr(module, "STEP", "h_step")  # the special that a single step begins with
@@ -445,7 +449,7 @@ class Builder:
         return u.text(triple)
 
     def handler(self, form: Form, near: bool, slow: bool) -> str:
-        name = symbol_name(form, "slow" if slow else "near" if near else "insn")
+        name = symbol_name(form, ("slow.near" if near else "slow") if slow else "near" if near else "insn")
         if name in self.unit.names:
             return name
         self.unit.names.add(name)
@@ -463,8 +467,8 @@ class Builder:
         hooks.finish(g, form)
         attributes = "nounwind noinline cold" if slow else "nounwind"
         self.unit.add(g.function(f"define internal {CONVENTION} void @{name}({SIGNATURE}) {attributes}"))
-        if not slow and any(f"@{symbol_name(form, 'slow')}(" in line for line in g.lines):
-            self.handler(form, near=False, slow=True)
+        if not slow and any(f"@{symbol_name(form, 'slow.near' if near else 'slow')}(" in line for line in g.lines):
+            self.handler(form, near=near, slow=True)
         return name
 
     def special(self, function: Callable[..., None], on_trap: str) -> None:
@@ -602,6 +606,8 @@ class Builder:
             return V(u64, str(len(self.handler_names) + kind.value))  # type: ignore[union-attr]
 
         def wrapped(g: Lower, address: Value) -> Value:
+            if model.wrap is not None:
+                return g.call_function(model.wrap, [cpu_of(g), g.cast(address, u64)], {})
             return g.binary(ast.BitAnd, g.cast(address, u64), Const((1 << arch.bits) - 1))
 
         def entry_offset(g: Lower, address: Value) -> Value:

@@ -400,6 +400,11 @@ def find_code(cpu: Cpu, target: u64) -> u64:
     return base + entry_offset(target)
 
 
+def wrap(cpu: Cpu, address: u64) -> u64:
+    """Behind the last instruction comes the first one."""
+    return address & harvard(cpu).code_mask
+
+
 def code_address(cpu: Cpu, pc: u64) -> u64:
     return harvard(cpu).code + (pc & harvard(cpu).code_mask)
 

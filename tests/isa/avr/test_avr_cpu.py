@@ -165,6 +165,36 @@ def test_nothing_there() -> None:
     assert len(lines) == 2 and "0x20" in lines[0] and "invalid instruction at 0x6" in lines[1]
 
 
+def test_calls_with_the_stack_in_the_io_space() -> None:
+    """Near and far: the return address goes to devices, and comes back from there."""
+    b = Board("""
+            ldi r16, 0x90
+            out 0x3d, r16
+            ldi r16, 0
+            out 0x3e, r16
+            rcall near
+            rcall near
+            call near
+    end:    rjmp end
+    near:   inc r20
+            ret
+    """)
+    b.run(60)
+    assert b.r(20) == 3 and b.cpu.pc == b.labels["end"]
+    assert sorted(at for kind, at, _, _ in b.log() if kind == "w") == [0x8F] * 3 + [0x90] * 3
+
+
+@pytest.mark.parametrize("last", ["nop; nop", "sbrs r1, 0; nop", "lds r2, 0x100"])
+def test_the_first_instruction_comes_behind_the_last(last: str) -> None:
+    """A return address from there on has no bit more."""
+    b = Board("rcall near; end: rjmp end; near: in r16, 0x3d; lds r20, 0x8fe; lds r21, 0x8ff; ret")
+    size = MODELS["ATmega328P"].flash
+    b.machine.memory.store_rom(size - 4, Assembler(isa()).assemble(last).data)
+    b.cpu.cpu.pc = type(b.cpu.cpu.pc)(size - 4)
+    b.run(30)
+    assert (b.r(16), b.r(20), b.r(21)) == (0xFD, 0, 1) and b.cpu.pc == b.labels["end"]
+
+
 def test_pointers_of_24_bits() -> None:
     b = Board("""
             ldi r16, 2
