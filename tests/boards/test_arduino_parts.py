@@ -60,6 +60,19 @@ def test_servo(on):
     r.close()
 
 
+@needs_core
+@pytest.mark.parametrize("on", ["uno", "2009", "mega", "mega2560"])
+def test_servos_by_interrupts(on):
+    """Pulses as the Arduino library Servo makes them: by timer 1's compare interrupts."""
+    r = Running(sketch("servos.ino", on), on)
+    arms = [attach(r, Servo(signal=f"D{n}")) for n in (5, 6, 7)]
+    r.run(0.09)
+    assert [a.angle for a in arms] == [pytest.approx(wanted, abs=1.5) for wanted in (0, 45, 180)]
+    r.run(0.1)
+    assert [a.angle for a in arms] == [pytest.approx(wanted, abs=1.5) for wanted in (120, 45, 180)]
+    r.close()
+
+
 def test_pins_that_do_not_exist_are_named():
     r = Running(program("parts.c"))
     with pytest.raises(PropertyError, match=r"Property 'servo.signal': no pin 'D77'") as e:
