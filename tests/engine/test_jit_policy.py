@@ -150,3 +150,12 @@ def test_room_is_made_when_every_cpu_has_left_the_regions(monkeypatch: pytest.Mo
     guest.vcpu.running = True  # a CPU that gets no time
     monkeypatch.setattr("tinamou.engine.jit.PATIENCE", 0.01)
     assert not jit.make_room()
+
+
+def test_time_that_is_spread_out_loads_no_compiler_soon(jit: Jit) -> None:
+    jit.first = 10 * HOT
+    for n in range(100):
+        jit.seen(HEAD + 16 * n, HOT)
+    assert jit.hottest() is None  # 5 times as much, but a hundredth at each place
+    jit.seen(OTHER + (1 << 16), 20 * HOT)
+    assert jit.hottest() == OTHER + (1 << 16)

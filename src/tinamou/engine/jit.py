@@ -37,10 +37,14 @@ if TYPE_CHECKING:
 
 HOT = 500  # samples of an address before it is looked at: 10 million instructions
 FRESH = 25  # of these samples must be of this run: the code around has been decoded then
-# Hot samples before the first look: loading LLVM and the region compiler takes 0.25 s, and regions save 3 to 5 us of a sample's 7.
-FIRST = 40_000
+# Samples at few places before the first look: loading LLVM and the region compiler takes 0.25 s; regions save half of a sample's 7 us.
+FIRST = 20_000
+SHARE = 32  # few places: each has at least such a part of all samples
+LONG = 128  # where there are none, so many times more; regions in code without hot loops save little
+TAIL = 512  # places with a smaller part are not looked at
 ROWS = 224  # one sample more for so many bytes of the interpreter: rows take as long to load as it is large
-PRICE = 80  # samples in a region for each of its instructions before it is compiled: it would run 1.6 million times
+PRICE = 60  # samples in a region for each of its instructions before it is compiled: it would run 1.2 million times
+GAIN = 6e-6  # seconds of compiling that a sample is worth: rows of some architectures take longer than that price
 SHORT = 1000  # instructions of a slice where everything is compiled at once (TINAMOU_JIT=eager)
 COLD = 64  # a target of jumps with so many times fewer samples than the region's first address is left out
 ARENA = 256 << 20  # bytes of address space for regions
@@ -111,6 +115,8 @@ class Jit:
         self.heat: Counter[int] = Counter()  # samples of this run that were not in regions
         self.spent = time.process_time()
         self.past: dict[int, int] = {}  # those of earlier runs
+        self.paid, self.bought = PRICE * GAIN * 200, 200  # seconds of compiling for how many instructions, with a guess to begin with
+        self.total = 0  # all of them, and those in regions of this run
         self.due: set[int] = set()  # addresses that are hot enough to be looked at
         self.wanted: dict[int, int] = {}  # an address that was looked at -> samples it needs before the next look
         self.by_page: dict[int, list[Installed]] = {}
@@ -177,8 +183,12 @@ class Jit:
 
     def hottest(self) -> int | None:
         """The address to look at next.  The first one must be worth loading the compiler, together with others that are due."""
-        if not self.due or (not self.makers and sum(map(self.samples, self.due)) < self.first):
+        if not self.due:
             return None
+        if not self.makers:
+            hot = [self.samples(pc) for pc in self.due]
+            if sum(n for n in hot if n * SHARE >= self.total) < self.first and sum(hot) < self.first * LONG:
+                return None
         pc = max(self.due, key=self.samples)
         self.due.discard(pc)
         return pc
@@ -218,13 +228,14 @@ class Jit:
         """Slices ended at pc; the caller has the lock."""
         handler, beyond = self.handler(pc), self.engine.image.beyond
         self.statistics.samples += n
+        self.total += n * slowness
         if self.arena.holds(handler):
             self.statistics.in_regions += n
             return
         if beyond and beyond <= handler < beyond + ROOM:
             self.statistics.in_traces += n
         self.heat[pc] += n * slowness
-        if self.samples(pc) >= self.wanted.get(pc, self.hot) and (not self.past or self.heat[pc] >= FRESH):
+        if self.samples(pc) >= max(self.wanted.get(pc, self.hot), self.total // TAIL) and (not self.past or self.heat[pc] >= FRESH):
             self.due.add(pc)
 
     # -- entries
@@ -258,6 +269,7 @@ class Jit:
         with self.lock:
             self.wanted.update(self.cache.wanted)
             self.past.update(self.cache.heat)
+            self.total += sum(self.past.values())
 
     def finish(self) -> None:
         """The program ends.  What is being compiled for the cache is waited for, else every short run would begin with it again."""
@@ -351,11 +363,14 @@ class Jit:
         if region is None:
             self.statistics.seconds += time.thread_time() - start
             return False
+        compiler, began = self.compiler, time.thread_time()
         for maker in self.makers:
-            obj, guards = self.compiler.compile(region_text(maker(), region, self.compiler.triple))
+            obj, guards = compiler.compile(region_text(maker(), region, compiler.triple))
             image = link(obj, 16)
             if len(image.faults) >= guards:
                 break
+        self.paid += time.thread_time() - began
+        self.bought += region.size
         installed = self.install(region, image, generation)
         if installed:
             runs = region.runs
@@ -406,10 +421,13 @@ class Jit:
     def worth(self, region: Region) -> float:
         """What compiling a region gains over what it costs.
 
-        Compiling costs about half a millisecond an instruction and saves about a nanosecond at each execution, if the region has a loop:
-        going in and out of one costs as much as tens of instructions.
+        Compiling costs half a millisecond an instruction, or what it has cost so far if that is more, and saves a part of a nanosecond at
+        each execution, if the region has a loop: going in and out of one costs as much as tens of instructions.
         """
-        return sum(map(self.samples, region.nodes)) / (self.price * region.size) if self.price else 1.0
+        if not self.price:
+            return 1.0
+        price = max(self.price, self.paid / (self.bought * GAIN))
+        return sum(map(self.samples, region.nodes)) / (price * region.size)
 
     def install(self, region: Region | Kept, image: Image, generation: tuple[int, int]) -> bool:
         with self.lock:
@@ -486,6 +504,7 @@ class Jit:
             self.close_cache()
             self.heat.clear()
             self.past.clear()
+            self.total = 0
             self.due.clear()
             self.wanted.clear()
             if self.inherited:
