@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 import sys
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 
 from tinamou.block.errors import BlockError
 from tinamou.block.notation import Any
@@ -33,6 +33,15 @@ def complain(message: str, *hints: str) -> None:
     """`PROG: message` on stderr; the program's name as typed."""
     sys.stdout.flush()
     print(f"{program()}: {message}", *hints, sep="\n", file=sys.stderr)
+
+
+def piped(run: Callable[[list[str] | None], int], argv: list[str] | None) -> int:
+    """run(argv), or 1 when whoever read its output has gone."""
+    try:
+        return run(argv)
+    except BrokenPipeError:
+        sys.stdout = open("/dev/null", "w")
+        return 1
 
 
 class Args:

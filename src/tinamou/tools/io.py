@@ -93,11 +93,9 @@ def parse(argv: list[str]) -> tuple[dict[str, list[str]], list[str]]:
 
 def main(argv: list[str] | None = None) -> int:
     """Run with the arguments after the program's name; returns the exit code."""
-    try:
-        return _main(argv)
-    except BrokenPipeError:
-        sys.stdout = open("/dev/null", "w")
-        return 1
+    from tinamou.tools.cli import piped
+
+    return piped(_main, argv)
 
 
 def _main(argv: list[str] | None) -> int:
