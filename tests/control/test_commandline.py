@@ -64,7 +64,9 @@ MISTAKES = [
     ([*BASE, "-name", "a,b=c"], "-name a,b=c: Invalid parameter 'b'"), ([*BASE, "-uuid", "x"], "-uuid x: failed to parse UUID"),
     ([*BASE, "-rtc", "base=foo"], "-rtc base=foo: invalid datetime format"),
     ([*BASE, "-icount", "foo"], "-icount foo: icount: Invalid shift value"),
-    ([*BASE, "-accel", "foo"], "-accel foo: invalid accelerator foo"), (["-display", "foo"], "does not accept value 'foo'"),
+    ([*BASE, "-accel", "foo"], "-accel foo: invalid accelerator foo"), (["-accel", "tcg,foo=1"], "Property 'tcg-accel.foo' not found"),
+    (["-accel", "tcg,thread=two"], "Invalid 'thread' setting two"),
+    (["-display", "foo"], "does not accept value 'foo'"),
     ([*BASE, "-object", "foo,id=a"], "-object qom-type=foo,id=a: Parameter 'qom-type' does not accept value 'foo'"),
     ([*BASE, "-blockdev", "driver=foo,node-name=a"], "foo"), ([*BASE, "-D", "/nonexistent/x", "-d", "int"], "Error opening logfile"),
     ([*BASE, "-smp", "4,sockets=1,cores=3,threads=1"], "product of the hierarchy must match maxcpus"),
@@ -164,7 +166,7 @@ def test_every_group_of_a_configuration_file(tmp_path):
     config = tmp_path / "machine.cfg"
     config.write_text(
         '[machine]\n  type = "virt"\n  usb = "off"\n[memory]\n  size = "64M"\n[smp-opts]\n  cpus = "2"\n[boot-opts]\n  menu = "on"\n'
-        '[icount]\n  shift = "3"\n[accel]\n  accel = "tcg"\n[action]\n  reboot = "shutdown"\n[msg]\n  timestamp = "on"\n'
+        '[icount]\n  shift = "3"\n[accel]\n  accel = "tcg"\n  jit = "off"\n[action]\n  reboot = "shutdown"\n[msg]\n  timestamp = "on"\n'
         '[fw_cfg]\n  name = "opt/x"\n  string = "y"\n[rtc]\n  base = "utc"\n[name]\n  guest = "box"\n'
         '[object "r0"]\n  qom-type = "rng-builtin"\n[device "d0"]\n  driver = "virtio-rng-pci"\n  rng = "r0"\n'
         '[chardev "c0"]\n  backend = "null"\n[mon]\n  chardev = "c0"\n  mode = "control"\n'
@@ -172,6 +174,7 @@ def test_every_group_of_a_configuration_file(tmp_path):
     r = parse(["-readconfig", str(config)])
     assert (r.machine, r.settings.cpus, r.settings.ram_size) == ({"type": "virt", "usb": "off"}, 2, 64 * MiB)
     assert (r.settings.boot, r.icount["shift"], r.accelerators, r.no_reboot, r.timestamps) == ({"menu": "on"}, 3, ["tcg"], True, True)
+    assert r.jit == "off"
     assert r.objects == [{"qom-type": "rng-builtin", "id": "r0"}] and r.devices[0][1]["rng"] == "r0" and r.name == "box"
     assert r.chardevs == [{"backend": "null", "id": "c0"}] and r.monitors == [("control", "chardev:c0")]
 
@@ -321,3 +324,16 @@ def test_messages_are_the_originals(words):
     theirs = done.stderr.splitlines()[0]
     # These options are checked when the machine is made here, and when they are read there: the prefix differs
     assert mine.split(": ", 1)[1].split(": ")[-1] == theirs.split(": ", 1)[1].split(": ")[-1]
+
+
+@pytest.mark.parametrize("arch", ["riscv64", "avr"])
+def test_machines_run_without_compiled_code(arch):
+    from tinamou.tools.system import engine_of
+
+    made = {}
+    for mode in ("off", "on"):
+        _, engine = engine_of(arch)(parse(["-accel", f"tcg,jit={mode},thread=multi,tb-size=64"]))
+        made[mode] = engine
+    assert told("-accel", "tcg,jit=of").splitlines()[1] == "nearest: off"
+    assert arch == "avr" or [int(made[mode].shared.stencils != 0) for mode in ("off", "on")] == [0, int(os.uname().machine == "x86_64")]
+    assert arch != "avr" or [made[mode].jit for mode in ("off", "on")] == ["off", "on"]

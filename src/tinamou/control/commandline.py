@@ -22,6 +22,7 @@ from tinamou.machine.clock import parse_date
 from tinamou.machine.props import PropertyError, choices, nearest, parse_size
 
 ACCELERATORS = ("tcg", "qtest")
+JIT = ("off", "traces", "on", "eager")
 SIZE_HINT = ("Optional suffix k, M, G, T, P or E means kilo-, mega-, giga-, tera-, peta-\nand exabytes, respectively.")
 
 
@@ -93,7 +94,7 @@ def cpu(r: Request, value: str) -> None:
     r.settings.cpu_properties = dict(opts(rest))
 
 
-@option("accel", "[accel=]accelerator[,prop[=value][,...]]", "select accelerator ('-accel help' for list)")
+@option("accel", "[accel=]accelerator[,jit=off|traces|on|eager]", "select accelerator ('-accel help' for list)")
 def accel(r: Request, value: str) -> None:
     given = opts(value, "accel")
     name = given.get("accel", "")
@@ -101,6 +102,14 @@ def accel(r: Request, value: str) -> None:
         raise Finished("Accelerators supported in QEMU binary:\ntcg\nqtest\n")
     if name not in ACCELERATORS:
         raise PropertyError(f"invalid accelerator {name}", choices(name, ACCELERATORS))
+    known = ("accel", "jit", "thread", "tb-size") if name == "tcg" else ("accel",)  # each CPU has its thread, and code has room enough
+    for key in given.keys() - set(known):
+        raise PropertyError(f"Property '{name}-accel.{key}' not found", choices(key, known))
+    if given.get("thread", "multi") not in ("single", "multi"):
+        raise PropertyError(f"Invalid 'thread' setting {given['thread']}", choices(given["thread"], ("single", "multi")))
+    if given.get("jit", "on") not in JIT:
+        raise PropertyError(f"Parameter 'jit' does not accept value '{given['jit']}'", choices(given["jit"], JIT))
+    r.jit = given.get("jit", r.jit)
     r.accelerators.append(name)
 
 

@@ -47,6 +47,7 @@ class Request:
     gdb: list[str] = field(default_factory=list)
     qtest: str = ""
     accelerators: list[str] = field(default_factory=list)
+    jit: str = ""  # off, traces, on, eager; "" leaves it to the environment
     icount: dict[str, Any] | None = None  # shift (None: auto), sleep, align
     log_items: set[str] = field(default_factory=set)
     log_ranges: list[tuple[int, int]] = field(default_factory=list)  # first and last address of code that is logged; all if there is none

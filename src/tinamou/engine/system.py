@@ -294,12 +294,17 @@ class SystemEngine(MemoryListener):
     """What executes the CPUs of one machine (`machine.cpu.Runner`).
 
     With `icount` the machine's time is the number of instructions executed (see engine.counted), and the CPUs take turns in one thread.
+    `jit`: off, traces, on or eager (engine.traceroom); on is traces, there are no regions.
     """
 
     name = "tcg"
 
     def __init__(
-        self, arch: Architecture, cpu: Callable[[SystemEngine, str, int, dict[str, Any]], SystemVcpu], icount: Icount | None = None
+        self,
+        arch: Architecture,
+        cpu: Callable[[SystemEngine, str, int, dict[str, Any]], SystemVcpu],
+        icount: Icount | None = None,
+        jit: str = "",
     ) -> None:
         self.arch, self.make_cpu, self.icount = arch, cpu, icount
         self.turns: Turns | None = None
@@ -313,7 +318,7 @@ class SystemEngine(MemoryListener):
         self.shared = Shared()
         self.states = (ctypes.c_uint64 * MOST_CPUS)()
         self.shared.states = u64(ctypes.addressof(self.states))
-        self.room = TraceRoom(self.image, self.shared)
+        self.room = TraceRoom(self.image, self.shared, jit=jit)
         self.arena = self.arena_size = 0
         self.pagemaps: dict[int, tuple[int, Ram]] = {}
         self.maps: list[Mmu] = []

@@ -19,7 +19,8 @@ def engine_of(arch: str) -> Any:
             from tinamou.isa.avr.runner import AvrEngine
 
             # its time is that of its cycles, with -icount and without
-            avr = AvrEngine(realtime=request.settings.rtc_clock == "rt" or bool(request.icount and request.icount["align"]))
+            realtime = request.settings.rtc_clock == "rt" or bool(request.icount and request.icount["align"])
+            avr = AvrEngine(realtime=realtime, jit=request.jit)
             return avr.factory, avr
         from tinamou.engine.counted import Icount
         from tinamou.engine.system import SystemEngine
@@ -29,12 +30,12 @@ def engine_of(arch: str) -> Any:
             from tinamou.isa.arm64.system import A64_SYSTEM
             from tinamou.isa.arm64.vcpu import Arm64Cpu
 
-            engine = SystemEngine(A64_SYSTEM, Arm64Cpu, icount)
+            engine = SystemEngine(A64_SYSTEM, Arm64Cpu, icount, request.jit)
             return engine.factory, engine
         from tinamou.isa.riscv.system import RV32_SYSTEM, RV64_SYSTEM
         from tinamou.isa.riscv.vcpu import RiscvCpu
 
-        engine = SystemEngine(RV32_SYSTEM if arch == "riscv32" else RV64_SYSTEM, RiscvCpu, icount)
+        engine = SystemEngine(RV32_SYSTEM if arch == "riscv32" else RV64_SYSTEM, RiscvCpu, icount, request.jit)
         return engine.factory, engine
 
     return make
