@@ -380,6 +380,7 @@ class Functions:
         self.find, self.find_code = module.find, module.find_code
         self.linked = getattr(module, "linked", None)
         self.wrap: Callable[..., u64] | None = getattr(module, "wrap", None)  # where code addresses end before Architecture.bits
+        self.page_end: Callable[..., u64] | None = getattr(module, "page_end", None)  # where a code page may end before PAGE
         self.code_address, self.decoded, self.fence_code = module.code_address, module.decoded, module.fence_code
         self.specials: list[tuple[Callable[..., None], str]] = [*specials.COMMON, *module.SPECIALS]
         self.step: str = getattr(module, "STEP", "h_step")  # the special that a single step begins with
@@ -610,6 +611,9 @@ class Builder:
                 return g.call_function(model.wrap, [cpu_of(g), g.cast(address, u64)], {})
             return g.binary(ast.BitAnd, g.cast(address, u64), Const((1 << arch.bits) - 1))
 
+        def page_end(g: Lower, cpu: Value) -> Value:
+            return Const(4096) if model.page_end is None else g.call_function(model.page_end, [cpu], {})
+
         def entry_offset(g: Lower, address: Value) -> Value:
             low = g.value(f"and i64 {g.cast(address, u64).ref}, {4096 - arch.granule}")
             return V(u64, g.value(f"shl i64 {low}, {arch.shift}"))
@@ -729,7 +733,7 @@ class Builder:
             predecode.ends_of: ends_of, predecode.distance_of: distance_of, traces.glue: glue,
             predecode.decode: lambda g, *args: g.call_function(self.decode, list(args), {}), predecode.length: as_function(arch.length),
             predecode.shift: lambda g: Const(arch.shift), predecode.entry_offset: entry_offset,
-            predecode.wrapped: wrapped,
+            predecode.wrapped: wrapped, predecode.page_end: page_end,
             predecode.decoded: as_function(model.decoded),
             predecode.code_address: as_function(model.code_address), self.enabled_intrinsic: enabled,
             flow.slow: slow, flow.guarded_peek: guarded_peek,

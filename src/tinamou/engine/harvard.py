@@ -16,7 +16,7 @@ from tinamou.native.memory import call_host, exchange, peek, poke
 from tinamou.native.ops import intrinsic, outlined, unlikely
 from tinamou.native.types import Array, Struct, Word, i64, u8, u16, u64
 
-from .cpu import READ, WRITE, Cpu, _jump
+from .cpu import PAGE, READ, WRITE, Cpu, _jump
 from .flow import enter, get_budget, leave, memory_base, pc_of, set_budget, slow
 from .interpreter import KICK, TRAP
 from .predecode import entry_offset, find_slow, new_page
@@ -403,6 +403,11 @@ def find_code(cpu: Cpu, target: u64) -> u64:
 def wrap(cpu: Cpu, address: u64) -> u64:
     """Behind the last instruction comes the first one."""
     return address & harvard(cpu).code_mask
+
+
+def page_end(cpu: Cpu) -> u64:
+    size = harvard(cpu).code_mask + 1
+    return size if size < PAGE else u64(PAGE)
 
 
 def code_address(cpu: Cpu, pc: u64) -> u64:

@@ -93,6 +93,12 @@ def wrapped(address: u64) -> u64:
 
 
 @intrinsic
+def page_end(cpu: Cpu) -> u64:
+    """Offset behind the last code of a page: PAGE, or less where there is less code than that."""
+    raise TypeError("the memory model supplies it")
+
+
+@intrinsic
 def entry_offset(address: u64) -> u64:
     """Offset of an address's entry from the first one of its page; whatever the address, it is that of an entry."""
     raise TypeError("only compiled code has a decoder")
@@ -158,7 +164,7 @@ def new_page(cpu: Cpu, slot: u64) -> u64:
 def predecode(cpu: Cpu, entry: u64, pc: u64) -> None:
     """Decode the straight line from pc on, as far as it is not decoded yet."""
     host = code_address(cpu, pc)
-    offset = pc & (PAGE - 1)
+    offset, end = pc & (PAGE - 1), page_end(cpu)
     n = u32(0)
     start, targets = entry, u64(1)  # a bit for each of the next 64 entries: something jumps there
     s = Shared.at(cpu.shared)
@@ -166,9 +172,12 @@ def predecode(cpu: Cpu, entry: u64, pc: u64) -> None:
     while n < AHEAD and offset < PAGE:
         if compare_exchange(u64, entry, symbol(DECODE), symbol(BUSY)) != symbol(DECODE):
             return
-        word = u32(peek(u16, host)) if offset > PAGE - 4 else peek(u32, host)
+        if offset >= end:
+            publish(entry, symbol(CROSS))
+            return
+        word = u32(peek(u16, host)) if offset > end - 4 else peek(u32, host)
         size = length(word)
-        if offset + size > PAGE:
+        if offset + size > end:
             publish(entry, symbol(STRADDLE))
             return
         number = decode(cpu, entry, word, offset, u64(1))

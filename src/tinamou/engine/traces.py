@@ -205,7 +205,7 @@ def code_size(s: Shared, number: u64) -> u64:
 def warm_behind(cpu: Cpu, entry: u64, host: u64, offset: u64, size: u64) -> None:
     """Behind an instruction that is in no trace another one begins, and behind what it may skip."""
     n = u64(0)
-    while n < 2 and offset + size < PAGE:
+    while n < 2 and offset + size < predecode.page_end(cpu):
         predecode.warm(Shared.at(cpu.shared), entry + (size << predecode.shift()))
         size += predecode.length(u32(peek(u16, host + size)))
         n += 1
@@ -225,19 +225,19 @@ def plan(cpu: Cpu, s: Shared, entry: u64, host: u64, pc: u64) -> tuple[u64, u64,
 
     Behind an instruction that never goes on is more of the trace if it can be skipped.
     """
-    offset, n, delta = pc & (PAGE - 1), u64(0), u64(0)
+    offset, end, n, delta = pc & (PAGE - 1), predecode.page_end(cpu), u64(0), u64(0)
     going, reached, skipped = u64(1), u64(1), u64(0)
-    while going != 0 and n < LONGEST and offset < PAGE:
-        word = u32(peek(u16, host)) if offset > PAGE - 4 else peek(u32, host)
+    while going != 0 and n < LONGEST and offset < end:
+        word = u32(peek(u16, host)) if offset > end - 4 else peek(u32, host)
         size = predecode.length(word)
         step = step_at(s, n)
         going = u64(0)
-        if offset + size <= PAGE and not (n >= ENOUGH and begins(s, entry + delta)):
+        if offset + size <= end and not (n >= ENOUGH and begins(s, entry + delta)):
             number = predecode.decode(cpu, step, word, offset, u64(1))
             stencil = stencil_of(s, u64(number))
             skips = u64(1) if stencil.spent == SKIPS else u64(0)
             unlinked = stencil.stubs & LINKED != 0 and target_of(cpu, step, stencil, pc - (pc & (PAGE - 1)) + offset) == 0
-            if stencil.code != 0 and not unlinked and not (skips != 0 and offset + size + 4 > PAGE):
+            if stencil.code != 0 and not unlinked and not (skips != 0 and offset + size + 4 > end):
                 st = Step.at(step)
                 st.number, st.delta = number, u32(delta)
                 delta += size << predecode.shift()
@@ -354,7 +354,7 @@ def promote(cpu: Cpu, entry: u64, host: u64, pc: u64) -> bool:
     done = u64(0)
     if compare_exchange(u64, entry, predecode.symbol(WARM), predecode.symbol(BUSY)) == predecode.symbol(WARM):
         offset = pc & (PAGE - 1)
-        word = u32(peek(u16, host)) if offset > PAGE - 4 else peek(u32, host)
+        word = u32(peek(u16, host)) if offset > predecode.page_end(cpu) - 4 else peek(u32, host)
         number = predecode.decode(cpu, entry, word, offset, u64(1))  # again: the code may have changed unnoticed since
         handler = make(cpu, entry, host, pc)
         publish(entry, handler if handler != 0 else predecode.handler_of(number))
