@@ -82,6 +82,51 @@ def test_features_of_a_cpu(cpu: str, expected: list[int], tmp_path: Path) -> Non
     assert [int(w, 16) for w in done.stdout.split()] == expected
 
 
+STACK = r"""
+/* Hot accesses by way of SP, then one when it is no multiple of 16. */
+#define _GNU_SOURCE
+#include <setjmp.h>
+#include <signal.h>
+#include <stdio.h>
+#include <ucontext.h>
+static sigjmp_buf back;
+static volatile unsigned long address, sp;
+static char other[65536] __attribute__((aligned(16)));
+static void fault(int signal, siginfo_t *info, void *context) {
+    address = (unsigned long)info->si_addr, sp = ((ucontext_t *)context)->uc_mcontext.sp;
+    siglongjmp(back, info->si_code == BUS_ADRALN ? 2 : 3);
+}
+#define ACCESS(name, text) \
+    static __attribute__((noinline)) void name(long by) { \
+        __asm__ volatile("mov x9, sp\n sub sp, sp, %0\n " text "\n mov sp, x9" :: "r"(by) : "x9", "x10", "x11", "v0", "memory"); \
+    }
+ACCESS(load, "ldr x11, [sp, #8]") ACCESS(store, "strb w11, [sp, #1]") ACCESS(pair, "stp x10, x11, [sp, #-32]!")
+ACCESS(vector, "ldr q0, [sp]") ACCESS(structure, "st1 {v0.4s}, [sp]") ACCESS(indexed, "mov x10, #2\n ldr w11, [sp, x10, lsl #2]")
+ACCESS(ordered, "ldar x11, [sp]") ACCESS(none, "prfm pldl1keep, [sp]")
+static void (*const all[])(long) = {load, store, pair, vector, structure, indexed, ordered, none};
+int main(void) {
+    stack_t stack = {.ss_sp = other, .ss_size = sizeof other};
+    struct sigaction action = {.sa_sigaction = fault, .sa_flags = SA_SIGINFO | SA_ONSTACK};
+    sigaltstack(&stack, 0), sigaction(SIGBUS, &action, 0);
+    for (int n = 0; n < 8; n++) {
+        for (int i = 0; i < 100000; i++) all[n](128);
+        int how = sigsetjmp(back, 1);
+        if (!how) all[n](136);
+        printf("%d%d%d ", how, how && address == sp, how && sp % 16 == 8);
+    }
+}
+"""
+
+
+@pytest.mark.parametrize("jit", ["on", "off", "traces", "eager"])
+def test_stack_alignment(jit: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("TINAMOU_JIT", jit)
+    source = tmp_path / "stack.c"
+    source.write_text(STACK)
+    done = arm(source)
+    assert (done.stdout, done.stderr, done.returncode) == ("211 " * 7 + "000 ", "", 0)
+
+
 GUARDED = r"""
 /* A static program whose ELF properties say that its code is guarded: the second jump leads to no landing place. */
 __asm__(".section .note.gnu.property,\"a\"\n .p2align 3\n .word 4, 16, 5\n .asciz \"GNU\"\n .word 0xc0000000, 4, 1, 0\n"

@@ -277,8 +277,8 @@ class Access:
             if words and words[0] in ("!load", "!store"):
                 self.assembly(out, prefix, loads, straight, words)
                 continue
-            if "br i1" in line and "make.implicit" not in line:
-                straight = False
+            if "br i1" in line and "make.implicit" not in line:  # what is behind a check that leaves the region is on the straight line
+                straight = straight and f"\n{words[4].strip('%,')}:\n  br label %{prefix}retry\n" in text
             out.append(line)
         return "\n".join(out)
 

@@ -323,7 +323,7 @@ def aim(r: random.Random, insn: Insn, word: int, state: State) -> int:
     address = MEMORY + at - (offset if kind < 8 else 0) & U64
     n = insn.number(word, base)
     if n == SP or (n == 31 and isinstance(base.kind, Imm)):
-        state.sp = address
+        state.sp = address if r.randrange(4) == 0 else address & ~15
     elif n < 31:
         state.x[n] = address
     if "Rm" in insn.fields:
@@ -345,9 +345,17 @@ def place(state: State, code: bytes) -> None:
 ALIGNED = {"ldar", "stlr", "ldlar", "stllr", "ldapr", "ldxr", "stxr", "ldxp", "stxp", "ld", "swp", "cas", "casp"}
 
 
+def by_stack(insn: Insn, word: int) -> bool:
+    """An access whose base register is SP."""
+    return touches_memory(insn) and "Rn" in insn.function.__code__.co_varnames and word >> 5 & 31 == 31
+
+
 def verdict(insn: Insn, word: int, before: State, ours: Outcome, theirs: Outcome) -> dict[str, tuple[object, object]]:
     """What of the outcome is wrong."""
     name = insn.name.split(".")[0]
+    if by_stack(insn, word) and before.sp % 16:  # CheckSPAlignment.  Unicorn does not.
+        found = dict(before.differences(ours.state))
+        return found if ours.exception == traps.EC_SP_ALIGNMENT else {"exception": (ours.exception, traps.EC_SP_ALIGNMENT)}
     if ours.exception is not None:
         undone = before.differences(ours.state)  # nothing was written; Unicorn leaves halves of pairs
         if undone or ours.exception == theirs.exception:

@@ -242,6 +242,26 @@ def test_alignment_without_translation(guest, text, write):
     assert (guest.x(20), guest.x(22)) == (esr(0x25, 0x21 | write << 6), DATA + 1)
 
 
+SA, SA0 = 1 << 3, 1 << 4
+BY_STACK = ["ldr x0, [sp, #8]", "strb w0, [sp], #1", "stp x0, x1, [sp, #-16]!", "ldr q0, [sp]", "ldxr x0, [sp]", "ld1 {v0.4s}, [sp]"]
+
+
+@pytest.mark.parametrize("text", BY_STACK)
+def test_stack_alignment(guest, text):
+    float_on = "mov x0, #0x300000; msr cpacr_el1, x0; isb"
+    labels = guest.run(program(f"{float_on}; ldr x9, ={DATA + 8:#x}; mov sp, x9\nhere: {text}"))
+    assert (guest.x(20), guest.x(21), guest.x("sp")) == (esr(0x26), labels["here"], DATA + 8)
+
+
+@pytest.mark.parametrize(("off", "el", "faults"), [(SA0, 1, True), (SA, 1, False), (SA0, 0, False), (SA, 0, True)])
+def test_whose_stack_alignment_is_checked(guest, off, el, faults):
+    """SCTLR_EL1.SA is for EL1, SA0 for EL0; prefetches are never checked."""
+    before = f"mrs x0, sctlr_el1; bic x0, x0, #{off}; msr sctlr_el1, x0; isb; ldr x9, ={DATA + 8:#x}; msr sp_el0, x9"
+    text = "mov x5, #1; prfm pldl1keep, [sp]; mov x5, #2; ldr x0, [sp]; mov x5, #3; svc #0"
+    guest.run(program(f"{before}; mov sp, x9; {text}") if el else lower(text, before=before))
+    assert (guest.x(5), guest.x(20)) == ((2, esr(0x26)) if faults else (3, esr(0x15)))
+
+
 def test_exclusive_monitor_is_cleared(guest):
     text = f"mov x9, #{DATA:#x}; ldxr x1, [x9]; svc #0\n"
     guest.run(f"adr x0, v; msr vbar_el1, x0; {text} stxr w2, x1, [x9]; wfi; .balign 0x800; v: .skip 0x200; eret")

@@ -6,7 +6,7 @@ from typing import TypeVar
 
 from tinamou.native.types import Word, i8, i16, i32, u8, u16, u32, u64, u128
 
-from .memory import aligned, checked, load, load_pair, settled, store, store_pair
+from .memory import aligned, based, checked, load, load_pair, settled, store, store_pair
 from .operands import B, Bits, D, H, Q, Row, S, Simm, Uimm, Ws, X, Xn, Xsp, a64, cross, in_field, rx
 from .operands import R as Rs_
 from .operands import W as W32
@@ -84,54 +84,54 @@ FP_STORES: tuple[Row, ...] = tuple(
 
 @base("size 111 V 01 opc IMM Rn Rt", "<ldr> {Rt}, [{Rn}{plus}]", each=LOADS + FP_LOADS)
 def ldr(h: Core, Rn: Xsp, imm: Uimm) -> Rt1:
-    return rx(load(h, T, Rn + imm))
+    return rx(load(h, T, based(h, Rn) + imm))
 
 
 @base("size 111 V 01 opc IMM Rn Rt", "<ldr> {Rt}, [{Rn}{plus}]", each=STORES + FP_STORES)
 def str_(h: Core, Rn: Xsp, imm: Uimm, Rt: R) -> None:
-    store(h, T, Rn + imm, T(Rt))
+    store(h, T, based(h, Rn) + imm, T(Rt))
 
 
 @base("size 111 V 00 opc 0 imm[8:0] 00 Rn Rt", "<ldur> {Rt}, [{Rn}{plus}]", each=LOADS + FP_LOADS)
 def ldur(h: Core, Rn: Xsp, imm: Simm) -> Rt1:
-    return rx(load(h, T, Rn + imm))
+    return rx(load(h, T, based(h, Rn) + imm))
 
 
 @base("size 111 V 00 opc 0 imm[8:0] 10 Rn Rt", "<ldtr> {Rt}, [{Rn}{plus}]", name="ldtr", each=LOADS)
 def ldtr(h: Core, Rn: Xsp, imm: Simm) -> Rt1:
-    return rx(h.load_unprivileged(T, checked(h, Rn + imm, T.size, False)))
+    return rx(h.load_unprivileged(T, checked(h, based(h, Rn) + imm, T.size, False)))
 
 
 @base("size 111 V 00 opc 0 imm[8:0] 00 Rn Rt", "<ldur> {Rt}, [{Rn}{plus}]", each=STORES + FP_STORES)
 def stur(h: Core, Rn: Xsp, imm: Simm, Rt: R) -> None:
-    store(h, T, Rn + imm, T(Rt))
+    store(h, T, based(h, Rn) + imm, T(Rt))
 
 
 @base("size 111 V 00 opc 0 imm[8:0] 10 Rn Rt", "<ldtr> {Rt}, [{Rn}{plus}]", name="sttr", each=STORES)
 def sttr(h: Core, Rn: Xsp, imm: Simm, Rt: R) -> None:
-    h.store_unprivileged(T, checked(h, Rn + imm, T.size, True), T(Rt))
+    h.store_unprivileged(T, checked(h, based(h, Rn) + imm, T.size, True), T(Rt))
 
 
 @base("size 111 V 00 opc 0 imm[8:0] 01 Rn Rt", "<ldr> {Rt}, [{Rn}], #{imm}", each=LOADS + FP_LOADS)
 def ldr_post(h: Core, Rn: Xsp, imm: Simm) -> tuple[Xn, Rt1]:
-    return Rn + imm, rx(load(h, T, Rn))
+    return Rn + imm, rx(load(h, T, based(h, Rn)))
 
 
 @base("size 111 V 00 opc 0 imm[8:0] 01 Rn Rt", "<ldr> {Rt}, [{Rn}], #{imm}", each=STORES + FP_STORES)
 def str_post(h: Core, Rn: Xsp, imm: Simm, Rt: R) -> Xn:
     after = settled(Rn + imm)
-    store(h, T, Rn, T(Rt))
+    store(h, T, based(h, Rn), T(Rt))
     return after
 
 
 @base("size 111 V 00 opc 0 imm[8:0] 11 Rn Rt", "<ldr> {Rt}, [{Rn}, #{imm}]!", each=LOADS + FP_LOADS)
 def ldr_pre(h: Core, Rn: Xsp, imm: Simm) -> tuple[Xn, Rt1]:
-    return Rn + imm, rx(load(h, T, Rn + imm))
+    return Rn + imm, rx(load(h, T, based(h, Rn) + imm))
 
 
 @base("size 111 V 00 opc 0 imm[8:0] 11 Rn Rt", "<ldr> {Rt}, [{Rn}, #{imm}]!", each=STORES + FP_STORES)
 def str_pre(h: Core, Rn: Xsp, imm: Simm, Rt: R) -> Xn:
-    store(h, T, Rn + imm, T(Rt))
+    store(h, T, based(h, Rn) + imm, T(Rt))
     return Rn + imm
 
 
@@ -144,12 +144,12 @@ INDEX: tuple[Row, ...] = (
 
 @base("size 111 V 00 opc 1 Rm OPTION S 10 Rn Rt", "<ldr> {Rt}, [{Rn}, {index}]", each=cross(LOADS + FP_LOADS, INDEX))
 def ldr_index(h: Core, Rn: Xsp, Rm: X, S: Bits) -> Rt1:
-    return rx(load(h, T, Rn + (u64(I(Rm)) << S * SCALE)))
+    return rx(load(h, T, based(h, Rn) + (u64(I(Rm)) << S * SCALE)))
 
 
 @base("size 111 V 00 opc 1 Rm OPTION S 10 Rn Rt", "<ldr> {Rt}, [{Rn}, {index}]", each=cross(STORES + FP_STORES, INDEX))
 def str_index(h: Core, Rn: Xsp, Rm: X, S: Bits, Rt: R) -> None:
-    store(h, T, Rn + (u64(I(Rm)) << S * SCALE), T(Rt))
+    store(h, T, based(h, Rn) + (u64(I(Rm)) << S * SCALE), T(Rt))
 
 
 LITERALS: tuple[Row, ...] = tuple(
@@ -213,38 +213,38 @@ LDPSW: tuple[Row, ...] = (_pair("sw", "ldpsw", "01", "0", X, u64, i32, 2),)
 @base("opc 101 V 000 1 IMM Rt2 Rn Rt", "<ldnp> {Rt}, {Rt2}, [{Rn}{plus}]", name="ldnp", each=LOAD_PAIRS)
 @base("opc 101 V 010 1 IMM Rt2 Rn Rt", "<ldp> {Rt}, {Rt2}, [{Rn}{plus}]", each=LOAD_PAIRS + LDPSW)
 def ldp(h: Core, Rn: Xsp, imm: Simm) -> tuple[Rt1, Rt2_]:
-    first, second = load_pair(h, T, Rn + imm)
+    first, second = load_pair(h, T, based(h, Rn) + imm)
     return rx(first), rx(second)
 
 
 @base("opc 101 V 001 1 IMM Rt2 Rn Rt", "<ldp> {Rt}, {Rt2}, [{Rn}], #{imm}", each=LOAD_PAIRS + LDPSW)
 def ldp_post(h: Core, Rn: Xsp, imm: Simm) -> tuple[Xn, Rt1, Rt2_]:
-    first, second = load_pair(h, T, Rn)
+    first, second = load_pair(h, T, based(h, Rn))
     return Rn + imm, rx(first), rx(second)
 
 
 @base("opc 101 V 011 1 IMM Rt2 Rn Rt", "<ldp> {Rt}, {Rt2}, [{Rn}, #{imm}]!", each=LOAD_PAIRS + LDPSW)
 def ldp_pre(h: Core, Rn: Xsp, imm: Simm) -> tuple[Xn, Rt1, Rt2_]:
-    first, second = load_pair(h, T, Rn + imm)
+    first, second = load_pair(h, T, based(h, Rn) + imm)
     return Rn + imm, rx(first), rx(second)
 
 
 @base("opc 101 V 000 0 IMM Rt2 Rn Rt", "<ldnp> {Rt}, {Rt2}, [{Rn}{plus}]", name="stnp", each=STORE_PAIRS)
 @base("opc 101 V 010 0 IMM Rt2 Rn Rt", "<ldp> {Rt}, {Rt2}, [{Rn}{plus}]", each=STORE_PAIRS)
 def stp(h: Core, Rn: Xsp, imm: Simm, Rt: R, Rt2: R) -> None:
-    store_pair(h, T, Rn + imm, T(Rt), T(Rt2))
+    store_pair(h, T, based(h, Rn) + imm, T(Rt), T(Rt2))
 
 
 @base("opc 101 V 001 0 IMM Rt2 Rn Rt", "<ldp> {Rt}, {Rt2}, [{Rn}], #{imm}", each=STORE_PAIRS)
 def stp_post(h: Core, Rn: Xsp, imm: Simm, Rt: R, Rt2: R) -> Xn:
     after = settled(Rn + imm)
-    store_pair(h, T, Rn, T(Rt), T(Rt2))
+    store_pair(h, T, based(h, Rn), T(Rt), T(Rt2))
     return after
 
 
 @base("opc 101 V 011 0 IMM Rt2 Rn Rt", "<ldp> {Rt}, {Rt2}, [{Rn}, #{imm}]!", each=STORE_PAIRS)
 def stp_pre(h: Core, Rn: Xsp, imm: Simm, Rt: R, Rt2: R) -> Xn:
-    store_pair(h, T, Rn + imm, T(Rt), T(Rt2))
+    store_pair(h, T, based(h, Rn) + imm, T(Rt), T(Rt2))
     return Rn + imm
 
 
@@ -265,19 +265,19 @@ _PAIR_X: tuple[Row, ...] = ({"Rt1": in_field(X, "Rt"), "Rt2_": in_field(X, "Rt2"
 @base("size 001000 1 1 0 xxxxx 1 xxxxx Rn Rt", "ldar<b> {Rt}, [{Rn}]", each=SIZES)
 @lor("size 001000 1 1 0 xxxxx 0 xxxxx Rn Rt", "ldlar<b> {Rt}, [{Rn}]", name="ldlar", each=SIZES)
 def ldar(h: Core, Rn: Xsp) -> Rt1:
-    return rx(h.load(T, aligned(h, Rn, T.size, False)))
+    return rx(h.load(T, aligned(h, based(h, Rn), T.size, False)))
 
 
 @base("size 001000 1 0 0 xxxxx 1 xxxxx Rn Rt", "stlr<b> {Rt}, [{Rn}]", each=SIZES)
 @lor("size 001000 1 0 0 xxxxx 0 xxxxx Rn Rt", "stllr<b> {Rt}, [{Rn}]", name="stllr", each=SIZES)
 def stlr(h: Core, Rn: Xsp, Rt: R) -> None:
-    h.store(T, aligned(h, Rn, T.size, True), T(Rt))
+    h.store(T, aligned(h, based(h, Rn), T.size, True), T(Rt))
     h.fence()
 
 
 @base("size 001000 0 1 0 xxxxx o0[0] xxxxx Rn Rt", "ld{a}xr<b> {Rt}, [{Rn}]", each=SIZES)
 def ldxr(h: Core, Rn: Xsp) -> Rt1:
-    at = aligned(h, Rn, T.size, False)
+    at = aligned(h, based(h, Rn), T.size, False)
     value = h.load(T, at)
     h.monitor, h.monitor_size, h.monitor_low = at, u64(T.size), u64(value)
     return rx(value)
@@ -285,7 +285,7 @@ def ldxr(h: Core, Rn: Xsp) -> Rt1:
 
 @base("size 001000 0 0 0 Rs o0[0] xxxxx Rn Rt", "st{l}xr<b> {Rs}, {Rt}, [{Rn}]", each=SIZES)
 def stxr(h: Core, Rn: Xsp, Rt: R) -> Ws:
-    at = aligned(h, Rn, T.size, True)
+    at = aligned(h, based(h, Rn), T.size, True)
     if h.monitor != at or h.monitor_size != T.size:
         h.monitor = u64(UNMONITORED)
         return u32(1)
@@ -297,7 +297,7 @@ def stxr(h: Core, Rn: Xsp, Rt: R) -> Ws:
 
 @base("10 001000 0 1 1 xxxxx o0[0] Rt2 Rn Rt", "ld{a}xp {Rt}, {Rt2}, [{Rn}]", name="ldxp.w", each=_PAIR_W)
 def ldxp_w(h: Core, Rn: Xsp) -> tuple[Rt1, Rt2_]:
-    at = aligned(h, Rn, 8, False)
+    at = aligned(h, based(h, Rn), 8, False)
     value = h.load(u64, at)
     h.monitor, h.monitor_size, h.monitor_low = at, u64(8), value
     return u32(value), u32(value >> 32)
@@ -305,7 +305,7 @@ def ldxp_w(h: Core, Rn: Xsp) -> tuple[Rt1, Rt2_]:
 
 @base("11 001000 0 1 1 xxxxx o0[0] Rt2 Rn Rt", "ld{a}xp {Rt}, {Rt2}, [{Rn}]", name="ldxp.x", each=_PAIR_X)
 def ldxp_x(h: Core, Rn: Xsp) -> tuple[Rt1, Rt2_]:
-    at = aligned(h, Rn, 16, False)
+    at = aligned(h, based(h, Rn), 16, False)
     low, high = settled(h.load(u64, at)), h.load(u64, at + 8)
     h.monitor, h.monitor_size, h.monitor_low, h.monitor_high = at, u64(16), low, high
     return low, high
@@ -313,7 +313,7 @@ def ldxp_x(h: Core, Rn: Xsp) -> tuple[Rt1, Rt2_]:
 
 @base("10 001000 0 0 1 Rs o0[0] Rt2 Rn Rt", "st{l}xp {Rs}, {Rt}, {Rt2}, [{Rn}]", name="stxp.w")
 def stxp_w(h: Core, Rn: Xsp, Rt: W32, Rt2: W32) -> Ws:
-    at = aligned(h, Rn, 8, True)
+    at = aligned(h, based(h, Rn), 8, True)
     if h.monitor != at or h.monitor_size != 8:
         h.monitor = u64(UNMONITORED)
         return u32(1)
@@ -325,7 +325,7 @@ def stxp_w(h: Core, Rn: Xsp, Rt: W32, Rt2: W32) -> Ws:
 
 @base("11 001000 0 0 1 Rs o0[0] Rt2 Rn Rt", "st{l}xp {Rs}, {Rt}, {Rt2}, [{Rn}]", name="stxp.x")
 def stxp_x(h: Core, Rn: Xsp, Rt: X, Rt2: X) -> Ws:
-    at = aligned(h, Rn, 16, True)
+    at = aligned(h, based(h, Rn), 16, True)
     if h.monitor != at or h.monitor_size != 16:
         h.monitor = u64(UNMONITORED)
         return u32(1)

@@ -6,7 +6,7 @@ from tinamou.native.types import Word, i8, i16, i32, i64, u8, u16, u32, u64, u12
 
 from .base_memory import SIZES
 from .disasm import Shown, zr
-from .memory import aligned, join, load, store
+from .memory import aligned, based, join, load, store
 from .operands import Bits, R, Row, Simm, W, X, Xsp, a64, cross, in_field, rx
 from .state import Core
 
@@ -39,7 +39,7 @@ def _st(s: Shown) -> str | None:
 @lse("size 111 0 00 A[0] R[0] 1 Rs 0 OPC 00 Rn Rt", "ld<op>{al}<b> {Rs}, {Rt}, [{Rn}]", each=LD, alias=_st)
 def ld(h: Core, Rn: Xsp, Rs: R) -> Rt1:
     value = ~Rs if OPC == "001" else Rs
-    return rx(T(h.atomic(OP, I, aligned(h, Rn, T.size, True), I(value))))
+    return rx(T(h.atomic(OP, I, aligned(h, based(h, Rn), T.size, True), I(value))))
 
 
 OPC = ""
@@ -47,7 +47,7 @@ OPC = ""
 
 @lse("size 111 0 00 A[0] R[0] 1 Rs 1 000 00 Rn Rt", "swp{al}<b> {Rs}, {Rt}, [{Rn}]", each=SIZES)
 def swp(h: Core, Rn: Xsp, Rs: R) -> Rt1:
-    return rx(h.atomic("swap", T, aligned(h, Rn, T.size, True), T(Rs)))
+    return rx(h.atomic("swap", T, aligned(h, based(h, Rn), T.size, True), T(Rs)))
 
 
 CAS: tuple[Row, ...] = tuple({**r, "Rs1": in_field(r["R"], "Rs")} for r in SIZES)
@@ -55,7 +55,7 @@ CAS: tuple[Row, ...] = tuple({**r, "Rs1": in_field(r["R"], "Rs")} for r in SIZES
 
 @lse("size 001000 1 A[0] 1 Rs R[0] 11111 Rn Rt", "cas{al}<b> {Rs}, {Rt}, [{Rn}]", each=CAS)
 def cas(h: Core, Rn: Xsp, Rs: R, Rt: R) -> Rs1:
-    return rx(h.compare_swap(T, aligned(h, Rn, T.size, True), T(Rs), T(Rt)))
+    return rx(h.compare_swap(T, aligned(h, based(h, Rn), T.size, True), T(Rs), T(Rt)))
 
 
 # Pairs are an even register and the one behind it: the row names the first by its upper four bits.
@@ -73,7 +73,7 @@ def set_pair(h: Core, n: u32, low: u64, high: u64) -> None:
 
 @lse("0 0 001000 0 A[0] 1 Rs[4:1] 0 R[0] 11111 Rn Rt[4:1] 0", "casp{al} {pair_s}, {pair_t}, [{Rn}]", name="casp.w", each=[{"pair": "w"}])
 def casp_w(h: Core, Rn: Xsp, Rs: Bits, Rt: Bits) -> None:
-    at = aligned(h, Rn, 8, True)
+    at = aligned(h, based(h, Rn), 8, True)
     expected = u64(u32(h.x[Rs & 30])) | second(h, Rs) << 32
     value = u64(u32(h.x[Rt & 30])) | second(h, Rt) << 32
     found = h.compare_swap(u64, at, expected, value)
@@ -82,7 +82,7 @@ def casp_w(h: Core, Rn: Xsp, Rs: Bits, Rt: Bits) -> None:
 
 @lse("0 1 001000 0 A[0] 1 Rs[4:1] 0 R[0] 11111 Rn Rt[4:1] 0", "casp{al} {pair_s}, {pair_t}, [{Rn}]", name="casp.x", each=[{"pair": "x"}])
 def casp_x(h: Core, Rn: Xsp, Rs: Bits, Rt: Bits) -> None:
-    at = aligned(h, Rn, 16, True)
+    at = aligned(h, based(h, Rn), 16, True)
     expected = join(h.x[Rs & 30], second(h, Rs))
     value = join(h.x[Rt & 30], second(h, Rt))
     found = h.compare_swap(u128, at, expected, value)
@@ -91,7 +91,7 @@ def casp_x(h: Core, Rn: Xsp, Rs: Bits, Rt: Bits) -> None:
 
 @rcpc("size 111 0 00 1 0 1 11111 1 100 00 Rn Rt", "ldapr<b> {Rt}, [{Rn}]", each=SIZES)
 def ldapr(h: Core, Rn: Xsp) -> Rt1:
-    return rx(h.load(T, aligned(h, Rn, T.size, False)))
+    return rx(h.load(T, aligned(h, based(h, Rn), T.size, False)))
 
 
 UNSCALED: tuple[Row, ...] = tuple(
@@ -112,10 +112,10 @@ UNSCALED: tuple[Row, ...] = tuple(
 
 @rcpc2("size 011001 OPC 0 imm[8:0] 00 Rn Rt", "<op> {Rt}, [{Rn}{plus}]", each=UNSCALED)
 def ldapur(h: Core, Rn: Xsp, imm: Simm) -> Rt1:
-    return rx(load(h, T, Rn + imm))
+    return rx(load(h, T, based(h, Rn) + imm))
 
 
 @rcpc2("size 011001 00 0 imm[8:0] 00 Rn Rt", "stlur<b> {Rt}, [{Rn}{plus}]", each=SIZES)
 def stlur(h: Core, Rn: Xsp, imm: Simm, Rt: R) -> None:
-    store(h, T, Rn + imm, T(Rt))
+    store(h, T, based(h, Rn) + imm, T(Rt))
     h.fence()

@@ -11,7 +11,7 @@ from tinamou.native.types import i64, u8, u32, u64
 
 from .alu import sub_flags
 from .disasm import zr
-from .memory import check_store, settle, settled, store_words, tag_of, tag_slot
+from .memory import based, check_store, settle, settled, store_words, tag_of, tag_slot
 from .operands import Bits, Row, Simm, X, Xn, Xsp, Xt, a64
 from .state import Core
 
@@ -130,24 +130,24 @@ STORES: tuple[Row, ...] = (
 
 @mte("11011001 OPC 1 imm[12:4] 10 Rn Rt", "<op> {Rt}, [{Rn}{plus}]", each=STORES)
 def stg(h: Core, Rn: Xsp, imm: Simm, Rt: Xsp) -> None:
-    store_tags(h, Rn + imm, tag_of(Rt), COUNT, ZERO)
+    store_tags(h, based(h, Rn) + imm, tag_of(Rt), COUNT, ZERO)
 
 
 @mte("11011001 OPC 1 imm[12:4] 01 Rn Rt", "<op> {Rt}, [{Rn}], #{imm}", each=STORES)
 def stg_post(h: Core, Rn: Xsp, imm: Simm, Rt: Xsp) -> Xn:
-    store_tags(h, Rn, tag_of(Rt), COUNT, ZERO)
+    store_tags(h, based(h, Rn), tag_of(Rt), COUNT, ZERO)
     return Rn + imm
 
 
 @mte("11011001 OPC 1 imm[12:4] 11 Rn Rt", "<op> {Rt}, [{Rn}, #{imm}]!", each=STORES)
 def stg_pre(h: Core, Rn: Xsp, imm: Simm, Rt: Xsp) -> Xn:
-    store_tags(h, Rn + imm, tag_of(Rt), COUNT, ZERO)
+    store_tags(h, based(h, Rn) + imm, tag_of(Rt), COUNT, ZERO)
     return Rn + imm
 
 
 @mte("11011001 01 1 imm[12:4] 00 Rn Rt", "ldg {Rt}, [{Rn}{plus}]")
 def ldg(h: Core, Rn: Xsp, imm: Simm, Rt: X) -> Xt:
-    at = h.untagged(Rn + imm) & ~(GRANULE - 1)
+    at = h.untagged(based(h, Rn) + imm) & ~(GRANULE - 1)
     settled(h.load(u8, at))
     return with_tag(Rt, get_tag(h, at))
 
@@ -163,18 +163,18 @@ def store_pair_tagged(h: Core, address: u64, first: u64, second: u64) -> None:
 
 @mte("0 1 101 0 010 0 imm[10:4] Rt2 Rn Rt", "stgp {Rt}, {Rt2}, [{Rn}{plus}]")
 def stgp(h: Core, Rn: Xsp, imm: Simm, Rt: X, Rt2: X) -> None:
-    store_pair_tagged(h, Rn + imm, Rt, Rt2)
+    store_pair_tagged(h, based(h, Rn) + imm, Rt, Rt2)
 
 
 @mte("0 1 101 0 001 0 imm[10:4] Rt2 Rn Rt", "stgp {Rt}, {Rt2}, [{Rn}], #{imm}")
 def stgp_post(h: Core, Rn: Xsp, imm: Simm, Rt: X, Rt2: X) -> Xn:
-    store_pair_tagged(h, Rn, Rt, Rt2)
+    store_pair_tagged(h, based(h, Rn), Rt, Rt2)
     return Rn + imm
 
 
 @mte("0 1 101 0 011 0 imm[10:4] Rt2 Rn Rt", "stgp {Rt}, {Rt2}, [{Rn}, #{imm}]!")
 def stgp_pre(h: Core, Rn: Xsp, imm: Simm, Rt: X, Rt2: X) -> Xn:
-    store_pair_tagged(h, Rn + imm, Rt, Rt2)
+    store_pair_tagged(h, based(h, Rn) + imm, Rt, Rt2)
     return Rn + imm
 
 

@@ -8,7 +8,7 @@ from __future__ import annotations
 from tinamou.native.ops import outlined, rotr
 from tinamou.native.types import u64
 
-from .memory import load
+from .memory import based, load
 from .operands import X16, X17, X30, Row, Simm, Sp, X, Xn, Xsp, Xt, a64
 from .state import Core
 
@@ -263,10 +263,10 @@ DATA_KEYS: tuple[Row, ...] = ({"name": "a", "M": "0", "<k>": "a", "KEY": 2}, {"n
 
 @pauth("11 111 0 00 M imm[12] 1 imm[11:3] 0 1 Rn Rt", "ldra<k> {Rt}, [{Rn}{plus}]", each=DATA_KEYS)
 def ldra(h: Core, Rn: Xsp, imm: Simm) -> Xt:
-    return load(h, u64, transformed(h, Rn, u64(0), KEY, False) + imm)
+    return load(h, u64, transformed(h, based(h, Rn), u64(0), KEY, False) + imm)
 
 
 @pauth("11 111 0 00 M imm[12] 1 imm[11:3] 1 1 Rn Rt", "ldra<k> {Rt}, [{Rn}{plus}]!", each=DATA_KEYS)
 def ldra_pre(h: Core, Rn: Xsp, imm: Simm) -> tuple[Xn, Xt]:
-    address = transformed(h, Rn, u64(0), KEY, False) + imm
+    address = transformed(h, based(h, Rn), u64(0), KEY, False) + imm
     return address, load(h, u64, address)

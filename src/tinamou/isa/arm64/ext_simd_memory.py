@@ -8,11 +8,11 @@ from __future__ import annotations
 
 from typing import Any
 
-from tinamou.native.ops import outlined
+from tinamou.native.ops import outlined, unlikely
 from tinamou.native.types import Word, u8, u16, u32, u64, u128
 
 from .lanes import all_lanes, at, clip, lane, put, replaced
-from .memory import check_store, checked, checked_tag, join, settle, settled
+from .memory import check_store, checked, checked_tag, join, settle, settled, stacked
 from .operands import Bits, Row, a64, cross
 from .state import Core
 
@@ -34,6 +34,14 @@ SIZES: tuple[Row, ...] = tuple({"name": n, "size": f"{k:02b}", "T": t, "<e>": n}
 def base(h: Core, Rn: u32) -> u64:
     """The base register: Core.x has SP behind the zero of register 31."""
     return h.x[Rn + u32(Rn == 31)]
+
+
+def address(h: Core, Rn: u32) -> u64:
+    """Of an access."""
+    at = base(h, Rn)
+    if unlikely(Rn == 31):
+        stacked(h, at)
+    return at
 
 
 def step(h: Core, Rn: u32, Rm: u32, size: int) -> None:
@@ -69,7 +77,7 @@ ONES: tuple[Row, ...] = tuple(
 
 
 def load_list(h: Core, count: int, size: int, Rn: u32, Rt: u32) -> None:
-    fetch(h, checked(h, base(h, Rn), count * size, False), count * size)
+    fetch(h, checked(h, address(h, Rn), count * size, False), count * size)
     for i in range(count):
         v = join(h.staging[2 * i], h.staging[2 * i + 1]) if size == 16 else u128(h.staging[i])
         h.q[(Rt + i) & 31] = v
@@ -83,7 +91,7 @@ def store_list(h: Core, count: int, size: int, Rn: u32, Rt: u32) -> None:
             h.staging[2 * i + 1] = u64(v >> 64)
         else:
             h.staging[i] = u64(v)
-    flush(h, checked(h, base(h, Rn), count * size, True), count * size)
+    flush(h, checked(h, address(h, Rn), count * size, True), count * size)
 
 
 @simd("0 QQ 001100 MODE 1 0 MM OP size[1:0] Rn[4:0] Rt[4:0]", "ld1 {list}, [{base}]<post>", each=cross(ONES, [MODES[0]]))
@@ -145,13 +153,13 @@ def to_structures(h: Core, t: type[Any], count: int, whole: bool, Rt: u32) -> No
 
 def load_structures(h: Core, t: type[Any], count: int, size: int, Rn: u32, Rt: u32) -> None:
     # Not direct: the call of check_tags makes LLVM save registers before the loads; it must not do so between a load and its check.
-    fetch(h, checked_tag(h, base(h, Rn), count * size, False), count * size)
+    fetch(h, checked_tag(h, address(h, Rn), count * size, False), count * size)
     from_structures(h, t, count, size == 16, Rt)
 
 
 def store_structures(h: Core, t: type[Any], count: int, size: int, Rn: u32, Rt: u32) -> None:
     to_structures(h, t, count, size == 16, Rt)
-    flush(h, checked(h, base(h, Rn), count * size, True), count * size)
+    flush(h, checked(h, address(h, Rn), count * size, True), count * size)
 
 
 @simd("0 QQ 001100 MODE 1 0 MM OP size Rn[4:0] Rt[4:0]", "ld<n> {list}, [{base}]<post>", name="ld_structures", each=cross(STRUCTURES, [MODES[0]]))
@@ -194,7 +202,7 @@ SINGLE: tuple[Row, ...] = tuple(
 
 
 def fetch_elements(h: Core, t: type[Any], count: int, Rn: u32) -> None:
-    where = checked_tag(h, base(h, Rn), count * t.size, False)  # not direct: see load_structures
+    where = checked_tag(h, address(h, Rn), count * t.size, False)  # not direct: see load_structures
     for i in range(count):
         h.staging[i] = u64(h.load(t, where + i * t.size))
         settle()
@@ -209,7 +217,7 @@ def load_lane(h: Core, t: type[Any], count: int, Rn: u32, Rt: u32, index: u32) -
 def store_lane(h: Core, t: type[Any], count: int, Rn: u32, Rt: u32, index: u32) -> None:
     for i in range(count):
         h.staging[i] = u64(at(t, h.q[(Rt + i) & 31], index))
-    where = checked(h, base(h, Rn), count * t.size, True)
+    where = checked(h, address(h, Rn), count * t.size, True)
     if count > 1:
         check_store(h, where, count * t.size)
     for i in range(count):

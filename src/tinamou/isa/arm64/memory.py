@@ -14,7 +14,7 @@ from tinamou.native.ops import intrinsic, outlined, unlikely
 from tinamou.native.types import Word, u8, u32, u64, u128
 
 from .state import TAGGED_PAGE, Core
-from .traps import ALIGNMENT_READ, ALIGNMENT_WRITE, TAG_CHECK_READ, TAG_CHECK_WRITE
+from .traps import ALIGNMENT_READ, ALIGNMENT_WRITE, SP_ALIGNMENT, TAG_CHECK_READ, TAG_CHECK_WRITE
 
 W = TypeVar("W", bound=Word)
 PAGE = 4096
@@ -49,6 +49,20 @@ def check_tags(h: Core, address: u64, size: u64, write: bool) -> None:
                 raise Trap(TAG_CHECK_WRITE if write else TAG_CHECK_READ, address if at <= h.untagged(address) else at)
             h.tfsr = h.tfsr | 1
         at = at + 16
+
+
+def based(h: Core, base: u64) -> u64:
+    """The base register of an access.  Rows whose base is SP have `stacked` in its place."""
+    return base
+
+
+def stacked(h: Core, sp: u64) -> u64:
+    """CheckSPAlignment, before anything else of an access."""
+    if unlikely(h.stack_misaligned(sp)):
+        if direct():
+            slow()
+        raise Trap(SP_ALIGNMENT)
+    return sp
 
 
 def checked(h: Core, address: u64, size: int, write: bool) -> u64:

@@ -9,7 +9,7 @@ A row's fields are named as in the manual.  Families of encodings are one functi
     extension                   another extension than the decorator's
 
 Register 31 is zero to operands of kind X and W, and the stack pointer to Xsp and Wsp.  The rows of the latter are split in two, one of
-them with SP implied.
+them with SP implied: its accesses check that SP is aligned.
 """
 
 from __future__ import annotations
@@ -23,6 +23,7 @@ from tinamou.engine.patterns import _INIT, BoundIsa, Extension, F, Fixed, Imm, I
 from tinamou.native.types import Word, i32, i64, u8, u16, u32, u64, u128
 
 from .disasm import X_NAMES, Asm, Shown
+from .memory import based, stacked
 from .state import SP, ZERO
 
 Row = Mapping[str, Any]
@@ -157,10 +158,15 @@ class A64Isa(Isa):
                 names = {k: v for k, v in row.items() if k.isidentifier() and k not in ("name", "extension")}
                 space = {**old.__globals__, **names} if names else old.__globals__
                 spaces[id(old.__globals__), id(row)] = space
-            new = types.FunctionType(old.__code__, space, old.__name__, old.__defaults__, old.__closure__)
-            new.__annotations__, new.__doc__, new.__module__ = old.__annotations__, old.__doc__, old.__module__
-            out += _split(Insn(**{**{f: getattr(i, f) for f in _INIT}, "function": new}))
+            out += _split(Insn(**{**{f: getattr(i, f) for f in _INIT}, "function": _function(old, space)}))
         return BoundIsa(self.name, out)
+
+
+def _function(old: Callable[..., Any], space: dict[str, Any]) -> Callable[..., Any]:
+    """The same with other globals."""
+    new = types.FunctionType(old.__code__, space, old.__name__, old.__defaults__, old.__closure__)
+    new.__annotations__, new.__doc__, new.__module__ = old.__annotations__, old.__doc__, old.__module__
+    return new
 
 
 def _split(insn: Insn) -> list[Insn]:
@@ -183,6 +189,8 @@ def _with_sp(insn: Insn, name: str) -> Insn:
     bits = (1 << piece.width) - 1 << piece.source
     out = replace(insn, name=f"{insn.name}.{name}sp", mask=insn.mask | bits, value=insn.value | bits, unless=dict(insn.unless))
     out.fields = {k: v for k, v in insn.fields.items() if k != name}
+    if name == "Rn" and based.__name__ in insn.function.__code__.co_names:
+        out.function = _function(insn.function, {**insn.function.__globals__, based.__name__: stacked})
 
     def implied(hint: Any) -> Any:
         if get_origin(hint) is tuple:

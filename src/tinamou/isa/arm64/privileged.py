@@ -158,6 +158,7 @@ class PrivilegedCore(Core):
     float_trap: u64  # not 0: SIMD and floating point raise this
     pauth_trap: u64
     translated_by: u64  # the translation regime
+    stack_mask: u64  # bits of SP that must be 0 in accesses by way of it
     # of the last walk
     unprivileged: u64  # not 0: it is for EL0
     attributes: u64  # MAIR's byte
@@ -212,6 +213,7 @@ class PrivilegedCore(Core):
             self.use_tlb(u64(TLB_EL3))
         s = self.sctlr[self.controller() & 3]
         self.pac_enabled = u32(s >> 31 & 1 | s >> 29 & 2 | s >> 25 & 4 | s >> 10 & 8)
+        self.stack_mask = u64(15) if s & (u64(SA) if el != 0 else u64(SA0)) != 0 else u64(0)
         self.float_trap = self.who_traps_float()
         self.pauth_trap = u64(0)
         if self.features & HAS_EL3 != 0 and el < 3 and self.scr & SCR_API == 0:

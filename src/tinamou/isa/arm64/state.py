@@ -115,6 +115,10 @@ class Core(SystemCpu):
         """The address of a data access without what TBI ignores.  A machine's translation looks after that."""
         return address & ADDRESS
 
+    def stack_misaligned(self, sp: u64) -> bool:
+        """An access by way of SP is refused: Linux sets SCTLR_EL1.SA0."""
+        return sp & 15 != 0
+
     def branch_target(self, target: u64) -> u64:
         """Where a branch goes.  A misaligned target raises."""
         if unlikely(target & 3 != 0):

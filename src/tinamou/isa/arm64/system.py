@@ -39,6 +39,9 @@ class SystemCore(PrivilegedCore):
     def fault(self, access: int, address: u64) -> None:
         mmu.physical_fault(self, u64(access), address)
 
+    def stack_misaligned(self, sp: u64) -> bool:
+        return sp & self.stack_mask != 0
+
     def instruction(self, pc: u64) -> u64:
         return mmu.instruction(self, pc)
 
