@@ -131,6 +131,18 @@ def test_short_circuit_names_both_sides():
 
 
 @needs_gcc
+def test_short_circuit_of_a_pulsing_output():
+    """PWM against a level: at some time they differ, whichever comes first."""
+    r = Running(program("#include <avr/io.h>\nint main(void) { DDRB = 2; OCR1A = 100; TCCR1A = 0x81; TCCR1B = 9; for (;;); }"), log=False)
+    r.run(0.001)
+    for high in (False, True):
+        r.pins["D9"].drive(high)
+        r.pins["D9"].release()
+    assert [(s.one[:3], s.other[:7]) for s in r.pins.shorts] == [("PB1", "outside")] * 2
+    r.close()
+
+
+@needs_gcc
 def test_two_outputs_wired_together():
     r = Running(program("#include <avr/io.h>\nint main(void) { DDRD = 0x0C; PORTD = 0x04; for (;;); }"))
     r.pins["D2"].connect(r.pins["D3"])

@@ -42,7 +42,15 @@ def test_sleep_modes_stop_clocks(b, mode, timer, adc, crystal):
     assert (bool(s.clock.hz), bool(s.adc_clock.hz), bool(s.crystal.hz)) == (bool(timer), bool(adc), bool(crystal))
     b["PCICR"], b["PCMSK0"] = 1, 1
     b.pins["D8"].drive(True)
-    assert s.clock.hz == s.adc_clock.hz == 16_000_000 and b.cpu.stalls == ([16_384] if mode in (2, 3) else [6] if mode > 3 else [])
+    assert b.pending()
+    b.cpu.on_wake()
+    start = 0 if mode < 2 else 16_384 if mode < 4 else 6
+    assert b.cpu.stalls == ([start] if start else [])
+    if start:
+        b.pass_(start - 1)
+        assert s.clock.hz == 0
+        b.pass_(1)
+    assert s.clock.hz == s.adc_clock.hz == 16_000_000 and s.crystal.hz == 32_768
 
 
 def test_reset_flags(b):

@@ -187,11 +187,12 @@ def test_write_to_tcnt_blocks_the_match():
     assert b["TIFR0"] & 2
 
 
-def test_double_buffering():
+@pytest.mark.parametrize("periods", [0, 1, 7])
+def test_double_buffering(periods):
     b = Bench()
     b["OCR0A"], b["OCR0B"] = 99, 20
     b["TCCR0A"], b["TCCR0B"] = 0x23, 9           # fast PWM to OCRA, B clears on match
-    b.pass_(10)
+    b.pass_(periods * 100 + 10)
     b["OCR0B"] = 60
     timer, counts = b.device("timer0"), []
     for _ in range(190):

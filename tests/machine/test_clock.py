@@ -66,6 +66,25 @@ def test_a_stopped_clock_stands_still_and_resumes():
     assert seen == [5]
 
 
+def test_clocks_that_tick_together():
+    """Also where a tick is no whole number of nanoseconds and the one stood still in between."""
+    t = VirtualTime()
+    first, second, fired = Clock(16_000_000, t), Clock(16_000_000, t), []
+    t.advance_to(first.ns(3))
+    second.hz = 0
+    second.at(5, lambda: fired.append(first.ticks))
+    t.advance_to(first.ns(1001))
+    second.join(first)
+    for tick in range(1001, 1200):
+        t.advance_to(first.ns(tick))
+        assert (first.ticks, second.ticks) == (tick, tick - 998)
+    assert fired == [1003]
+    first.hz = 2_000_000
+    second.join(first)
+    t.advance_to(first.ns(2000))
+    assert (second.hz, second.ticks) == (2_000_000, 2000 - 998)
+
+
 def test_rtc_base_and_clock():
     t = VirtualTime()
     r = Rtc(t, "2006-06-17T16:01:21", "vm")

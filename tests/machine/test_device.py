@@ -100,6 +100,10 @@ def make(**props):
     return p, lines_
 
 
+def test_a_write_only_register_reads_as_0_for_debuggers():
+    assert Part().peek(0x10, 4) == 0
+
+
 def test_access_modes():
     p, log = make()
     assert p.read(0, 4) == 0x1200

@@ -490,6 +490,8 @@ def entered(cpu: Cpu, vector: u64) -> None:
     if c.own_vectors >> vector & 1 == 0:
         call_host(c.call, vector, u64(ACKNOWLEDGE), u64(0), c.instructions)
         return
+    if c.instructions >= c.next_alarm:  # what came during the entry is cleared with it
+        ring(cpu, c.instructions)
     n = u64(0)
     while n < c.alarm_count:
         alarm = c.alarms[n & (ALARMS - 1)]

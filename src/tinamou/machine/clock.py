@@ -164,6 +164,17 @@ class Clock:
             return
         self._base_ticks, self._base_ns = self.ticks, self.time.now
         self._hz = hz
+        self._changed()
+
+    def join(self, other: Clock) -> None:
+        """Tick when `other` does from now on, at its frequency. The tick count goes on; deadlines move."""
+        base = other._base_ns, other._base_ticks - (other.ticks - self.ticks)
+        if (other._hz, *base) != (self._hz, self._base_ns, self._base_ticks):
+            self._hz = other._hz
+            self._base_ns, self._base_ticks = base
+            self._changed()
+
+    def _changed(self) -> None:
         pending, self._pending = self._pending, {}
         for event, tick in pending.items():
             if not event.cancelled:

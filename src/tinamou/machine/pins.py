@@ -90,9 +90,15 @@ class Driver:
         self.net.update()
 
     def _leave(self) -> None:
+        if self.wave is not None and not self.net.watched:
+            self.net.resolve()          # a net that floats from now on keeps the level it has in this moment
         wave, self.wave = self.wave, None
         if wave is not None and self.net.watched:
             wave.watch(False)
+
+    def pulses(self) -> bool:
+        """Low and high in turn: sooner or later against whatever else drives the net."""
+        return self.wave is not None and 0 < self.wave.duty() < 1
 
     def sample(self) -> float | None:
         if self.wave is not None:
@@ -135,20 +141,20 @@ class Net:
     @property
     def voltage(self) -> float:
         """Volts now."""
-        self._resolve()
+        self.resolve()
         return self._volts
 
     @property
     def level(self) -> bool:
         """What a digital input reads now."""
         if any(d.wave is not None for d in self.drivers):
-            self._resolve()
+            self.resolve()
         return self._level
 
     def update(self) -> None:
         """A driver changed."""
         before, volts = self._level, self._volts
-        self._resolve()
+        self.resolve()
         if self.owner is not None and self.owner.quiet:
             return
         if self._level != before:
@@ -158,7 +164,8 @@ class Net:
             for g in list(self._meters):
                 g()
 
-    def _resolve(self) -> None:
+    def resolve(self) -> None:
+        """Voltage and level from what the drivers put there now."""
         strong: Driver | None = None
         current = conductance = 0.0
         fight = None
@@ -171,7 +178,7 @@ class Net:
             if d.ohms < WEAK:
                 if strong is None:
                     strong = d
-                elif abs((strong.volts or 0.0) - volts) > 0.5:
+                elif abs((strong.volts or 0.0) - volts) > 0.5 or strong.pulses() or d.pulses():
                     fight = (strong, d)
         if fight is not None:
             self._short(*fight)
@@ -203,7 +210,7 @@ class Net:
 
     def _watch(self, where: list[Any], f: Any) -> Callable[[], None]:
         if not self.watched:
-            self._resolve()
+            self.resolve()
             for d in self.drivers:
                 if d.wave is not None:
                     d.wave.watch(True)

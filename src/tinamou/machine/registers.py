@@ -368,7 +368,7 @@ def _combine(device: Any, parts: list[tuple[Getter, int]], texts: list[str], lan
     for i, ((get, lo), text) in enumerate(zip(parts, texts, strict=True)):
         names[f"g{i}"] = get
         terms.append(f"({text or f'g{i}()'}) << {lo}" if lo else text or f"g{i}()")
-    made: Getter = eval(f"lambda: ({' | '.join(f'({t})' for t in terms)}) & {lanes}", names)
+    made: Getter = eval(f"lambda: ({' | '.join(f'({t})' for t in terms) or 0}) & {lanes}", names)
     return made
 
 

@@ -296,6 +296,16 @@ def test_events_wait_for_the_end_of_an_instruction() -> None:
     assert seen == [(50, 50), (51, 52), (52, 52), (53, 53), (54, 55), (55, 55), (56, 56), (57, 58), (58, 58), (59, 59)]
 
 
+def test_events_during_an_instruction_come_before_its_access() -> None:
+    b = Board("loop: sts 0x80, r16; rjmp loop")
+    for tick in range(20, 26):
+        b.cpu.clock.at(tick, lambda tick=tick: b.bank.log.append(("event", tick, b.cpu.clock.ticks, b.cpu.cycles)))  # type: ignore[misc]
+    b.run(40)
+    seen = [(kind, at if kind == "event" else cycle) for kind, at, _, cycle in b.bank.log if 20 <= (at if kind == "event" else cycle) <= 25]
+    assert seen == [("event", 20), ("event", 21), ("w", 21), ("event", 22), ("event", 23), ("event", 24), ("event", 25), ("w", 25)]
+    assert all(at == ticks for kind, at, ticks, _ in b.bank.log if kind == "event")
+
+
 def test_lower_vectors_come_first_and_one_instruction_lies_between() -> None:
     b = Board(LOOP)
     order: list[tuple[int, int]] = []

@@ -219,6 +219,16 @@ class Fuses:
         return {2: RC, 3: SLOW_RC}.get(self.low & 0xF, CRYSTAL)
 
     @property
+    def startup(self) -> int:
+        """CKSEL3:0 and SUT1:0: cycles until the oscillator runs after power-down and power-save; chapter 9, tables of start-up times."""
+        source, slow = self.low & 0xF, self.low >> 4 & 3
+        if source < 4:
+            return 6
+        if source < 6:
+            return 32_768 if source & 1 else 1024
+        return (1024, 16_384, 16_384, 16_384)[slow] if source & 1 else (258, 258, 1024, 1024)[slow]
+
+    @property
     def divided(self) -> bool:
         """CKDIV8."""
         return not self.low & 0x80

@@ -57,14 +57,19 @@ class ShiftedHints:
         """The device's clock is the CPU's."""
         return bool(self.clock.hz == self.cpu.clock.hz)
 
+    def ahead(self) -> int:
+        """Cycles of the CPU more than ticks of the device's clock; in an event the CPU may be at a later cycle than time is."""
+        tick = self.clock.ticks + 1
+        return int(self.cpu.cycle(self.clock.ns(tick))) - tick
+
     def alarm(self, address: int, mask: int, *, at: int, period: int = 0, vector: int = 0) -> None:
-        self.io.alarm(address, mask, at=at + self.cpu.cycles - self.clock.ticks, period=period, vector=vector)
+        self.io.alarm(address, mask, at=at + self.ahead(), period=period, vector=vector)
 
     def counter(self, address: int, *, start: int, divider: int, first: int, top: int, dual: bool = False, latch: int = 0) -> None:
         if self.clock.hz != self.cpu.clock.hz:
             self.io.device(address)
         else:
-            self.io.counter(address, start=start + self.cpu.cycles - self.clock.ticks, divider=divider, first=first, top=top,
+            self.io.counter(address, start=start + self.ahead(), divider=divider, first=first, top=top,
                             dual=dual, latch=latch)
 
 
@@ -137,7 +142,6 @@ class Mcu:
 
     def _vector(self, vector: int, device: AvrDevice, output: str) -> Any:
         line = self.cpu.line(f"vector{vector}")
-        line.watchers.append(self.system.wake)
         self.cpu.on_acknowledge(vector, partial(device.acknowledge, output))
         return line
 
@@ -172,7 +176,7 @@ class Mcu:
         ext.connect("external", [self._vector(v["int"] + n, ext, f"external:{n}") for n in range(len(nets))])
         ext.connect("pin_change", [self._vector(v["pcint"] + n, ext, f"pin_change:{n}") for n in range(3)])
 
-        cpu.on_wake = partial(self.system.wake, True)
+        cpu.on_wake = self.system.wake
         cpu.on_sleep, cpu.on_watchdog, cpu.on_spm = self.system.sleep, dog.feed, spm.spm
         self.pins["RESET"].on_change(lambda level: self.system.reset_pin(level) if self.fuses.reset_pin else None)
         self.set_fuses(Fuses.sold(part))
@@ -180,7 +184,7 @@ class Mcu:
     def set_fuses(self, fuses: Fuses) -> None:
         """Program the fuses and lock bits; a reset makes them count."""
         self.fuses, system = fuses, self.system
-        system.hz, system.divided, system.brown_out = fuses.hz, fuses.divided, fuses.brown_out
+        system.hz, system.divided, system.startup, system.brown_out = fuses.hz, fuses.divided, fuses.startup, fuses.brown_out
         system.boot_start, system.boot_reset = fuses.boot_start, fuses.boot_reset
         self.spm.fuses, self.spm.boot_start = fuses.row, fuses.boot_start
         self.dog.always = fuses.watchdog
@@ -235,7 +239,7 @@ class Mcu:
 
         def by_flag(name: str, flag: int) -> Subscribe:
             t = self.timers[name]
-            return lambda f: subscribe(t.flag_users, (flag, f), t.rearm)
+            return lambda f: subscribe(t.flag_users, (flag, f), t.refresh)
 
         # data sheet table 24-6: ADTS2:0
         triggers[1] = lambda f: subscribe(comparator.flag_users, f, comparator.follow)

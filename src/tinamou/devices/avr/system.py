@@ -14,7 +14,7 @@ from tinamou.machine.props import BOOL, I32, OBJECT, U16, U32, prop
 from tinamou.machine.registers import Reg
 
 IDLE, NOISE_REDUCTION, POWER_DOWN, POWER_SAVE, STANDBY, EXTENDED_STANDBY = 0, 1, 2, 3, 6, 7
-STARTUP = {POWER_DOWN: 16_384, POWER_SAVE: 16_384, STANDBY: 6, EXTENDED_STANDBY: 6}     # cycles: table 9-4, crystal, slowly rising power
+STANDBY_STARTUP = 6                     # cycles: the oscillator goes on
 
 
 class System(AvrDevice, type="avr-system", size=0x20):
@@ -23,6 +23,7 @@ class System(AvrDevice, type="avr-system", size=0x20):
     cpu: Any = prop(OBJECT)
     hz: int = prop(U32, default=16_000_000, help="of the crystal")
     divided: bool = prop(BOOL, default=False, help="the fuse CKDIV8 is programmed")
+    startup: int = prop(U16, default=16_384, help="cycles until the oscillator runs again after power-down and power-save")
     adc_clock: Clock = prop(OBJECT)
     crystal: Clock = prop(OBJECT)
     flash: Any = prop(OBJECT, default=None, help="the memory")
@@ -127,8 +128,11 @@ class System(AvrDevice, type="avr-system", size=0x20):
         if self.cpu.clock.hz != hz:
             self.cpu.clock.hz = hz
         mode = self.asleep
-        self.clock.hz = hz if mode in (-1, IDLE) else 0
-        self.adc_clock.hz = hz if mode in (-1, IDLE, NOISE_REDUCTION) else 0
+        for clock, modes in ((self.clock, (-1, IDLE)), (self.adc_clock, (-1, IDLE, NOISE_REDUCTION))):
+            if mode in modes:
+                clock.join(self.cpu.clock)
+            else:
+                clock.hz = 0
         self.crystal.hz = 0 if mode in (POWER_DOWN, STANDBY) else 32_768
 
     @clkpce.on_write
@@ -161,13 +165,23 @@ class System(AvrDevice, type="avr-system", size=0x20):
         self._set_clocks()
         return True
 
-    def wake(self, level: bool) -> None:
-        """An interrupt asks for the CPU."""
-        if level and self.asleep >= 0:
-            mode, self.asleep = self.asleep, -1
+    def wake(self) -> None:
+        """An interrupt ended sleep: where the clocks stood still they do so until the oscillator has started."""
+        mode, self.asleep = self.asleep, -1
+        if mode in (POWER_DOWN, POWER_SAVE, STANDBY, EXTENDED_STANDBY):
+            cycles = self.startup if mode in (POWER_DOWN, POWER_SAVE) else STANDBY_STARTUP
+            self.cpu.stall(cycles)
+            self.started.after(cycles)
+        else:
             self._set_clocks()
-            if mode in STARTUP:
-                self.cpu.stall(STARTUP[mode])
+
+    @property
+    def cpu_clock(self) -> Clock:
+        clock: Clock = self.cpu.clock
+        return clock
+
+    started = Timer(lambda self: self._set_clocks(), "cpu_clock")
+    started.name = "started"
 
     # --- MCUCR and PRR
 

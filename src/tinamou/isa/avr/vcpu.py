@@ -279,7 +279,7 @@ class AvrVcpu(MachineCpu):
                 if what == harvard.EVENT:
                     self._events(cycle)
                     return 0
-                self.machine.time.set(self.ns(cycle))
+                self.machine.time.advance_to(self.ns(cycle))  # what became due during the instruction comes before its access
                 answer = self._device(address, what, value)
                 if self._moved:
                     self._set_deadline()

@@ -49,6 +49,7 @@ class Prescaler(AvrDevice, type="avr-prescaler", size=1):
         self.base[which] = (mine[0].source if mine else self.clock).ticks
         for t in mine:
             t.go()
+            t.settle()
 
     @reset_sync.on_write
     def sync(self, on: int) -> None:
@@ -72,6 +73,7 @@ class Prescaler(AvrDevice, type="avr-prescaler", size=1):
             for t in self.timers:
                 if t.prescaler_number == which:
                     t.go()
+                    t.settle()
 
 
 def puts(what: str) -> Callable[[TimerCounter, int], None]:
@@ -88,7 +90,7 @@ class Output(Signal):
     """A compare output as the pin sees it."""
 
     def __init__(self, timer_: TimerCounter, channel: int) -> None:
-        super().__init__(lambda: timer_.output(channel), timer_.rearm)
+        super().__init__(lambda: timer_.output(channel), timer_.refresh)
         self.timer, self.channel = timer_, channel
         self.driver: Driver | None = None
 
@@ -121,6 +123,7 @@ class TimerCounter(AvrDevice):
     anchor = state(0)                   # tick of the timer clock at which the ramp began
     edges = state(0)                    # on the pin Tn
     ramp_state = state([0, 0])          # the ramp's start value, and whether it falls
+    since = state(0)                    # the clock at which a buffered OCR was last written
     blocked = state(0)                  # the first clock after a write to TCNT: no match counts
     stopped = state(True)
     select = state(0)                   # CS2:0 as the timer has it
@@ -216,7 +219,7 @@ class TimerCounter(AvrDevice):
         self._shape(count, falls)
 
     def _shape(self, count: int, falls: bool) -> None:
-        self.seen = [0] * 5
+        self.seen, self.since = [0] * 5, 0
         self._due = None
         self.ramp_state = [count, int(falls)]
         self.ramp = Ramp(self.mode.slope == 2, self.top, self.maximum, count, falls and self.mode.slope == 2)
@@ -290,7 +293,7 @@ class TimerCounter(AvrDevice):
 
     def set_compare(self, channel: int, value: int) -> None:
         self._load(self.n)
-        self.buffered[channel] = value
+        self.buffered[channel], self.since = value, self.n
         if not self.mode.pwm or self.stopped:
             self._take(channel)
         self.rearm()
@@ -328,8 +331,8 @@ class TimerCounter(AvrDevice):
             return NEVER
         ramp = self.ramp
         if self.mode.update == "top":
-            return ramp.leaves(ramp.top, 0)
-        return ramp.leaves(0 if ramp.dual else ramp.top, 0)
+            return ramp.leaves(ramp.top, self.since)
+        return ramp.leaves(0 if ramp.dual else ramp.top, self.since)
 
     def _load(self, n: int) -> None:
         """Take over buffered values that became due up to clock `n`: the ramp is begun again at that moment."""
@@ -528,7 +531,12 @@ class TimerCounter(AvrDevice):
     def clock_changed(self) -> None:
         """clkIO has another frequency: what the CPU was told is no longer true."""
         self._told = None
+        self.refresh()
+
+    def refresh(self) -> None:
+        """Somebody else changed what this timer waits for: whether the CPU asks for its interrupts by itself may be different now."""
         self.rearm()
+        self.settle()
 
     def _follow(self) -> None:
         for o in self.waves:
