@@ -214,6 +214,18 @@ def test_eeprom_file(tmp_path):
     assert read(Bench("mega2560", options={"eeprom": str(file)}), 4095) == 7
 
 
+def test_eeprom_file_that_goes_away(tmp_path):
+    b = Bench(options={"eeprom": str(tmp_path / "e")})
+    (tmp_path / "e").unlink()
+    for address, value in ((3, 0x55), (4, 0x66)):
+        b["EEARL"], b["EEDR"] = address, value
+        b["EECR"] = 4
+        b["EECR"] = 2
+        b.pass_(60_000)
+    assert b.device("eeprom").content[3:5] == b"\x55\x66"
+    assert b.logged == [f"tinamou: Could not write EEPROM file '{tmp_path}/e': No such file or directory; it keeps its content from now on"]
+
+
 # --- self-programming
 
 

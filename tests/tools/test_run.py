@@ -2,6 +2,8 @@
 
 import os
 import re
+import resource
+import signal
 import subprocess
 import sys
 import xml.etree.ElementTree as ET
@@ -12,11 +14,16 @@ from tinamou.tools.run import plot
 pytestmark = needs_gcc
 
 
-def run(*words, stdin=b"", code=0):
-    done = subprocess.run([sys.executable, "-m", "tinamou.tools.main", "run", *map(str, words)], input=stdin, capture_output=True,
-                          timeout=120, env={**os.environ, "COLUMNS": "100"})
+def run(*words, stdin=b"", code=0, stdout=subprocess.PIPE, room=None):
+    """`room` is the size that files may have."""
+    def limit():
+        signal.signal(signal.SIGXFSZ, signal.SIG_IGN)
+        resource.setrlimit(resource.RLIMIT_FSIZE, (room, room))
+
+    done = subprocess.run([sys.executable, "-m", "tinamou.tools.main", "run", *map(str, words)], input=stdin, stdout=stdout,
+                          stderr=subprocess.PIPE, timeout=120, env={**os.environ, "COLUMNS": "100"}, preexec_fn=limit if room else None)
     assert done.returncode == code, done.stderr.decode()
-    return done.stdout.decode(), done.stderr.decode()
+    return (done.stdout or b"").decode(), done.stderr.decode()
 
 
 @needs_core
@@ -65,6 +72,7 @@ def test_mistakes(tmp_path):
                         ([elf, "--page", tmp_path / "no" / "p.svg"], f"Could not open '{tmp_path}/no/p.svg': No such file"),
                         ([program("int main(void) { for (;;); }", "mega2560")], "' is for 'avr6' CPU\nbuild it with"),
                         ([elf, "--vcd", tmp_path / "v", "--trace", "D77"], "no pin or bus 'D77' to trace\nnearest: D7"),
+                        ([elf, "--page", tmp_path / "p.gif"], f"--page {tmp_path}/p.gif: a page or a picture\na name that ends in"),
                         (["/no/such.hex"], "Unable to find firmware image '/no/such.hex'")):
         out, err = run(*words, "--seconds", "0.01", code=1)
         assert out == "" and err.startswith("tinamou run: ") and told in err and "Traceback" not in err
@@ -72,6 +80,21 @@ def test_mistakes(tmp_path):
         assert f"'{wrong}'" in run(elf, "--seconds", wrong, code=2)[1]
     assert "never said 'x'" in run(elf, "--seconds", "0.01", "--until", "x", code=1)[1]
     assert "mega2560" in run("x", "--board", "help")[0]
+
+
+def test_no_room(tmp_path):
+    """A dump ends where the room does, a page is not left half written; one message each."""
+    elf = program("#include <avr/io.h>\nint main(void) { UBRR0 = 0; UCSR0B = 8; DDRB = 32; for (;;) { PINB = 32; UDR0 = 'x'; } }")
+    vcd, page = tmp_path / "o.vcd", tmp_path / "o.html"
+    out, err = run(elf, "--seconds", "0.01", "--vcd", vcd, room=50_000, code=1)
+    assert err == f"tinamou: Could not write '{vcd}': File too large\n" and vcd.stat().st_size == 50_000
+    assert len(out) == 999  # the machine ran on
+    assert run(elf, "--seconds", "0.01", "--page", page, room=20_000, code=1)[1] == f"tinamou run: Could not write '{page}': File too large\n"
+    assert not page.exists()
+    with open("/dev/full", "wb") as full:
+        assert run(elf, "--seconds", "0.01", stdout=full, code=1)[1] == "tinamou run: No space left on device\n"
+    text = run(elf, "--seconds", "0.01", "--eeprom", tmp_path / "e", room=100, code=1)[1]
+    assert text == f"tinamou run: Could not open EEPROM file '{tmp_path}/e': File too large\n" and not list(tmp_path.glob("e*"))
 
 
 def test_dump_as_a_property_of_the_machine(tmp_path):

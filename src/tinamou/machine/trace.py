@@ -118,10 +118,14 @@ def _code(n: int) -> str:
 
 
 class VcdFile:
-    """Writes the signals of a trace while the machine runs. Raises OSError when the file cannot be made."""
+    """Writes the signals of a trace while the machine runs. Raises OSError when the file cannot be made.
+
+    When it can be written no longer that is told once, and kept in `error`; the machine runs on.
+    """
 
     def __init__(self, path: str, trace: Trace, top: str = "board") -> None:
-        self.trace = trace
+        self.trace, self.path = trace, path
+        self.error: OSError | None = None
         self.file: IO[str] = open(path, "w", encoding="ascii")
         self.codes = {name: _code(n) for n, name in enumerate(trace.signals)}
         self._time = trace.machine.time.now
@@ -150,20 +154,32 @@ class VcdFile:
 
     def _changed(self, now: int, s: Signal) -> None:
         if s.name in self.codes:
-            if now != self._time:
-                self._time = now
-                self.file.write(f"#{now}\n")
-            self._value(s)
+            try:
+                if now != self._time:
+                    self._time = now
+                    self.file.write(f"#{now}\n")
+                self._value(s)
+            except OSError as e:
+                self._give_up(e)
+
+    def _give_up(self, error: OSError) -> None:
+        self.error = error
+        self.trace.machine.log.sink(f"tinamou: Could not write '{self.path}': {error.strerror}")
+        self.close()
 
     def close(self) -> None:
         """End the file at the present time."""
-        if not self.file.closed:
+        if self._changed in self.trace.sinks:
             self.trace.sinks.remove(self._changed)
-            now = self.trace.machine.time.now
-            if now != self._time:
-                self.file.write(f"#{now}\n")
-            self.file.close()
             atexit.unregister(self.close)
+            try:
+                with self.file as f:
+                    now = self.trace.machine.time.now
+                    if now != self._time and self.error is None:
+                        f.write(f"#{now}\n")
+            except OSError as e:
+                if self.error is None:
+                    self._give_up(e)
 
     def __enter__(self) -> VcdFile:
         return self

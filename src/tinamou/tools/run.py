@@ -76,6 +76,8 @@ class Session:
         if given.vcd or given.page:
             self.trace.choose([n for n in given.trace.split(",") if n])
         self.page: TextIO | None = None
+        if given.page and not given.page.endswith((".html", ".htm", ".svg")):
+            raise PropertyError(f"--page {given.page}: a page or a picture", "a name that ends in .html or .svg")
         at = ""
         try:
             if at := given.vcd or "":
@@ -132,7 +134,7 @@ class Session:
         if given.until is not None:
             print(f"tinamou run: the serial port never said '{given.until}'", file=sys.stderr)
             return 1
-        return 0
+        return int(self.vcd is not None and self.vcd.error is not None)
 
     def input(self, wait: float) -> bool:
         """Bytes from the terminal go to the serial port; False when there will be no more."""
@@ -155,8 +157,13 @@ class Session:
         if self.vcd is not None:
             self.vcd.close()
         if self.page is not None:
-            with self.page as f:
-                f.write(svg(self.trace) if self.given.page.endswith(".svg") else page(self.trace, {"Serial port": self.text}))
+            try:
+                with self.page as f:
+                    f.write(svg(self.trace) if self.given.page.endswith(".svg") else page(self.trace, {"Serial port": self.text}))
+            except OSError as e:
+                if os.path.isfile(self.given.page):
+                    os.unlink(self.given.page)
+                raise PropertyError(f"Could not write '{self.given.page}': {e.strerror}") from None
         if self.given.pins:
             out.write(self.m.pins.describe())
         self.engine.close()
@@ -244,6 +251,9 @@ def main(words: list[str]) -> int:
               file=sys.stderr)
         return 1
     except BrokenPipeError:
+        return 1
+    except OSError as e:
+        print(f"tinamou run: {e.strerror}", file=sys.stderr)
         return 1
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
 from typing import Any
 
@@ -44,6 +45,7 @@ class Eeprom(AvrDevice, type="avr-eeprom", size=4):
     def setup(self) -> None:
         super().setup()
         self.content = bytearray(b"\xff" * self.bytes_)
+        self.lost = False               # the file can no longer be written
         if self.rc is None:
             self.rc = Clock(1_000_000_000)
         if self.file:
@@ -67,9 +69,14 @@ class Eeprom(AvrDevice, type="avr-eeprom", size=4):
         """Write the whole content to the file: all of it or nothing."""
         if self.file:
             new = self.file + ".new"
-            with open(new, "wb") as f:
-                f.write(self.content)
-            os.replace(new, self.file)
+            try:
+                with open(new, "wb") as f:
+                    f.write(self.content)
+                os.replace(new, self.file)
+            except OSError:
+                with contextlib.suppress(OSError):
+                    os.unlink(new)
+                raise
 
     def fill(self, address: int, data: bytes) -> None:
         """Content that comes with a program (its section .eeprom). Raises PropertyError when it does not fit."""
@@ -116,10 +123,14 @@ class Eeprom(AvrDevice, type="avr-eeprom", size=4):
     def _written(self) -> None:
         at, value = self.pending
         self.content[at] = 0xFF if self.eepm == ERASE else self.content[at] & value if self.eepm == WRITE else value
-        if self.file:
-            with open(self.file, "r+b") as f:
-                f.seek(at)
-                f.write(self.content[at : at + 1])
+        if self.file and not self.lost:
+            try:
+                with open(self.file, "r+b") as f:
+                    f.seek(at)
+                    f.write(self.content[at : at + 1])
+            except OSError as e:
+                self.lost = True
+                self.log.sink(f"tinamou: Could not write EEPROM file '{self.file}': {e.strerror}; it keeps its content from now on")
 
     written = Timer(_written, "rc")
     written.name = "written"
