@@ -6,7 +6,10 @@ import resource
 import signal
 import subprocess
 import sys
+import time
 import xml.etree.ElementTree as ET
+
+import pytest
 
 from avr_guests import needs_core, needs_gcc, program, sketch
 from tinamou.tools.run import plot
@@ -89,12 +92,29 @@ def test_no_room(tmp_path):
     out, err = run(elf, "--seconds", "0.01", "--vcd", vcd, room=50_000, code=1)
     assert err == f"tinamou: Could not write '{vcd}': File too large\n" and vcd.stat().st_size == 50_000
     assert len(out) == 999  # the machine ran on
-    assert run(elf, "--seconds", "0.01", "--page", page, room=20_000, code=1)[1] == f"tinamou run: Could not write '{page}': File too large\n"
-    assert not page.exists()
+    err = run(elf, "--seconds", "0.01", "--page", page, room=20_000, code=1)[1]
+    assert err == f"tinamou run: Could not write '{page}': File too large\n" and not page.exists()
     with open("/dev/full", "wb") as full:
         assert run(elf, "--seconds", "0.01", stdout=full, code=1)[1] == "tinamou run: No space left on device\n"
     text = run(elf, "--seconds", "0.01", "--eeprom", tmp_path / "e", room=100, code=1)[1]
     assert text == f"tinamou run: Could not open EEPROM file '{tmp_path}/e': File too large\n" and not list(tmp_path.glob("e*"))
+
+
+@pytest.mark.parametrize("words", [(), ("--live", "--plot"), ("--until", "never")])
+def test_ctrl_c(words, tmp_path):
+    """While devices are called all the time: the run ends, the dump and the page are whole."""
+    elf = program("#include <avr/io.h>\nint main(void) { UCSR0B = 8; DDRB = 32; for (;;) { PINB = 32; UDR0 = 'x'; TIFR1 = 7; } }")
+    vcd, page = tmp_path / "o.vcd", tmp_path / "o.html"
+    command = [sys.executable, "-m", "tinamou.tools.main", "run", elf, "--vcd", vcd, "--page", page, "--trace", "D13", *words]
+    for delay in (0.0, 0.1):
+        with subprocess.Popen(command, stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, stderr=subprocess.PIPE) as p:
+            assert p.stdout.read(1)
+            time.sleep(delay)
+            p.send_signal(signal.SIGINT)
+            _, err = p.communicate(timeout=100)
+        never = "--until" in words
+        assert (p.returncode, err) == (int(never), b"tinamou run: the serial port never said 'never'\n" * never)
+        assert vcd.read_text().splitlines()[-1].startswith("#") and page.read_text().rstrip().endswith("</html>")
 
 
 def test_dump_as_a_property_of_the_machine(tmp_path):

@@ -11,6 +11,7 @@ import argparse
 import os
 import re
 import select
+import signal
 import sys
 import time
 from typing import Any, TextIO
@@ -59,7 +60,7 @@ class Session:
         from tinamou.machine.machine import Settings
         from tinamou.machine.trace import Trace, VcdFile
 
-        self.given = given
+        self.given, self.interrupted = given, False
         kind = board.find(given.board, "avr")
         self.engine = AvrEngine()
         self.port = MemoryChardev(id="serial0")
@@ -98,14 +99,27 @@ class Session:
         except ValueError:
             raise PropertyError(f"--set {text}: '{value}' is no voltage", "volts, `high` or `low`, as in --set A0=2.5") from None
 
+    def interrupt(self, *_: object) -> None:
+        """Ctrl-C: the run ends after the slice at hand, never in the middle of a device; a second one does not wait for that."""
+        if self.interrupted:
+            raise KeyboardInterrupt
+        self.interrupted = True
+
     def run(self, out: TextIO) -> int:
         """Run to the end: the exit status."""
+        before = signal.signal(signal.SIGINT, self.interrupt)
+        try:
+            return self.loop(out)
+        finally:
+            signal.signal(signal.SIGINT, before)
+
+    def loop(self, out: TextIO) -> int:
         given, start = self.given, time.monotonic()
         live = Live(self, out) if given.live else None
         left = given.seconds
         interactive = sys.stdin is not None and not sys.stdin.closed
         try:
-            while left is None or left > 1e-9:
+            while not self.interrupted and (left is None or left > 1e-9):
                 step = SLICE if left is None else min(SLICE, left)
                 before = self.m.cpus[0].cycles  # type: ignore[attr-defined]
                 self.engine.run_cycles(max(1, round(step * self.m.cpus[0].clock.hz)))  # type: ignore[attr-defined]
