@@ -73,3 +73,17 @@ def test_the_same_to_the_cycle(name: str, monkeypatch: pytest.MonkeyPatch) -> No
     by_events = trace(name, 0.01)
     assert len(by_events) > 20
     assert by_alarms == by_events
+
+
+def test_high_bytes_go_through_one_register() -> None:
+    """TEMP of a 16-bit timer, while the CPU counts by itself: loads of TCNT1L set it, writes of high bytes set it, TCNT1H shows it."""
+    source = """int main(void) { TCCR1B = 1; for (unsigned char n = 1; ; n++) {
+        OCR1BH = n; PORTB = TCNT1H;
+        PORTC = TCNT1L; OCR1AL = 7; PORTD = OCR1AH; PORTD = TCNT1H; } }"""
+    r = Running(program(HEAD + source))
+    out = port_stores(r)
+    r.run(0.01)
+    stores = {at: [value for _, address, value in out if address == at] for at in (0x25, 0x28, 0x2B)}
+    assert stores[0x25][:600] == [n & 0xFF for n in range(1, 601)]
+    assert stores[0x2B][0:-2:2] == stores[0x2B][1:-1:2] and len(set(stores[0x2B])) == 256
+    r.close()

@@ -513,6 +513,7 @@ class TimerCounter(AvrDevice):
             told = (self._origin - ramp.offset * self._divider, self._divider, ramp.top, ramp.dual)
         if told == self._told:
             return
+        high = self.high_latch()
         self._told = told
         low, latch = self.address.get("TCNT", self.address.get("TCNTL", 0)), self.address.get("TCNTH", 0)
         if told is None:
@@ -522,14 +523,15 @@ class TimerCounter(AvrDevice):
         else:
             hints.counter(low, start=told[0], divider=told[1], first=0, top=told[2], dual=told[3], latch=latch)
             if latch:
-                hints.shadow(latch, self.high_latch())
+                hints.shadow(latch, high)
 
     def high_latch(self) -> int:
-        """TEMP: what a load of TCNTnH gives before one of TCNTnL."""
+        """TEMP: what a load of TCNTnH gives."""
         return 0
 
     def clock_changed(self) -> None:
         """clkIO has another frequency: what the CPU was told is no longer true."""
+        self.high_latch()
         self._told = None
         self.refresh()
 
@@ -688,6 +690,7 @@ class TimerCounter(AvrDevice):
 
     def save(self) -> dict[str, Any]:
         self.listen_up()
+        self.high_latch()
         return super().save() | {"hot": self.hot}
 
     def load_more(self, saved: dict[str, Any]) -> None:

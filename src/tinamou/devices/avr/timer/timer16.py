@@ -17,7 +17,7 @@ from tinamou.machine.registers import Reg
 
 def puts_word(what: str) -> Callable[[Timer16, int], None]:
     """The write of a register's low byte: TEMP has the high one."""
-    return lambda self, value: self.put(what, self.temp << 8 | value)
+    return lambda self, value: self.put(what, self.high_latch() << 8 | value)
 
 
 def compare_byte(channel: int, shift: int) -> Callable[[Timer16], int]:
@@ -105,23 +105,20 @@ class Timer16(TimerCounter, type="avr-timer16"):
     def captured(self, level: bool, source: str = "pin") -> None:
         """An edge at the input capture pin, or of the analog comparator."""
         comparator = self.analog_capture is not None and self.analog_capture()
-        if bool(level) != bool(self.ices) or comparator != (source == "comparator") or self.mode.top == "icr" or not self._powered:
+        if comparator != (source == "comparator") or self.mode.top == "icr" or not self._powered:
             return
-        if self.icnc:
-            self.pending_level = level
+        if bool(level) != bool(self.ices):
+            self.noise_cancelled.cancel()
+        elif self.icnc:
             self.noise_cancelled.after(4)
         else:
             self._capture()
             self.settle()
 
-    pending_level = state(False)
-
     @timer
     def noise_cancelled(self) -> None:
-        if self.analog_capture is not None and self.analog_capture():
-            self._capture()
-        elif self.pin_icp is not None and self.pin_icp.level == self.pending_level:
-            self._capture()
+        """The input was the same for four clocks."""
+        self._capture()
 
     def _capture(self) -> None:
         self.capture = self.count()
@@ -139,7 +136,7 @@ class Timer16(TimerCounter, type="avr-timer16"):
     @tcnt_low.on_read
     def read_low(self) -> int:
         count = self.count()
-        self.temp = count >> 8
+        self.high(count >> 8)
         return count & 0xFF
 
     @tcnt_low.computed
@@ -148,7 +145,7 @@ class Timer16(TimerCounter, type="avr-timer16"):
 
     @tcnt_high.on_read
     def read_high(self) -> int:
-        return self.temp
+        return self.high_latch()
 
     @tcnt_high.computed
     def peek_high(self) -> int:
@@ -156,7 +153,7 @@ class Timer16(TimerCounter, type="avr-timer16"):
 
     @icr_low.on_read
     def read_capture(self) -> int:
-        self.temp = self.capture >> 8
+        self.high(self.capture >> 8)
         return self.capture & 0xFF
 
     @icr_low.computed
@@ -165,7 +162,7 @@ class Timer16(TimerCounter, type="avr-timer16"):
 
     @icr_high.on_read
     def read_capture_high(self) -> int:
-        return self.temp
+        return self.high_latch()
 
     @icr_high.computed
     def peek_capture_high(self) -> int:
@@ -174,18 +171,23 @@ class Timer16(TimerCounter, type="avr-timer16"):
     @icr_low.on_write
     def write_capture(self, value: int) -> None:
         if self.mode.top == "icr":
-            self.set_capture(self.temp << 8 | value)
+            self.set_capture(self.high_latch() << 8 | value)
         else:
             self.log.guest_error(f"{self.label}: write of ICR in a mode where it is not TOP: it keeps its value")
 
     def high(self, value: int) -> None:
+        """Put a byte into TEMP. While the CPU counts by itself it has TEMP, as what loads of TCNTnH give."""
         self.temp = value
+        if self._told is not None and self.hints is not None:
+            self.hints.shadow(self.address["TCNTH"], value)
 
     for _field in (tcnt_high, icr_high, ocr_ah, ocr_bh, ocr_ch):
         _field.on_write(high)
     del _field
 
     def high_latch(self) -> int:
+        if self._told is not None and self.hints is not None:
+            self.temp = self.hints.flags(self.address["TCNTH"])
         return self.temp
 
     # --- flags and interrupts
