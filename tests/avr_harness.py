@@ -18,6 +18,7 @@ class IdleAvr:
         self.acknowledges = {}
         self.stalls, self.restarts, self.tables = [], [], []
         self.holds = set()
+        self.closed = False
         self.protected = None
         self.on_sleep = self.on_watchdog = self.on_spm = self.on_lpm = None
 
@@ -35,6 +36,9 @@ class IdleAvr:
 
     def hold(self, cause, on):
         (self.holds.add if on else self.holds.discard)(cause)
+
+    def shut_out(self, on):
+        self.closed = on
 
     def protect(self, boot, **what):
         self.protected = boot, what

@@ -238,6 +238,34 @@ def test_fuses_and_lock_bits_of_an_elf_file():
     r.close()
 
 
+@pytest.mark.parametrize("on", ["uno", "mega2560"])
+def test_no_interrupt_while_the_vectors_move(on):
+    """Timer interrupts come all the time, and the sequence need not be guarded against them."""
+    r = Running(program(SERIAL + """
+        ISR(TIMER0_COMPA_vect) {}
+        int main(void) {
+            TIMSK0 = 1 << OCIE0A; TCCR0A = 2; OCR0A = 60; TCCR0B = 1;
+            uint8_t wrong = 0;
+            sei();
+            for (uint8_t n = 0; n < 200; n++) {
+                MCUCR = 1 << IVCE;
+                MCUCR = 1 << IVSEL;
+                wrong += !(MCUCR & 1 << IVSEL);
+                MCUCR = 1 << IVCE;
+                MCUCR = 0;
+                wrong += !!(MCUCR & 1 << IVSEL);
+                for (uint8_t k = 0; k < n % 32; k++) asm volatile("nop");
+            }
+            cli();
+            say(wrong ? "wrong" : "moved");
+            for (;;);
+        }
+        __attribute__((naked, used, section(".boot"))) void again(void) { asm volatile("reti"); }
+        """, on, f"-Wl,--section-start=.boot={ {'uno': '0x7038', 'mega2560': '0x3E054'}[on] }"), on, options={"fuses": "ff:d9:fd"})
+    r.until("moved")
+    r.close()
+
+
 def test_clock_prescaler_in_a_program():
     r = Running(program(SERIAL + """
         int main(void) {

@@ -209,6 +209,57 @@ def test_twi_slave_transmits_and_general_call(b):
     assert b["TWSR"] == 0x90 and b["TWDR"] == 9
 
 
+ARBITRATION = [  # what both masters send; status; whether the other one is through then
+    ((0xA0,), (0x10, b"x"), 0x38, True),            # its address has the first 0
+    ((0xA0,), (0x42, b"x"), 0x68, False),           # ... and means us
+    ((0xA0,), (0x00, b"x"), 0x78, False),           # general call
+    ((0xA0,), (0x42, 1), 0xB0, False),              # it wants to read from us
+    ((0x20,), (0x42, b"x"), 0x20, False),           # we win; nobody is there
+    ((0xA0, 0x30), (0x50, b"\x21"), 0x38, True),    # the same address: the data decide
+    ((0xA0, 0x20), (0x50, b"\x21"), 0x28, False),
+    ((0xA0, 0x21), (0x50, b"\x21"), 0x28, False),
+]
+
+
+@pytest.mark.parametrize("ours,theirs,status,through", ARBITRATION)
+def test_arbitration(b, ours, theirs, status, through):
+    """Tables of the status codes: 0x38, 0x68, 0x78, 0xB0."""
+    twi_, done = b.device("twi"), []
+    bus(b, "i2c-bus").plug(At24c())
+    b["TWAR"] = 0x42 << 1 | 1
+    b["TWCR"] = TWINT | TWSTA | TWEA | TWEN
+    address, what = theirs
+    twi_.master_read(address, what, done.append) if isinstance(what, int) else twi_.master_write(address, what, done.append)
+    b.pass_(twi_.scl_cycles)
+    assert b["TWSR"] & 0xF8 == 0x08
+    for byte in ours:
+        last = twi(b, TWEA, byte)
+    assert last == status and done == [None] * through
+    if status == 0x38:                                          # try again when the bus is free
+        assert twi(b, TWSTA | TWEA, bits=1) == 0x08 and twi(b, TWEA, 0xA0) == 0x18
+    elif status in (0x20, 0x28):                                # the other one's turn comes with our STOP
+        twi(b, TWSTO | TWEA, bits=1)
+        assert b["TWSR"] == (0x60 if address == 0x42 else 0xF8) and done == ([] if address == 0x42 else [None])
+    elif status == 0xB0:
+        assert twi(b, TWEA, 0x55) == 0xC0 and twi(b, TWEA, bits=1) == 0xF8 and done == [[0x55]]
+    else:
+        assert twi(b, TWEA) == (0x90 if status == 0x78 else 0x80) and b["TWDR"] == ord("x")
+        twi(b, TWEA, bits=1)
+        assert b["TWSR"] == 0xA0
+
+
+def test_bus_error(b):
+    b["TWCR"] = TWINT | TWSTA | TWEN
+    b.pass_(b.device("twi").scl_cycles)
+    b["TWDR"] = 0xA0
+    b["TWCR"] = TWINT | TWEN
+    b.pass_(20)
+    b.device("twi").bus_error()
+    assert b["TWCR"] & TWINT and b["TWSR"] == 0
+    b["TWCR"] = TWINT | TWSTO | TWEN                            # no STOP is sent: the bus is left
+    assert b["TWSR"] == 0xF8 and not b["TWCR"] & (TWSTO | TWINT)
+
+
 def test_addresses_on_the_bus(b):
     wires = bus(b, "i2c-bus")
     wires.plug(Lm75())

@@ -88,7 +88,15 @@ def test_interrupt_vectors_move(fuses, table):
     assert b.cpu.tables == []
     b["MCUCR"] = 1
     b["MCUCR"] = 2
-    assert b.cpu.tables == [table] and b["MCUCR"] & 2
+    assert b.cpu.tables == [table] and b["MCUCR"] & 2 and b.cpu.closed
+    b.pass_(2)
+    assert not b.cpu.closed
+    b["MCUCR"] = 1
+    b.pass_(4)
+    assert b.cpu.closed
+    b.pass_(1)
+    b["MCUCR"] = 0
+    assert not b.cpu.closed and b["MCUCR"] & 2
 
 
 # --- watchdog: 2048 ticks of 128 kHz are 16 ms
@@ -340,3 +348,45 @@ def test_signature_fuses_and_lock_bits(b):
     b["SPMCSR"] = 0x21
     b.pass_(6)
     assert b.cpu.on_lpm is None
+
+
+@pytest.mark.parametrize("mode", range(8))
+def test_wake_up_sources(mode):
+    """The table of wake-up sources in the chapter on power management, for the ATmega328P: who asks for the CPU in each sleep mode."""
+    if mode in (4, 5):
+        return                  # reserved
+    b = Bench()
+    b["EIMSK"], b["EICRA"] = 3, 4 << 1                                      # INT0 by level, INT1 by falling edge
+    b["PCICR"], b["PCMSK0"] = 1, 1
+    b["TCCR0B"], b["TIMSK0"] = 1, 1
+    b["ASSR"], b["TCCR2B"] = 0x20, 1
+    b["TIMSK2"] = 1
+    b["WDTCSR"] = 0x40
+    b["EECR"] = 8
+    b["SPMCSR"] = 0
+    b["ADMUX"], b["ADCSRA"] = 0x40, 0x8F
+    b["TWAR"], b["TWCR"] = 0x20, 0x45
+    b["ACSR"] = 8
+    for pin, volts in (("D2", 5), ("D3", 5), ("D8", 0), ("D6", 1), ("D7", 2)):
+        b.pins[pin].voltage = volts
+    b.pass_(2000)
+    b["EECR"] = 4 | 8
+    b["EECR"] = 2 | 8                                                       # a write of 3.4 ms
+    b["PCIFR"], b["EIFR"], b["TIFR0"], b["TIFR2"], b["ACSR"] = 7, 3, 7, 7, 0x18
+    b["TCNT0"] = b["TCNT2"] = 0
+    b.m.time.advance(100_000)
+    b["TIFR0"] = 7
+    assert b.pending() == []
+    b["SMCR"] = mode << 1 | 1
+    assert b.cpu.on_sleep()
+    b.pins["D6"].voltage = 3
+    b.pins["D8"].voltage = 5
+    b.pins["D3"].voltage = 0
+    b.device("twi").master_write(0x10, b"x")
+    b.m.time.advance(17_000_000)
+    woken = set(b.pending()) - {4, 7, 25}                                   # pin change, watchdog, address match: in all modes
+    assert set(b.pending()) >= {4, 7, 25}
+    clocked = {3, 17, 24} if mode == 0 else set()                           # edges, timer 0, comparator
+    assert woken == clocked | ({10} if mode in (0, 1, 3, 7) else set()) | ({23} if mode < 2 else set()) | ({22} if mode == 1 else set())
+    b.pins["D2"].voltage = 0
+    assert 2 in b.pending()                                                 # a level needs no clock

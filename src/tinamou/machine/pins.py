@@ -190,6 +190,8 @@ class Net:
             self._level = True
         elif self._volts < 0.3 * self.vcc:
             self._level = False
+        elif any(d.wave is not None for d in self.drivers):     # a wave against something else: nobody may have seen its last edge
+            self._level = self._volts > 0.45 * self.vcc
 
     def _short(self, one: Driver, other: Driver) -> None:
         names = frozenset((one.name, other.name))

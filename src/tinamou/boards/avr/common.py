@@ -157,14 +157,16 @@ class Mcu:
         self.system.ports = self.ports
         self.add(self.system, None, None, **family.registers)
         self.spm = spm = SelfProgramming(name="spm", clock=clock, cpu=cpu, machine_=m, flash=self.flash, page=part.page, nrww=part.boot,
-                                         signature=part.signature, rc=self.rc)
+                                         signature=part.signature, rc=self.rc, asleep=lambda: self.system.deep)
         self.add(spm, 0x57)
         self.interrupt(spm, ready=v["spm"])
         self.dog = dog = Watchdog(name="watchdog", clock=clock, rc=self.rc, bite=partial(self.system.restart, "watchdog"),
                        forced=lambda: self.system.wdrf)
         self.add(dog, 0x60)
         self.interrupt(dog, irq=v["wdt"])
-        self.eeprom = Eeprom(name="eeprom", clock=clock, bytes_=part.eeprom, file=eeprom, cpu=cpu, rc=self.rc)
+        self.eeprom = Eeprom(name="eeprom", clock=clock, bytes_=part.eeprom, file=eeprom, cpu=cpu, rc=self.rc,
+                             asleep=lambda: self.system.deep)
+        self.system.clocked = [spm, self.eeprom]
         self.add(self.eeprom, 0x3F)
         self.interrupt(self.eeprom, ready=v["eeprom"])
 

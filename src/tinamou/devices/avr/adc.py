@@ -295,7 +295,7 @@ class Comparator(AvrDevice, type="avr-comparator", size=1):
 
     def changed(self) -> None:
         now = bool(self.output())
-        if now == self.last:
+        if now == self.last or not self.clock.hz:       # the edge detector needs clkIO: no wake-up source but in idle mode
             return
         self.last = now
         if self.acis == 0 or (self.acis == 2 and not now) or (self.acis == 3 and now):

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import os
+from collections.abc import Callable
 from typing import Any
 
 from tinamou.devices.avr.core import AvrDevice
@@ -24,6 +25,7 @@ class Eeprom(AvrDevice, type="avr-eeprom", size=4):
     file: str = prop(STR, default="", help="where the content is kept; made when it does not exist")
     cpu: Any = prop(OBJECT, default=None)
     rc: Clock = prop(OBJECT, default=None, help="nanoseconds: the EEPROM's own oscillator")
+    asleep: Callable[[], bool] = prop(OBJECT, default=lambda: False, help="in a sleep mode that a finished write does not end")
 
     EECR = Reg(0)
     eepm = EECR.rw(5, 4, sticky=True)
@@ -137,7 +139,7 @@ class Eeprom(AvrDevice, type="avr-eeprom", size=4):
 
     @line
     def ready(self) -> int:
-        return self.eerie and not self.busy()
+        return self.eerie and not self.busy() and not self.asleep()
 
     def save_more(self) -> dict[str, Any]:
         return {"content": bytes(self.content)}

@@ -14,6 +14,7 @@ from tinamou.machine.props import BOOL, I32, OBJECT, U16, U32, prop
 from tinamou.machine.registers import Reg
 
 IDLE, NOISE_REDUCTION, POWER_DOWN, POWER_SAVE, STANDBY, EXTENDED_STANDBY = 0, 1, 2, 3, 6, 7
+STOPPED = (POWER_DOWN, POWER_SAVE, STANDBY, EXTENDED_STANDBY)
 STANDBY_STARTUP = 6                     # cycles: the oscillator goes on
 
 
@@ -79,6 +80,7 @@ class System(AvrDevice, type="avr-system", size=0x20):
         super().setup()
         self.modules: dict[tuple[int, int], list[AvrDevice]] = {}      # (PRR number, bit) -> what it stops
         self.ports: list[Any] = []
+        self.clocked: list[AvrDevice] = []      # whose interrupts do not wake the part when its clocks stand still
         self.noise_reduction: Callable[[], None] = lambda: None
 
     def on_reset(self, kind: str) -> None:
@@ -86,6 +88,7 @@ class System(AvrDevice, type="avr-system", size=0x20):
             self.extrf = 1
         self.cause = ""
         self.asleep = -1
+        self.cpu.shut_out(False)
         loader = self.boot_reset and self.flash is not None and self.flash.buffer[self.boot_start : self.boot_start + 2] != b"\xff\xff"
         self.cpu.reset_vector = self.boot_start // 2 if loader else 0
         self._set_clocks()
@@ -155,20 +158,31 @@ class System(AvrDevice, type="avr-system", size=0x20):
 
     # --- sleep
 
+    @property
+    def deep(self) -> bool:
+        """Only what needs no clock wakes the part: the table of wake-up sources in chapter 10."""
+        return self.asleep in STOPPED
+
+    def _fall_asleep(self, mode: int) -> None:
+        self.asleep = mode
+        for d in self.clocked:
+            d.settle()
+
     def sleep(self) -> bool:
         """The instruction SLEEP: True when the CPU is to sleep."""
         if not self.se:
             return False
         if self.sm == NOISE_REDUCTION:
             self.noise_reduction()
-        self.asleep = self.sm
+        self._fall_asleep(self.sm)
         self._set_clocks()
         return True
 
     def wake(self) -> None:
         """An interrupt ended sleep: where the clocks stood still they do so until the oscillator has started."""
-        mode, self.asleep = self.asleep, -1
-        if mode in (POWER_DOWN, POWER_SAVE, STANDBY, EXTENDED_STANDBY):
+        mode = self.asleep
+        self._fall_asleep(-1)
+        if mode in STOPPED:
             cycles = self.startup if mode in (POWER_DOWN, POWER_SAVE) else STANDBY_STARTUP
             self.cpu.stall(cycles)
             self.started.after(cycles)
@@ -197,12 +211,22 @@ class System(AvrDevice, type="avr-system", size=0x20):
         if self.ivce:
             self.vectors_unlocked = self.cycles + 4
             self.ivsel = self.selected
+            self.cpu.shut_out(True)
+            self.opened.after(5)
         elif self.cycles <= self.vectors_unlocked:
+            self.vectors_unlocked = -1
             self.selected = new
             self.cpu.vectors(self.boot_start // 2 if new else 0)
+            self.opened.after(2)        # one more instruction
         else:
             self.ivsel = self.selected
         self.ivce = 0
+
+    opened = Timer(lambda self: self.cpu.shut_out(False))
+    opened.name = "opened"
+
+    def restored(self) -> None:
+        self.cpu.shut_out(self.opened.deadline is not None)
 
     def _power(self, number: int, value: int) -> None:
         for (n, bit), devices in self.modules.items():
@@ -230,6 +254,7 @@ class SelfProgramming(AvrDevice, type="avr-spm", size=1):
     signature: bytes = prop(OBJECT, default=b"\x1e\x95\x0f")
     boot_start: int = prop(U32, default=0, help="byte address of the boot loader section: only there SPM does anything")
     fuses: bytes = prop(OBJECT, default=b"\xff\xff\xff\xff", help="low fuse, lock bits, extended fuse, high fuse")
+    asleep: Callable[[], bool] = prop(OBJECT, default=lambda: False, help="in a sleep mode that a finished operation does not end")
     rc: Clock = prop(OBJECT)
 
     SPMCSR = Reg(0)
@@ -357,4 +382,4 @@ class SelfProgramming(AvrDevice, type="avr-spm", size=1):
 
     @line
     def ready(self) -> int:
-        return self.spmie and not self.spmen
+        return self.spmie and not self.spmen and not self.asleep()

@@ -19,6 +19,8 @@ MT_SLA_ACK, MT_SLA_NACK, MT_DATA_ACK, MT_DATA_NACK = 0x18, 0x20, 0x28, 0x30
 MR_SLA_ACK, MR_SLA_NACK, MR_DATA_ACK, MR_DATA_NACK = 0x40, 0x48, 0x50, 0x58
 SR_SLA, SR_GENERAL, SR_DATA_ACK, SR_DATA_NACK, SR_GENERAL_ACK, SR_GENERAL_NACK, SR_STOP = 0x60, 0x70, 0x80, 0x88, 0x90, 0x98, 0xA0
 ST_SLA, ST_DATA_ACK, ST_DATA_NACK, ST_LAST = 0xA8, 0xB8, 0xC0, 0xC8
+LOST, SR_SLA_LOST, SR_GENERAL_LOST, ST_SLA_LOST = 0x38, 0x68, 0x78, 0xB0
+ADDRESSED = {"receive": (SR_SLA, SR_SLA_LOST), "general": (SR_GENERAL, SR_GENERAL_LOST), "transmit": (ST_SLA, ST_SLA_LOST)}
 
 
 class Twi(AvrDevice, type="avr-twi", size=6):
@@ -54,6 +56,7 @@ class Twi(AvrDevice, type="avr-twi", size=6):
     reading = state(False)
     slave = state("")               # "", "receive", "general" or "transmit"
     nacked = state(False)           # slave: the data byte came without TWEA
+    rival = state(-1)               # the next byte of a master outside that began in the same moment, -1 without one
 
     def setup(self) -> None:
         super().setup()
@@ -90,7 +93,7 @@ class Twi(AvrDevice, type="avr-twi", size=6):
         if not on:
             self.step.cancel()
             self.bus_.stop()
-            self.action, self.master, self.slave = "", False, ""
+            self.action, self.master, self.slave, self.rival = "", False, "", -1
 
     @data.on_write
     def loaded(self, value: int) -> None:
@@ -140,14 +143,20 @@ class Twi(AvrDevice, type="avr-twi", size=6):
         match action:
             case "start":
                 self._trace("start", 0)
+                if self.master:
+                    self.rival = -1
                 self._tell(REPEATED if self.master else START)
                 self.master = True
             case "address":
+                if not self._prevails():
+                    return
                 self.reading = bool(self.data & 1)
                 ack = self.bus_.start(self.data >> 1, self.reading)
                 self._trace("ack" if ack else "nack", self.data)
                 self._tell((MR_SLA_ACK if ack else MR_SLA_NACK) if self.reading else (MT_SLA_ACK if ack else MT_SLA_NACK))
             case "out":
+                if not self._prevails():
+                    return
                 ack = self.bus_.write(self.data)
                 self._trace("ack" if ack else "nack", self.data)
                 self._tell(MT_DATA_ACK if ack else MT_DATA_NACK)
@@ -158,7 +167,7 @@ class Twi(AvrDevice, type="avr-twi", size=6):
             case "stop":
                 self.bus_.stop()
                 self._trace("stop", 0)
-                self.master, self.twsto, self.status = False, 0, IDLE >> 3
+                self.master, self.twsto, self.status, self.rival = False, 0, IDLE >> 3, -1
                 if self.twsta:
                     self._begin("start", 1)
                 else:
@@ -170,27 +179,65 @@ class Twi(AvrDevice, type="avr-twi", size=6):
 
     def master_write(self, address: int, data: bytes, done: Callable[[list[int] | None], object] = lambda _: None) -> None:
         """A master outside writes. `done` gets the list of bytes that were acknowledged, or None when nobody answered."""
-        self.queue.append((address, False, list(data), 0, done))
-        self._next_master()
+        self._apply(address, False, list(data), 0, done)
 
     def master_read(self, address: int, count: int, done: Callable[[list[int] | None], object]) -> None:
         """A master outside reads `count` bytes; `done` gets them, or None when nobody answered."""
-        self.queue.append((address, True, [], count, done))
+        self._apply(address, True, [], count, done)
+
+    def bus_error(self) -> None:
+        """Somebody outside made a START or STOP in the middle of a byte."""
+        self.step.cancel()
+        self.bus_.stop()
+        self.action, self.master, self.slave, self.rival = "", False, "", -1
+        self._tell(BUS_ERROR)
+        self.settle()
+
+    def _apply(self, *master: Any) -> None:
+        if self.action == "start" and not self.master and not self.queue:
+            self.rival = 0
+        self.queue.append(master)
         self._next_master()
 
     def _next_master(self) -> None:
         if self.queue and not self.master and not self.slave and not self.action and not self.twint:
-            address, read, *_ = self.queue[0]
-            general = address == 0 and not read
-            hit = (general and self.general) or not (address ^ self.own) & ~self.mask & 0x7F
-            if not (self.twen and self.twea and hit):
-                self.queue.pop(0)[4](None)
-                self._next_master()
-                return
+            self._takes_over(0)
+            self._next_master()
+
+    def _takes_over(self, lost: int) -> None:
+        """The bus belongs to the first master of the queue, which may mean us; `lost` is 1 when we wanted it as well."""
+        address, read, *_ = self.queue[0]
+        general = address == 0 and not read
+        hit = (general and self.general) or not (address ^ self.own) & ~self.mask & 0x7F
+        if self.twen and self.twea and hit:
             self.moved: list[int] = []
             self.slave = "transmit" if read else "general" if general else "receive"
-            self._tell(ST_SLA if read else SR_GENERAL if general else SR_SLA)
+            self._tell(ADDRESSED[self.slave][lost])
             self.settle()
+            return
+        self.queue.pop(0)[4](None)
+        if lost:
+            self._tell(LOST)
+
+    def _prevails(self) -> bool:
+        """Arbitration: of two masters that began in the same moment the one with the first 0 goes on, the other one waits."""
+        if self.rival < 0:
+            return True
+        address, read, data, *_ = self.queue[0]
+        theirs = [address << 1 | read, *data]
+        at, self.rival = self.rival, self.rival + 1
+        if at == len(theirs) or self.data < theirs[at] or read:
+            self.rival = -1
+        if at == len(theirs) or self.data <= theirs[at]:
+            return True
+        self.rival, self.master = -1, False
+        self.bus_.stop()
+        if at == 0:
+            self._takes_over(1)
+        else:
+            self.queue.pop(0)[4](None)      # it goes on with the part that both had addressed
+            self._tell(LOST)
+        return False
 
     def _slave_goes_on(self) -> None:
         _, read, data, count, done = self.queue[0]

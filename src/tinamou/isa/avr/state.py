@@ -47,6 +47,7 @@ class Avr(HarvardCpu):
     vector_size: u64  # bytes
     boot: u64  # code address of the boot section
     locked_out: u64  # no interrupts in a section (bit 0 application, bit 1 boot) while the vectors are in the other: lock bits
+    closed: u64  # no interrupts at all for the moment
 
     def __init__(self) -> None:
         super().__init__()
@@ -116,6 +117,8 @@ class Avr(HarvardCpu):
         return self.f[I] == 0 or self.is_held()
 
     def is_held(self) -> bool:
+        if self.closed != 0:
+            return True
         if self.locked_out == 0:
             return False
         inside = u64(1) if self.target >= self.boot else u64(0)

@@ -200,6 +200,11 @@ class AvrVcpu(MachineCpu):
         self.attend()
         self._limit_lpm()
 
+    def shut_out(self, on: bool) -> None:
+        """No interrupts until this is taken back, whatever I says."""
+        self.cpu.closed = u64(on)
+        self.attend()
+
     def _limit_lpm(self) -> None:
         boot, application, boot_section = self._protected
         self._program_limit.value = 0 if self._on_lpm is not None or application else boot if boot_section else NO_ADDRESS
