@@ -23,9 +23,9 @@ from .operands import (
     Compare,
     Logic,
     Number,
-    Pair,
     R,
     Relative,
+    Rh,
     Shift,
     Sum,
     Zh,
@@ -165,20 +165,20 @@ def swap(d: R) -> R:
     return d << 4 | d >> 4
 
 
-@words("1001 0110 KKdd KKKK", "adiw r{d},{K:#04x}", cycles=2, pair=True)
-def adiw(cpu: Avr, d: Pair, K: Number) -> tuple[FV, FN, FZ, FC]:
-    value = u16(cpu.r[d & 30]) | u16(cpu.r[d & 30 | 1]) << 8
+@words("1001 0110 KKdd KKKK", "adiw {d},{K:#04x}", cycles=2, pair=True)
+def adiw(d: R, dh: R, K: Number) -> tuple[R, Rh, FV, FN, FZ, FC]:
+    value = u16(d) | u16(dh) << 8
     result = value + u16(K)
-    cpu.r[d & 30], cpu.r[d & 30 | 1] = u8(result), u8(result >> 8)
-    return alu.words(result, ~value & result, value & ~result)
+    v, n, z, c = alu.words(result, ~value & result, value & ~result)
+    return u8(result), u8(result >> 8), v, n, z, c
 
 
-@words("1001 0111 KKdd KKKK", "sbiw r{d},{K:#04x}", cycles=2, pair=True)
-def sbiw(cpu: Avr, d: Pair, K: Number) -> tuple[FV, FN, FZ, FC]:
-    value = u16(cpu.r[d & 30]) | u16(cpu.r[d & 30 | 1]) << 8
+@words("1001 0111 KKdd KKKK", "sbiw {d},{K:#04x}", cycles=2, pair=True)
+def sbiw(d: R, dh: R, K: Number) -> tuple[R, Rh, FV, FN, FZ, FC]:
+    value = u16(d) | u16(dh) << 8
     result = value - u16(K)
-    cpu.r[d & 30], cpu.r[d & 30 | 1] = u8(result), u8(result >> 8)
-    return alu.words(result, value & ~result, ~value & result)
+    v, n, z, c = alu.words(result, value & ~result, ~value & result)
+    return u8(result), u8(result >> 8), v, n, z, c
 
 
 @mul_("1001 11rd dddd rrrr", "mul {d},{r}", cycles=2)
@@ -228,10 +228,9 @@ def mov(r: R) -> R:
     return r
 
 
-@movw_("0000 0001 dddd rrrr", "movw r{d},r{r}", pair=True)
-def movw(cpu: Avr, d: Pair, r: Pair) -> None:
-    low, high = cpu.r[r & 30], cpu.r[r & 30 | 1]
-    cpu.r[d & 30], cpu.r[d & 30 | 1] = low, high
+@movw_("0000 0001 dddd rrrr", "movw {d},{r}", pair=True)
+def movw(r: R, rh: R) -> tuple[R, Rh]:
+    return r, rh
 
 
 @core("1110 KKKK dddd KKKK", "ldi {d},{K:#04x}")

@@ -3,7 +3,8 @@
 A row is written as the manual's opcode: a letter is a bit of the field of that name, most significant bit first, and the first word of
 two comes first.  What a field's letters mean follows from their number:
 
-    d r    5: R0 to R31    4: R16 to R31    3: R16 to R23    `pair`: a register pair (4: R0, R2 to R30; 2: R24, R26, R28, R30)
+    d r    5: R0 to R31    4: R16 to R31    3: R16 to R23    `pair`: the lower register of a pair (4: R0, R2 to R30; 2: R24, R26,
+           R28, R30), and dh, rh are the higher one
     k      7, 12: words from the next instruction on    22: the word address of an instruction
     K A b q     numbers
 
@@ -31,8 +32,8 @@ F_NAMES = list(FLAGS.lower())
 
 R = Annotated[u8, Reg("r", R_NAMES)]
 Rr = Annotated[u8, Reg("r", R_NAMES), "r"]  # a result in the field r
+Rh = Annotated[u8, Reg("r", R_NAMES), "dh"]  # one in the higher register of a pair
 Number = Annotated[u8, Imm(signed=False)]
-Pair = Annotated[u8, Imm(signed=False)]  # the number of a pair's lower register
 Address = Annotated[u16, Imm(signed=False)]
 Code = Annotated[u32, Imm(signed=False)]
 Relative = Annotated[u32, Imm()]
@@ -126,6 +127,9 @@ class AvrExtension(Extension):
                 kinds = (over,) if isinstance(over, str) else over
                 insn = self._parse(fill(name or text.split()[0]), tokens, text, function, tuple(fill(k) for k in kinds))
                 insn.bases = bases
+                for c in "dr" if pair else "":
+                    if c in insn.fields:
+                        insn.fields[f"{c}h"], bases[f"{c}h"] = insn.fields[c], bases[c] + 1
                 insn.binding = {"row": row, "cycles": cycles, "wide": wide}
                 self.isa.insns.append(insn)
             return function
