@@ -2,7 +2,11 @@
 
 from __future__ import annotations
 
+import functools
 from collections.abc import Callable
+from typing import Any
+
+import pytest
 
 from tinamou.engine.jit import Jit
 from tinamou.engine.regions import Region, discover
@@ -25,3 +29,57 @@ class EagerJit(ToldJit):
 
     def executed(self, pc: int) -> bool:
         return pc in self.code
+
+
+class AvrJit(EagerJit):
+    """Of a microcontroller: the region around wherever a slice begins; `told` makes CPUs have it."""
+
+    limit = 60  # instructions of a region
+    quantum = 100  # cycles of a slice
+    templates: dict[str, Any] = {}  # made once for all CPUs of a kind
+
+    def __init__(self, engine: Any, mode: str = "") -> None:
+        super().__init__(engine, mode)
+        self.code = range(engine.limit)
+        engine.quantum = self.quantum
+
+    def prepare(self) -> None:
+        e = self.engine
+        self.makers = self.templates.get(f"{e.arch.name} {e.extensions} {e.constants}", [])
+        super().prepare()
+        self.templates[f"{e.arch.name} {e.extensions} {e.constants}"] = self.makers
+
+    @functools.cached_property
+    def compiler(self) -> Any:
+        return _compiler()
+
+    def choose(self, pc: int, fetch: Callable[[int], int | None]) -> Region | None:
+        return discover(self.makers[0](), pc, fetch, self.executed, limit=self.limit)
+
+    @classmethod
+    def told(cls, monkeypatch: pytest.MonkeyPatch) -> None:
+        """CPUs of AVR machines made from now on run in regions, slice by slice; within these are many checkpoints."""
+        from tinamou.isa.avr.vcpu import AvrVcpu
+
+        run = AvrVcpu.run
+
+        def slice_(self: AvrVcpu) -> None:
+            jit, pc = self.jit, int(self.cpu.pc)
+            if isinstance(jit, AvrJit):
+                if jit.entry(pc) and not jit.compiled(pc):
+                    jit.compile(pc)
+                self._kick.value = not self.halted
+            run(self)
+
+        monkeypatch.setenv("TINAMOU_JIT", "on")
+        monkeypatch.setenv("TINAMOU_CODE_CACHE", "off")
+        monkeypatch.setattr("tinamou.engine.jit.Jit", cls)
+        monkeypatch.setattr("tinamou.engine.checkpoints.LONGEST", 10)
+        monkeypatch.setattr(AvrVcpu, "run", slice_)
+
+
+@functools.cache
+def _compiler() -> Any:
+    from tinamou.native.llvm import SmallCompiler
+
+    return SmallCompiler()

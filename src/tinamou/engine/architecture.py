@@ -31,6 +31,7 @@ class Architecture:
     intrinsics: Callable[[], dict[Any, Any]] = dict  # the architecture's own intrinsics -> subset functions
     bits: int = 64  # of an address: pc wraps
     system: bool = False  # whole machines: instructions may `switch`; user programs never do
+    calls: frozenset[str] = frozenset()  # names of rows that are calls, where no register takes the return address
 
     @cached_property
     def isa(self) -> BoundIsa:

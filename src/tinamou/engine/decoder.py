@@ -43,12 +43,13 @@ class Form:
     switches: bool  # one of its jumps changes what memory or privilege the next instruction has
     ends: bool  # control never goes on to the next instruction
     forwards: bool = False  # it may skip what follows
+    absolute: str | None = None  # the operand of its only jump, h.jump(imm)
     number: int = 0
     near: int = 0  # number of the form for targets in the same page
 
 
 def form_of(insn: Insn, system: bool = True) -> Form:
-    relative, jumps, switches, ends, forwards = _control(insn, system)
+    relative, absolute, jumps, switches, ends, forwards = _control(insn, system)
     wanted: list[tuple[int, str, Operand, type[Word]]] = []
     for role, ops in (("result", insn.results), ("operand", insn.operands)):
         for k, op in enumerate(ops):
@@ -71,6 +72,7 @@ def form_of(insn: Insn, system: bool = True) -> Form:
         switches,
         ends,
         forwards,
+        absolute,
     )
 
 
@@ -84,15 +86,17 @@ def _slot_type(insn: Insn, op: Operand) -> type[Word]:
     raise EncodingError(f"{insn.name}: {op.name} has more than 32 bits")
 
 
-def _control(insn: Insn, system: bool) -> tuple[str | None, bool, bool, bool, bool]:
-    """What the function's text says of its jumps: the relative operand, whether it jumps, whether it always leaves."""
+def _control(insn: Insn, system: bool) -> tuple[str | None, str | None, bool, bool, bool, bool]:
+    """What the function's text says of its jumps: the relative or absolute operand, whether it jumps, whether it always leaves."""
     src = source_of(insn.function)
     names = ("jump", "forward", "switch") if system else ("jump", "forward")
     jumps = [n for n in ast.walk(src.tree) if isinstance(n, ast.Call) and isinstance(n.func, ast.Attribute) and n.func.attr in names]
     switches, forwards = (any(isinstance(n.func, ast.Attribute) and n.func.attr == a for n in jumps) for a in ("switch", "forward"))
-    relative = None
+    relative = absolute = None
     if len(jumps) == 1 and not switches and not forwards:
         target = jumps[0].args[0]
+        if isinstance(target, ast.Name) and any(op.name == target.id and isinstance(op.kind, Imm) for op in insn.operands):
+            absolute = target.id
         if isinstance(target, ast.BinOp) and isinstance(target.op, ast.Add) and isinstance(target.right, ast.Name):
             name = target.right.id
             uses = sum(isinstance(n, ast.Name) and n.id == name for n in ast.walk(src.tree))
@@ -101,7 +105,7 @@ def _control(insn: Insn, system: bool) -> tuple[str | None, bool, bool, bool, bo
                 relative = name
     top = [s for s in src.tree.body if isinstance(s, (ast.Expr, ast.Raise))]
     ends = any(isinstance(s, ast.Raise) or (isinstance(s, ast.Expr) and s.value in jumps) for s in top)
-    return relative, bool(jumps), switches, ends, forwards
+    return relative, absolute, bool(jumps), switches, ends, forwards
 
 
 # -- the decoder, generated as source in the subset

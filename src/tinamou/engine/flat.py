@@ -35,6 +35,8 @@ from .specials import begin_slice, end_slice, sample
 
 W = TypeVar("W", bound=Word)
 
+KEPT = ("limit", "direct_limit")  # words of the CPU that a region looks at once
+
 
 def may(cpu: Cpu, access: int, address: u64) -> bool:
     """The page at `address` is mapped and allows the access."""

@@ -30,6 +30,8 @@ ALARMS = 32
 BREAKS = 16
 NEVER = 1 << 62
 EXACT = True  # handlers look at the budget after every instruction
+KEPT = ("fast_start",)  # words of the CPU that a region looks at once
+SAMPLE = 20_000  # cycles that a sample stands for
 
 # io_kind: what a load does.  Stores call the host, those of PLAIN excepted.
 DEVICE = 0  # calls the host
@@ -72,6 +74,9 @@ class HarvardCpu(Cpu):
     ram_size: u64  # bytes
     code: u64  # host address of code address 0
     code_mask: u64  # bytes of code - 1: addresses wrap there
+    sampling: u64  # cycles that a sample stands for; 0: there are none
+    unsampled: u64  # cycles since the last one
+    left: u64  # not 0: the address (+ 1) at which a region left the rest of the slice to tier 0
     deadline: u64  # cycle at which the host has to be called
     next_alarm: u64  # the first of the alarms, or earlier
     own_vectors: u64  # those of alarms, a bit each
@@ -520,14 +525,34 @@ def begin_slice(cpu: Cpu, over: bool) -> None:
     set_budget(cpu.slice)
 
 
+def take_samples(cpu: Cpu, cycles: u64) -> None:
+    """The slice took so many cycles: note where it ended, or where a region did that could not go on to its end."""
+    c = harvard(cpu)
+    c.unsampled += cycles
+    while c.unsampled >= c.sampling:
+        sample(cpu, c.left - 1 if c.left != 0 else c.target)
+        c.unsampled -= c.sampling
+    c.left = u64(0)
+
+
 def h_pause(cpu: Cpu, entry: u64) -> None:
+    before = cpu.instructions
     end_slice(cpu, i64(0))
     cpu.target = pc_of(entry) & harvard(cpu).code_mask
     if cpu.single != 0:
         leave(KICK, cpu.target)
-    sample(cpu, cpu.target)
+    if harvard(cpu).sampling != 0:
+        take_samples(cpu, cpu.instructions - before)
     begin_slice(cpu, boundary(cpu) or cpu.kick != 0)
     enter(find_slow(cpu, cpu.target), cpu.target)
+
+
+def h_budget(cpu: Cpu, entry: u64) -> None:
+    """The slice has too few cycles for what a region does next, or none any more."""
+    if get_budget() < 0:
+        enter(find_slow(cpu, cpu.target), cpu.target)
+    harvard(cpu).left = cpu.target + 1
+    alone(cpu, "h_cross")
 
 
 def h_begin(cpu: Cpu, entry: u64) -> None:
@@ -572,6 +597,7 @@ def h_trap_fetch(cpu: Cpu, entry: u64) -> None:
 SPECIALS = [
     (h_begin, "h_trap_fetch"),
     (h_pause, "h_trap_fetch"),
+    (h_budget, "h_trap_fetch"),
     (h_step_exact, "h_trap_fetch"),
     (h_switch, "h_trap_fetch"),
     (h_trap, "h_trap_fetch"),

@@ -19,21 +19,24 @@ from collections import Counter
 from collections.abc import Callable
 from dataclasses import dataclass, field
 from functools import cache, cached_property, partial
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Protocol
 
 from tinamou.native import types
 from tinamou.native.arena import Arena
-from tinamou.native.image import ROOM, libc
+from tinamou.native.image import ROOM
 from tinamou.native.link import Image, link
 
 from .codecache import NEVER, CodeCache, Kept, digest
-from .cpu import EXECUTE, PAGE
+from .cpu import PAGE
 
 if TYPE_CHECKING:
+    from tinamou.native.host import FaultMap
+    from tinamou.native.image import Loaded
     from tinamou.native.llvm import SmallCompiler
 
+    from .architecture import Architecture
+    from .cpu import Cpu, Shared
     from .regions import Region, Templates
-    from .vcpu import Engine, Vcpu
 
 HOT = 500  # samples of an address before it is looked at: 10 million instructions
 FRESH = 25  # of these samples must be of this run: the code around has been decoded then
@@ -55,16 +58,6 @@ LAST = 0.5  # seconds that a program's end waits for the last region
 RING = 256  # samples that a CPU keeps
 POLL = 0.004  # seconds between looks at the samples while there are some
 IDLE = 0.05  # the same while there are none
-
-
-def read_page(address: int) -> bytes:
-    """A page of this process, or nothing if it has just gone away: a CPU may unmap it at any moment."""
-    room = ctypes.create_string_buffer(PAGE)
-    local, remote = (ctypes.c_uint64 * 2)(ctypes.addressof(room), PAGE), (ctypes.c_uint64 * 2)(address, PAGE)
-    n = libc.process_vm_readv(
-        os.getpid(), ctypes.byref(local), ctypes.c_ulong(1), ctypes.byref(remote), ctypes.c_ulong(1), ctypes.c_ulong(0)
-    )
-    return room.raw if n == PAGE else b""
 
 
 def code_at(page: Callable[[int], bytes], address: int, length: int) -> bytes:
@@ -98,15 +91,49 @@ class Installed:
     entries: list[int] = field(default_factory=list)
 
 
-class Jit:
-    """Tier 1 of one engine."""
+class Engine(Protocol):
+    """Whose code is compiled: what a memory model has in common with the others."""
 
-    def __init__(self, engine: Engine) -> None:
+    model: str
+    arch: Architecture
+    extensions: int
+    image: Loaded
+    shared: Shared
+    decode_handler: int
+    limit: int  # code addresses from here on are none
+    pagemap: int
+    quantum: int
+    constants: dict[str, int]  # words of the CPU that never change
+
+    @property
+    def faults(self) -> FaultMap | None:
+        """Where loads and stores are noted that may fault, if any may."""
+
+    def code_page(self, number: int) -> bytes:
+        """A page of guest code, as long as it is; nothing if it may not be executed."""
+
+    def place_of(self, pc: int) -> int:
+        """Where the piece of code begins to which a sample at pc belongs."""
+
+
+class Runner(Protocol):
+    """What has a CPU."""
+
+    running: bool  # perhaps in compiled code
+
+    @property
+    def cpu(self) -> Cpu: ...
+
+
+class Jit:
+    """Tier 1 of one engine.  `mode`: eager compiles everything at once; "" leaves it to the environment."""
+
+    def __init__(self, engine: Engine, mode: str = "") -> None:
         self.engine = engine
         self.statistics = Statistics()
-        self.vcpus: dict[int, tuple[Vcpu, int]] = {}
+        self.vcpus: dict[int, tuple[Runner, int]] = {}
         self.lock = threading.RLock()
-        eager = os.environ.get("TINAMOU_JIT") == "eager"
+        eager = (mode or os.environ.get("TINAMOU_JIT")) == "eager"
         self.hot, self.price = (1, 0) if eager else (HOT, PRICE)
         self.first = 0 if eager else FIRST + engine.image.code_size // ROWS  # samples of what is hot before the compiler is loaded for it
         if eager:
@@ -131,13 +158,13 @@ class Jit:
 
     # -- life
 
-    def add(self, vcpu: Vcpu) -> None:
+    def add(self, vcpu: Runner) -> None:
         with self.lock:
             self.vcpus[id(vcpu)] = (vcpu, int(vcpu.cpu.sampled))
         if self.thread is None and not self.disabled:
             self.start()
 
-    def remove(self, vcpu: Vcpu) -> None:
+    def remove(self, vcpu: Runner) -> None:
         with self.lock:
             self.vcpus.pop(id(vcpu), None)
 
@@ -156,6 +183,12 @@ class Jit:
         if self.thread is not None and self.thread is not threading.current_thread():
             self.thread.join()
         self.thread = None
+
+    def close(self) -> None:
+        """The engine is not used any more; no CPU is running."""
+        self.finish()
+        self.stop()
+        self.arena.close()
 
     def after_fork(self) -> None:
         """In the child: the thread is gone, and the arena is shared with the parent, which goes on writing to it.
@@ -218,7 +251,7 @@ class Jit:
                 start, end = (now - min(new, RING)) % RING, now % RING
                 taken = ring[start:end] if start < end else ring[start:] + ring[:end]
                 for pc, n in Counter(taken).items():
-                    seen_at[pc] += n * max(1, new // RING)
+                    seen_at[self.engine.place_of(pc)] += n * max(1, new // RING)
             slowness = int((self.spent - before) / (total * TYPICAL)) if total else 0
             for pc, n in seen_at.items():
                 self.seen(pc, n, max(1, min(slowness, SLOWEST)))
@@ -296,10 +329,7 @@ class Jit:
 
     def page(self, number: int) -> bytes:
         """A page of guest code, or nothing if it may not be executed."""
-        if number << 12 >= self.engine.limit:
-            return b""
-        flags = ctypes.c_uint8.from_address(self.engine.page_flags + number).value
-        return read_page(self.engine.memory + (number << 12)) if flags & EXECUTE else b""
+        return self.engine.code_page(number) if number << 12 < self.engine.limit else b""
 
     def revive(self) -> None:
         """Install regions from disk whose code has begun to run."""
@@ -329,7 +359,9 @@ class Jit:
             for symbol, (result, raises) in self.engine.image.notes["functions"].items():
                 known[symbol] = (tuple(word(r) for r in result) if isinstance(result, list) else word(result)), raises
             model = importlib.import_module(f"tinamou.engine.{self.engine.model}")
-            self.makers = [cache(partial(Templates, self.engine.arch, model, known, checked)) for checked in (False, True)]
+            e = self.engine
+            made = partial(Templates, e.arch, model, known, e.extensions, e.constants)
+            self.makers = [cache(partial(made, checked)) for checked in (False, True)]
 
     @cached_property
     def compiler(self) -> SmallCompiler:
@@ -460,7 +492,10 @@ class Jit:
     def place(self, image: Image) -> int | None:
         """Copy a region into the arena; gives its address, or None when there is no room."""
         at = self.arena.place(image, lambda name: self.engine.image[name])
-        return at if at is not None and self.engine.faults.append([(at + a, at + b) for a, b in image.faults]) else None
+        faults = self.engine.faults
+        if at is None or faults is None:
+            return at
+        return at if faults.append([(at + a, at + b) for a, b in image.faults]) else None
 
     def make_room(self) -> bool:
         """All regions go, when every CPU has left them: at the end of its slice, or because it does not run."""
@@ -476,7 +511,8 @@ class Jit:
                 return False  # the next region tries again
             time.sleep(0.0002)
         self.arena.used = 0
-        self.engine.faults.clear_added()
+        if self.engine.faults is not None:
+            self.engine.faults.clear_added()
         return True
 
     def invalidate(self, first: int, last: int) -> None:
@@ -513,4 +549,5 @@ class Jit:
                 self.disabled = self.compiling  # LLVM's locks are held for ever if the parent's thread held them
                 self.inherited = False
             self.arena.used = 0
-            self.engine.faults.clear()
+            if self.engine.faults is not None:
+                self.engine.faults.clear()

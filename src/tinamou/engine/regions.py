@@ -9,6 +9,7 @@ A region has the signature of a handler and stands in for the handlers of its en
     to another address          through that address's entry, like a far jump
     before an instruction whose access is not the common case: `h_retry` runs that instruction alone in tier 0
     at an exception             `h_trap`
+    where cycles are counted, before the slice ends: `h_budget` (engine.checkpoints)
 always with the registers written back, so every exception is precise.  It holds no addresses but guest ones: the text of a region can be
 compiled in one process and run in another.
 """
@@ -18,6 +19,7 @@ from __future__ import annotations
 import os
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass, field
+from itertools import pairwise
 from types import FunctionType
 from typing import Any
 
@@ -27,6 +29,7 @@ from tinamou.native.types import Field, Word, u32, u64
 
 from . import flow
 from .architecture import Architecture
+from .checkpoints import needs
 from .cpu import PAGE, Cpu
 from .decoder import Form, Slot, form_of
 from .handlers import CONVENTION, REACH, SIGNATURE, Builder, HandlerHooks, item_of, largest, trapped
@@ -41,10 +44,37 @@ class RegionHooks(HandlerHooks):
 
     def __init__(self, builder: Builder, form: Form) -> None:
         super().__init__(builder, form)
-        self.read: set[str] = set()  # of Cpu.held
-        self.written: set[str] = set()
+        self.read: set[tuple[str, int]] = set()  # of Cpu.held, and of register files by constant numbers
+        self.written: set[tuple[str, int]] = set()
+        self.arrays: dict[str, Field] = {}  # where register files lie -> the file
+        self.indexed: set[str] = set()  # files in which the function finds a register by a number that is not constant
+        self.slot = "%budget_now"
+        self.exact = False  # the row looks at the budget, or changes it
+        self.spent = 0  # at most, besides the row's cost
+        get, set_ = self.intrinsics[flow.get_budget], self.intrinsics[flow.set_budget]
+        self.intrinsics = self.intrinsics | {
+            flow.get_budget: self.exactly(get), flow.set_budget: self.exactly(set_), Cpu.spend: self.spend,
+        }  # fmt: skip
         if X86:
             self.intrinsics = self.intrinsics | {flow.guest_peek: self.peek, flow.guest_poke: self.poke}
+
+    def exactly(self, function: Callable[..., Value]) -> Callable[..., Value]:
+        def noted(g: Lower, *args: Value) -> Value:
+            self.exact = True
+            return function(g, *args)
+
+        return noted
+
+    def spend(self, g: Lower, cpu: Value, cost: Value) -> Value:
+        assert isinstance(cost, Const) and self.form is not None
+        if not self.form.forwards:  # else it follows from what is skipped
+            self.spent += cost.value
+            left = g.value(f"sub i64 {g.value(f'load i64, ptr {self.slot}')}, {cost.value}")
+            g.emit(f"store i64 {left}, ptr {self.slot}")
+        return Const(None)
+
+    def forward(self, g: Lower, distance: Value) -> None:
+        g.emit("store i1 true, ptr %@@jumped")
 
     def peek(self, g: Lower, kind: Value, address: Value) -> Value:
         assert isinstance(kind, Const)
@@ -78,19 +108,35 @@ class RegionHooks(HandlerHooks):
             return None
         if field.name == "pc":
             return V(u64, "@PC@")
+        if field.name in self.kept:
+            return V(u64, self.kept[field.name])
+        if field.layout.count is not None:
+            at = g.offset("%cpu", field.offset)
+            self.arrays[at] = field
+            return V(field.layout, at)
         if field.name in self.builder.arch.cpu.held:
-            self.read.add(field.name)
+            self.read.add((field.name, 0))
             word: type[Word] = field.layout.item  # type: ignore[assignment]
             return V(word, g.value(f"load {llvm(word)}, ptr %{field.name}0"))
         return None
 
     def set_field(self, g: Lower, base: V, field: Field, value: V) -> bool:
         if base.ref == "%cpu" and field.name in self.builder.arch.cpu.held:
-            self.written.add(field.name)
+            self.written.add((field.name, 0))
             assert isinstance(value.type, type)
             g.emit(f"store {llvm(value.type)} {value.ref}, ptr %{field.name}0")
             return True
         return super().set_field(g, base, field, value)
+
+    def element(self, g: Lower, base: V, index: Value) -> str | None:
+        field = self.arrays.get(base.ref)
+        if field is None:
+            return None
+        if not isinstance(index, Const) or in_cpu(field.layout.item):  # type: ignore[arg-type]
+            self.indexed.add(field.name)
+            return None
+        self.read.add((field.name, index.value))
+        return f"%{field.name}{index.value}"
 
     def trap(self, g: Lower) -> None:
         g.branch("@@trap")
@@ -148,16 +194,28 @@ class Template:
     traps: bool
     accesses: bool
     direct: frozenset[str]  # register files that the function indexes itself, and words of Cpu.held: they must be in the CPU then
-    read: frozenset[str]  # of Cpu.held
-    written: frozenset[str]
+    read: frozenset[tuple[str, int]]  # words of Cpu.held (with 0), and registers by their file and number
+    written: frozenset[tuple[str, int]]
+    exact: bool  # looks at the budget, or changes it
+    spent: int  # what it takes from the budget at most, besides the row's cost
 
 
 class Templates:
-    """The templates of one architecture and memory model, made as they are needed."""
+    """The templates of one architecture and memory model, made as they are needed.
 
-    def __init__(self, arch: Architecture, model: Any, known: dict[str, Any], checked: bool = False) -> None:
+    `extensions`: what the CPU has, a bit each.  `constants`: words of the CPU that never change.
+    """
+
+    def __init__(
+        self, arch: Architecture, model: Any, known: dict[str, Any], extensions: int, constants: dict[str, int], checked: bool = False
+    ) -> None:
         self.arch = arch
         self.builder = Builder(arch, model, checked)
+        self.exact = self.builder.model.exact
+        self.enabled = frozenset(name for name, k in self.builder.bits.items() if extensions >> k & 1)
+        self.looked = tuple(model.KEPT)  # words of the CPU that a region looks at once
+        self.kept = {name: f"%{name}" for name in self.looked} | {name: literal(n, u64) for name, n in constants.items()}
+        self.mask = constants.get("code_mask", (1 << arch.bits) - 1)
         self.unit: Unit = self.builder.unit
         self.known = known  # outlined functions of the interpreter's image, by symbol
         self.unit.external = self.external
@@ -179,7 +237,7 @@ class Templates:
     def decode(self, word: int) -> tuple[Form, int] | None:
         """The form of the instruction that these bits start with, and its own bits."""
         if word not in self.decoded:
-            insn = self.arch.isa.decode(word)
+            insn = self.arch.isa.decode(word, self.enabled)
             if insn is None or insn.size != self.arch.length(u32(word)):
                 self.decoded[word] = None
             else:
@@ -196,7 +254,7 @@ class Templates:
 
     def make(self, form: Form) -> Template:
         hooks = RegionHooks(self.builder, form)
-        hooks.kept = {"limit": "%limit", "direct_limit": "%direct"}
+        hooks.kept = self.kept
         g = Lower(self.unit, hooks, form.insn.name)
         g.prefix = "@@"
         if form.jumps:
@@ -205,16 +263,21 @@ class Templates:
         hooks.row(g, form)
         g.place("@@next") if not g.ended else g.lines.append("@@next:")
         body = "\n".join(g.lines)
-        direct = direct_files(form.insn.function, self.files, self.arch.cpu)
+        constant = self.files & {f.name for f in hooks.arrays.values()} - hooks.indexed
+        direct = direct_files(form.insn.function, self.files, self.arch.cpu, constant)
+        if hooks.exact and any(" call " in line and "@llvm." not in line for line in g.lines):  # of the host, which may look
+            direct = self.files | {*self.arch.cpu.held}
+        stores = " ".join(line for line in g.lines if line.startswith("  store "))
+        stored = {(name, n) for name, n in hooks.read if f"ptr %{name}{n}," in stores}
         accesses = any(line.startswith("  !") for line in g.lines)
         retries, traps = accesses or "%@@retry" in body, "%@@trap" in body
-        held = frozenset(hooks.read), frozenset(hooks.written)
-        return Template(form, "\n".join(g.entry), body, retries, traps, accesses, direct, *held)
+        words = frozenset(hooks.read), frozenset(hooks.written | stored)
+        return Template(form, "\n".join(g.entry), body, retries, traps, accesses, direct, *words, hooks.exact, hooks.spent)
 
     def make_tail(self) -> str:
         """The end of every region: go on at %exit_pc."""
         hooks = HandlerHooks(self.builder)
-        hooks.budget, hooks.kept = "%exit_budget", {"limit": "%limit"}
+        hooks.budget, hooks.kept = "%exit_budget", self.kept
         g = Lower(self.unit, hooks, "exit")
         g.prefix = "exit."
         hooks.far(g, "%exit_target")
@@ -222,9 +285,10 @@ class Templates:
         return "\n".join(g.lines)
 
 
-def direct_files(function: Callable[..., Any], files: frozenset[str], cpu: type[Cpu]) -> frozenset[str]:
+def direct_files(function: Callable[..., Any], files: frozenset[str], cpu: type[Cpu], constant: frozenset[str]) -> frozenset[str]:
     """What a function uses in the CPU itself: register files that it, or one that it calls, names as attributes rather than by
-    operands, and those of Cpu.held that an outlined function among them names."""
+    operands, and those of Cpu.held that an outlined function among them names.  What is expanded finds registers of the files
+    `constant` by constant numbers alone."""
     found: set[str] = set()
     seen: set[Any] = set()
     work: list[tuple[Any, bool]] = [(function, False)]
@@ -237,7 +301,9 @@ def direct_files(function: Callable[..., Any], files: frozenset[str], cpu: type[
             continue
         seen.add((f.__code__, outlined))
         for name in f.__code__.co_names:
-            if (name in files or (outlined and name in cpu.held)) and name not in f.__globals__:
+            if name in f.__globals__:
+                pass
+            elif (name in files and (outlined or name not in constant)) or (outlined and name in cpu.held):
                 found.add(name)
             work += [(f.__globals__.get(name), outlined), (getattr(cpu, name, None), outlined)]
     return frozenset(found)
@@ -291,7 +357,7 @@ class Access:
     def check(name: str, address: str, prefix: str) -> list[str]:
         """The address is one of guest memory."""
         branch = f"  br i1 {name}c, label {name}in, label %{prefix}retry, !prof !0"
-        return [f"  {name}c = icmp ult i64 {address}, %direct", branch, f"{name[1:]}in:"]
+        return [f"  {name}c = icmp ult i64 {address}, %direct_limit", branch, f"{name[1:]}in:"]
 
     def access(self, out: list[str], prefix: str, loads: dict[str, str], straight: bool, words: list[str]) -> None:
         name, total, base, by, kind, data = words
@@ -354,6 +420,17 @@ class Node:
     falls: bool = True
     call: bool = False
     known: bool = False  # its only target is targets[0]
+    skipped: int = 0  # bytes of the next instruction, which it may skip
+    most: int = 0  # what it takes from the budget at most
+
+    @property
+    def following(self) -> int:
+        return self.pc + self.form.insn.size
+
+    @property
+    def end(self) -> int:
+        """Behind the code on which it depends."""
+        return self.following + self.skipped
 
 
 @dataclass
@@ -363,6 +440,7 @@ class Region:
     entries: list[int]
     nodes: dict[int, Node]
     pages: set[int]
+    needs: dict[int, int] = field(default_factory=dict)  # see engine.checkpoints
 
     @property
     def size(self) -> int:
@@ -373,17 +451,17 @@ class Region:
         """The guest code, as (address, bytes) of stretches without gaps."""
         out: list[tuple[int, int]] = []
         for pc in sorted(self.nodes):
-            size = self.nodes[pc].form.insn.size
-            if out and out[-1][0] + out[-1][1] == pc:
-                out[-1] = out[-1][0], out[-1][1] + size
+            end = self.nodes[pc].end
+            if out and pc <= sum(out[-1]):
+                out[-1] = out[-1][0], max(end, sum(out[-1])) - out[-1][0]
             else:
-                out.append((pc, size))
+                out.append((pc, end - pc))
         return out
 
     @property
     def exits(self) -> list[int]:
         """Where control goes on outside, as far as that is known."""
-        out = {n.pc + n.form.insn.size for n in self.nodes.values() if n.falls or n.call}
+        out = {n.following for n in self.nodes.values() if n.falls or n.call}
         out.update(t for n in self.nodes.values() for t in n.targets)
         return sorted(out - self.nodes.keys())
 
@@ -422,14 +500,21 @@ def discover(
             insn = form.insn
             if form.switches or (form.ends and not form.jumps):
                 break
-            node = nodes[pc] = Node(pc, word, form, falls=not form.ends)
+            skipped = 0
+            if form.forwards:
+                more = fetch(pc + insn.size)
+                if more is None:
+                    break
+                skipped = int(templates.arch.length(u32(more & 0xFFFF_FFFF)))
+            node = nodes[pc] = Node(pc, word, form, falls=not form.ends, skipped=skipped)
             following = pc + insn.size
             target: int | None = None
-            if form.relative:
+            if form.forwards:
+                node.known, target = True, node.end
+            elif form.relative or form.absolute:
                 node.known = True
-                op = next(o for o, _ in form.operands if o.name == form.relative)
-                mask = 0xFFFF_FFFF if op.type.bits == 32 else 0xFFFF_FFFF_FFFF_FFFF
-                target = pc + insn.number(word, op) & mask
+                op = next(o for o, _ in form.operands if o.name == (form.relative or form.absolute))
+                target = insn.number(word, op) + (pc if form.relative else 0) & (1 << op.type.bits) - 1 & templates.mask
             elif form.ends and before and before.pc + before.form.insn.size == pc:
                 target = templates.arch.pair_target(before.pc, before.form.insn, before.word, insn, word)
                 node.known = target is not None
@@ -440,7 +525,8 @@ def discover(
                     if target <= pc:
                         entries.add(target)
             before = node
-            node.call = form.ends and any(o.kind.zero != insn.number(word, o) for o, _ in form.results if isinstance(o.kind, Reg))
+            links = any(o.kind.zero != insn.number(word, o) for o, _ in form.results if isinstance(o.kind, Reg))
+            node.call = form.ends and (links or insn.name in templates.arch.calls)
             if node.call and hot(following):
                 entries.add(following)
                 work.append(following)
@@ -449,25 +535,43 @@ def discover(
             pc = following
     if start not in nodes:
         return None
-    pages = {p >> 12 for n in nodes.values() for p in (n.pc, n.pc + n.form.insn.size - 1)}
-    return Region(sorted(e for e in entries if e in nodes), nodes, pages)
+    pages = {p >> 12 for n in nodes.values() for p in (n.pc, n.end - 1)}
+    region = Region(sorted(e for e in entries if e in nodes), nodes, pages)
+    if templates.exact:
+        for node in nodes.values():
+            node.most = node.form.insn.cost + templates.get(node.form).spent + node.skipped // templates.arch.unit
+        region.needs = needs(region, blocks_of(templates, region))
+        region.entries = sorted(region.needs)
+    return region
+
+
+def blocks_of(templates: Templates, region: Region) -> list[list[Node]]:
+    """Straight lines of instructions, by address."""
+    known = region.nodes
+    leaders = {*region.entries, *region.needs}
+    nodes = [known[pc] for pc in sorted(known)]
+    for n in nodes:
+        leaders.update(n.targets)
+        if n.form.jumps or templates.get(n.form).exact:
+            leaders.add(n.following)
+    for n, behind in pairwise(nodes):
+        if n.falls and n.following != behind.pc:  # instructions that overlap
+            leaders.add(n.following)
+    into = {m.following for m in nodes if m.falls}
+    leaders.update(n.pc for n in nodes if n.pc not in into)
+    blocks: list[list[Node]] = []
+    for n in nodes:
+        if n.pc in leaders or not blocks or not blocks[-1][-1].falls or blocks[-1][-1].following != n.pc:
+            blocks.append([])
+        blocks[-1].append(n)
+    return blocks
 
 
 def region_text(templates: Templates, region: Region, triple: str) -> str:
     """LLVM IR of a region: one function `region`."""
     arch = templates.arch
-    nodes = [region.nodes[pc] for pc in sorted(region.nodes)]
-    known = region.nodes
-    leaders = set(region.entries)
-    for n in nodes:
-        following = n.pc + n.form.insn.size
-        leaders.update(t for t in n.targets if t in known)
-        if n.form.jumps:
-            leaders.add(following)
-    into = {m.pc + m.form.insn.size for m in nodes if m.falls}
-    leaders.update(n.pc for n in nodes if n.pc not in into)
-    leaders &= set(known)
-    returns = sorted(n.pc + n.form.insn.size for n in nodes if n.call and n.pc + n.form.insn.size in known)
+    known, needs_ = region.nodes, region.needs
+    returns = sorted(n.following for n in known.values() if n.call and n.following in known)
 
     used: dict[tuple[str, int], type[Word]] = {}
     dirty: set[tuple[str, int]] = set()
@@ -483,10 +587,10 @@ def region_text(templates: Templates, region: Region, triple: str) -> str:
             dirty.add(key)
         return f"%{kind.file}{number}"
 
-    def hold(name: str, write: bool) -> None:
-        used[name, 0] = getattr(arch.cpu, name).layout.item
+    def hold(key: tuple[str, int], write: bool) -> None:
+        used[key] = getattr(arch.cpu, key[0]).layout.item
         if write:
-            dirty.add((name, 0))
+            dirty.add(key)
 
     allocas: list[str] = []
     body: list[str] = []
@@ -495,33 +599,39 @@ def region_text(templates: Templates, region: Region, triple: str) -> str:
     def leave(pc: str, kind: int) -> list[str]:
         return [f"  store i64 {pc}, ptr %exit_pc", f"  store i8 {kind}, ptr %exit_kind", "  br label %leave"]
 
-    def credit(n: int) -> list[str]:
+    def credit(n: int, name: str) -> list[str]:
         if not n:
             return []
-        k = f"%credit{len(cold)}"
-        return [f"  {k} = load i64, ptr %budget_now", f"  {k}s = add i64 {k}, {n}", f"  store i64 {k}s, ptr %budget_now"]
+        return [f"  {name} = load i64, ptr %budget_now", f"  {name}s = add i64 {name}, {n}", f"  store i64 {name}s, ptr %budget_now"]
 
-    def edge(k: int, source: int, target: int) -> list[str]:
+    def test(what: str, otherwise: list[str], then: str) -> list[str]:
+        """`otherwise` when the budget is smaller, else go to `then`."""
+        k = f"%test{len(cold)}"
+        cold.extend([f"{k[1:]}o:", *otherwise])
+        out = [f"  {k} = load i64, ptr %budget_now", f"  {k}x = icmp slt i64 {k}, {what}"]
+        return [*out, f"  br i1 {k}x, label {k}o, label %{then}, !prof !1"]
+
+    def goto(target: int, source: int, exact: bool = False) -> list[str]:
+        """Go on at `target`; `exact`: the slice may have ended with the instruction at `source`."""
+        away = leave(literal(target, u64), JUMP)
         if target not in known:
-            return leave(literal(target, u64), JUMP)
-        if target > source:
-            return [f"  br label %P{target:x}"]
-        lines = [f"  %back{k} = load i64, ptr %budget_now", f"  %back{k}x = icmp slt i64 %back{k}, 0"]
-        lines += [f"  br i1 %back{k}x, label %pause{k}, label %P{target:x}, !prof !1", f"pause{k}:"]
-        return lines + leave(literal(target, u64), JUMP)
+            return away
+        if target in needs_:
+            return test(str(needs_[target] - 1), leave(literal(target, u64), BUDGET), f"P{target:x}")
+        if exact or (target <= source and not needs_):
+            return test("0", away, f"P{target:x}")
+        return [f"  br label %P{target:x}"]
 
-    block: list[Node] = []
-    blocks: list[list[Node]] = []
-    for n in nodes:
-        if n.pc in leaders or (block and not block[-1].falls) or (block and block[-1].pc + block[-1].form.insn.size != n.pc):
-            block = []
-            blocks.append(block)
-        block.append(n)
+    doors = {e: f"P{e:x}" for e in region.entries}
+    if needs_:
+        for e in region.entries:
+            doors[e] = f"E{e:x}"
+            body += [f"E{e:x}:", *goto(e, -1)]
     k = 0
-    for block in blocks:
+    for block in blocks_of(templates, region):
         body.append(f"P{block[0].pc:x}:")
         memory = Access()
-        body += [f"  %left{k} = load i64, ptr %budget_now", f"  %left{k}s = sub i64 %left{k}, {len(block)}"]
+        body += [f"  %left{k} = load i64, ptr %budget_now", f"  %left{k}s = sub i64 %left{k}, {cost(block)}"]
         body.append(f"  store i64 %left{k}s, ptr %budget_now")
         for j, n in enumerate(block):
             k += 1
@@ -532,8 +642,8 @@ def region_text(templates: Templates, region: Region, triple: str) -> str:
                 number = n.form.insn.number(n.word, op)
                 hole = register(op.kind, number, False) if isinstance(op.kind, Reg) else literal(number, op.type)
                 text = text.replace(f"@o{m}@", hole)
-            for name in t.read | t.written:
-                hold(name, name in t.written)
+            for key in t.read | t.written:
+                hold(key, key in t.written)
             results = [register(op.kind, n.form.insn.number(n.word, op), True) for op, _ in n.form.results if isinstance(op.kind, Reg)]
             for m, name in enumerate(results):
                 text = text.replace(f"@r{m}@", name)
@@ -549,33 +659,41 @@ def region_text(templates: Templates, region: Region, triple: str) -> str:
             if t.direct:
                 body.append(f"!reload {prefix} {','.join(['-', *results])} {' '.join(sorted(t.direct))}")
                 memory = Access()
-            following = n.pc + n.form.insn.size
             if n.form.jumps:
                 if n.falls:
                     body += [f"  %{prefix}j = load i1, ptr %{prefix}jumped"]
                     body += [f"  br i1 %{prefix}j, label %{prefix}taken, label %{prefix}on", f"{prefix}on:"]
-                    body += [f"  br label %P{following:x}"] if following in known else leave(literal(following, u64), JUMP)
+                    body += goto(n.following, n.pc, t.exact)
                     body.append(f"{prefix}taken:")
+                if n.skipped:
+                    body += credit(-(n.skipped // arch.unit), f"%{prefix}skipped")
                 if n.known:
-                    body += edge(k, n.pc, n.targets[0])
+                    body += goto(n.targets[0], n.pc, t.exact)
                 else:
                     body.append(f"  %{prefix}to = load i64, ptr %{prefix}target")
-                    if returns and not n.call:
-                        cases = " ".join(f"i64 {literal(r, u64)}, label %P{r:x}" for r in returns)
+                    if returns and not n.call and not t.exact:
+                        cases = " ".join(f"i64 {literal(r, u64)}, label %{prefix}r{r:x}" for r in returns)
                         body.append(f"  switch i64 %{prefix}to, label %{prefix}away [ {cases} ]")
+                        for r in returns:
+                            body += [f"{prefix}r{r:x}:", *goto(r, -1)]
                         body.append(f"{prefix}away:")
                     body += leave(f"%{prefix}to", JUMP)
             elif n is block[-1]:
-                body += [f"  br label %P{following:x}"] if following in known else leave(literal(following, u64), JUMP)
+                body += goto(n.following, n.pc, t.exact)
             if t.retries:
                 cold.append(f"{prefix}retry:")
-                cold += credit(len(block) - j)
+                cold += credit(cost(block[j:]), f"%{prefix}retried")
                 cold += leave(literal(n.pc, u64), RETRY)
             if t.traps:
                 cold.append(f"{prefix}trap:")
-                cold += credit(len(block) - j - 1)
+                cold += credit(cost(block[j + 1 :]), f"%{prefix}trapped")
                 cold += leave(literal(n.pc, u64), TRAP)
-    return assemble(templates, region, triple, used, dirty, allocas, body + cold)
+    return assemble(templates, region, triple, used, dirty, allocas, body + cold, doors)
+
+
+def cost(nodes: Iterable[Node]) -> int:
+    """What these instructions take from the budget, conditions apart."""
+    return sum(n.form.insn.cost for n in nodes)
 
 
 def in_cpu(item: type[Word]) -> bool:
@@ -583,7 +701,7 @@ def in_cpu(item: type[Word]) -> bool:
     return item.bits > 64
 
 
-JUMP, RETRY, TRAP = 0, 1, 2
+JUMP, RETRY, TRAP, BUDGET = range(4)
 
 
 def assemble(
@@ -594,6 +712,7 @@ def assemble(
     dirty: Iterable[tuple[str, int]],
     allocas: list[str],
     body: list[str],
+    doors: dict[int, str],
 ) -> str:
     cpu, shift = templates.arch.cpu, templates.arch.shift
 
@@ -610,13 +729,13 @@ def assemble(
         out += [f"  %{file}{n} = alloca i{item.bits}", f"  %{file}{n}v = load volatile i{item.bits}, ptr %{file}{n}p"]
         out.append(f"  store i{item.bits} %{file}{n}v, ptr %{file}{n}")
     # volatile: LLVM would move these loads between null checks and the accesses that they guard
-    out += [f"  %limitp = getelementptr inbounds i8, ptr %cpu, i64 {place('limit')}", "  %limit = load volatile i64, ptr %limitp"]
-    out += [f"  %directp = getelementptr inbounds i8, ptr %cpu, i64 {place('direct_limit')}", "  %direct = load volatile i64, ptr %directp"]
+    for name in templates.looked:
+        out += [f"  %{name}p = getelementptr inbounds i8, ptr %cpu, i64 {place(name)}", f"  %{name} = load volatile i64, ptr %{name}p"]
     out += [f"  %biasp = getelementptr inbounds i8, ptr %cpu, i64 {place('bias')}", "  %bias = load i64, ptr %biasp"]
     out += [f"  %targetp = getelementptr inbounds i8, ptr %cpu, i64 {place('target')}"]
     out += ["  store i64 %budget, ptr %budget_now", "  %ei = ptrtoint ptr %e to i64", f"  %es = lshr i64 %ei, {shift}"]
     out += ["  %pc = add i64 %es, %bias", "  store i64 %pc, ptr %exit_pc", f"  store i8 {RETRY}, ptr %exit_kind"]
-    cases = " ".join(f"i64 {literal(e, u64)}, label %P{e:x}" for e in region.entries)
+    cases = " ".join(f"i64 {literal(e, u64)}, label %{doors[e]}" for e in region.entries)
     out.append(f"  switch i64 %pc, label %leave [ {cases} ]")
     for line in body:
         if line.startswith(("!flush", "!reload")):
@@ -628,13 +747,17 @@ def assemble(
         item = used[file, n]
         out += [f"  %{file}{n}w = load i{item.bits}, ptr %{file}{n}", f"  store i{item.bits} %{file}{n}w, ptr %{file}{n}p"]
     out += ["  %exit_target = load i64, ptr %exit_pc", "  %exit_budget = load i64, ptr %budget_now", "  %kind = load i8, ptr %exit_kind"]
-    out += [f"  switch i8 %kind, label %go [ i8 {RETRY}, label %again i8 {TRAP}, label %raise ]", "go:", templates.tail]
+    rest = f" i8 {BUDGET}, label %rest" if region.needs else ""
+    out += [f"  switch i8 %kind, label %go [ i8 {RETRY}, label %again i8 {TRAP}, label %raise{rest} ]", "go:", templates.tail]
     out += ["again:", "  store i64 %exit_target, ptr %targetp"]
     out += [f"  musttail call {CONVENTION} void @h_retry(ptr %cpu, ptr %e, ptr %mem, i64 %exit_budget)", "  ret void"]
+    if rest:
+        out += ["rest:", "  store i64 %exit_target, ptr %targetp"]
+        out += [f"  musttail call {CONVENTION} void @h_budget(ptr %cpu, ptr %e, ptr %mem, i64 %exit_budget)", "  ret void"]
     out += ["raise:", "  %nb = sub i64 %exit_target, %es", "  store i64 %nb, ptr %biasp"]
     out += [f"  musttail call {CONVENTION} void @h_trap(ptr %cpu, ptr %e, ptr %mem, i64 %exit_budget)", "  ret void", "}"]
     text = "\n".join(out)
-    declared = [f"declare {CONVENTION} void @{h}(ptr, ptr, ptr, i64)" for h in ("h_jump", "h_retry", "h_trap", "h_pause")]
+    declared = [f"declare {CONVENTION} void @{h}(ptr, ptr, ptr, i64)" for h in ("h_jump", "h_retry", "h_trap", "h_pause", "h_budget")]
     unit = templates.unit
     declared += [d for n, d in unit.declarations.items() if f"@{n}(" in text]
     weights = '!0 = !{!"branch_weights", i32 2000, i32 1}\n!1 = !{!"branch_weights", i32 1, i32 2000}\n!2 = !{}\n'

@@ -9,17 +9,18 @@ exit = vcpu.run()          # in as many threads at once as there are vcpus
 from __future__ import annotations
 
 import ctypes
+import os
 from collections.abc import Callable
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 from tinamou.native.host import FaultMap
-from tinamou.native.image import allocate, allocate_most, release
+from tinamou.native.image import allocate, allocate_most, libc, release
 from tinamou.native.types import i64, u64
 
 from . import interpreter
 from .architecture import Architecture
-from .cpu import PAGE, Cpu, Shared
+from .cpu import EXECUTE, PAGE, Cpu, Shared
 from .traceroom import TraceRoom
 
 if TYPE_CHECKING:
@@ -27,6 +28,16 @@ if TYPE_CHECKING:
 
 ARENA = 16 << 30  # bytes of address space for predecoded code; not memory before it is used
 QUANTUM = 20_000  # instructions between looks at Cpu.kick: some 50 us
+
+
+def read_page(address: int) -> bytes:
+    """A page of this process, or nothing if it has just gone away: a CPU may unmap it at any moment."""
+    room = ctypes.create_string_buffer(PAGE)
+    local, remote = (ctypes.c_uint64 * 2)(ctypes.addressof(room), PAGE), (ctypes.c_uint64 * 2)(address, PAGE)
+    n = libc.process_vm_readv(
+        os.getpid(), ctypes.byref(local), ctypes.c_ulong(1), ctypes.byref(remote), ctypes.c_ulong(1), ctypes.c_ulong(0)
+    )
+    return room.raw if n == PAGE else b""
 
 
 @dataclass(frozen=True)
@@ -46,6 +57,7 @@ class Engine:
     """
 
     model = "flat"
+    constants: dict[str, int] = {}
 
     def __init__(
         self,
@@ -101,6 +113,15 @@ class Engine:
             self.room.after_fork()
         if self.jit:
             self.jit.after_fork()
+
+    def code_page(self, number: int) -> bytes:
+        """A page of guest code, or nothing if it may not be executed (engine.jit)."""
+        flags = ctypes.c_uint8.from_address(self.page_flags + number).value
+        return read_page(self.memory + (number << 12)) if flags & EXECUTE else b""
+
+    def place_of(self, pc: int) -> int:
+        """Slices end where a piece of code begins (engine.jit)."""
+        return pc
 
     def vcpu(self, cpu: Cpu | None = None) -> Vcpu:
         """A CPU on this memory, in its reset state if none is given."""

@@ -4,11 +4,13 @@ from __future__ import annotations
 
 import threading
 import time
+from collections.abc import Iterator
 from typing import Any
 
 import pytest
 from avr_engines import bare_machine
 
+from support.told import AvrJit
 from tinamou.engine.assemble import Assembler
 from tinamou.isa.avr import isa
 from tinamou.isa.avr.models import MODELS, find
@@ -21,10 +23,19 @@ from tinamou.machine.props import PropertyError
 from tinamou.native.types import i64, u8
 
 
-@pytest.fixture(autouse=True, params=["off", "on", "eager"])
-def jit(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Each test on the interpreter alone, and with traces."""
-    monkeypatch.setenv("TINAMOU_JIT", request.param)
+@pytest.fixture(autouse=True, params=["off", "traces", "eager", "regions"])
+def jit(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
+    """Each test on the interpreter alone, with traces, with regions when they are ready, and with regions everywhere."""
+    if request.param == "regions":
+        AvrJit.told(monkeypatch)
+    else:
+        monkeypatch.setenv("TINAMOU_JIT", request.param)
+    yield
+    while boards:
+        boards.pop().engine.close()
+
+
+boards: list[Board] = []  # of the test that runs
 
 
 class Bank:
@@ -57,6 +68,7 @@ class Board:
         assembled = Assembler(isa(part.core, part.wide)).assemble(program)
         self.labels = assembled.labels
         self.machine.memory.store_rom(0, assembled.data)
+        boards.append(self)
 
     def run(self, cycles: int) -> int:
         return self.engine.run_cycles(cycles)

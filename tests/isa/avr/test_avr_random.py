@@ -1,4 +1,4 @@
-"""Random programs with an interrupt, on the interpreter and with traces: the same after slices of any length."""
+"""Random programs with an interrupt, on the interpreter, with traces and in regions: the same after slices of any length."""
 
 from __future__ import annotations
 
@@ -7,6 +7,7 @@ import random
 import pytest
 from avr_engines import CompiledAvr, random_state, random_word, read_state
 
+from support.told import AvrJit
 from tinamou.isa.avr import isa
 from tinamou.isa.avr.models import MODELS, Model
 
@@ -56,5 +57,31 @@ def test_the_same_on_each_engine(name: str, seed: int, monkeypatch: pytest.Monke
             found = [(e.engine.run_cycles(cycles), read_state(e.cpu.cpu, bytes(e.sram.buffer), e.cpu.cycles)) for e in engines]
             assert found[1] == found[0] and found[2] == found[0], cycles
     assert int(engines[0].cpu.shared.traces) == 0 < int(engines[2].cpu.shared.traces)
+    for e in engines:
+        e.engine.close()
+
+
+@pytest.mark.parametrize("seed", range(3))
+@pytest.mark.parametrize("name", ["ATmega168", "ATmega2560", "avrxmega2", "avrtiny"])
+def test_the_same_in_regions(name: str, seed: int, monkeypatch: pytest.MonkeyPatch) -> None:
+    part, r = MODELS[name], random.Random(f"{name} {seed} regions")
+    flash = program(part, r)
+    monkeypatch.setenv("TINAMOU_JIT", "off")
+    engines = [CompiledAvr(part, flash)]
+    engines[0].engine.jit = "off"
+    AvrJit.told(monkeypatch)
+    engines.append(CompiledAvr(part, flash))
+    for _ in range(4):
+        state, period = random_state(part, r), r.randrange(20, 300)
+        for e in engines:
+            e.put(state)
+            e.cpu.io.shadow(FLAGS, 0)
+            e.cpu.io.alarm(FLAGS, 1, at=e.cpu.cycles + 37, period=period, vector=2)
+        for _ in range(12):
+            cycles = r.randrange(1, 400)
+            found = [(e.engine.run_cycles(cycles), read_state(e.cpu.cpu, bytes(e.sram.buffer), e.cpu.cycles)) for e in engines]
+            assert found[1] == found[0], cycles
+    assert engines[0].cpu.jit is None
+    assert engines[1].cpu.jit is not None and engines[1].cpu.jit.statistics.instructions > 500
     for e in engines:
         e.engine.close()

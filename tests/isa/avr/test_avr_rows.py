@@ -11,6 +11,7 @@ import pytest
 from avr_engines import CompiledAvr, GoldenAvr, State, random_state, random_word
 
 from support.simavr import Simavr
+from support.told import AvrJit
 from tinamou.engine.check import check
 from tinamou.engine.cpu import Trap
 from tinamou.engine.patterns import Insn
@@ -103,6 +104,26 @@ def test_rows(name: str) -> None:
         if simavr is not None:
             assert simavr.run(state) == expected, text
         flash[state.pc : state.pc + 4] = saved
+
+
+@pytest.mark.parametrize("name", ["ATmega2560", "avrxmega2", "avrtiny"])
+def test_rows_in_regions(name: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Each row as a region of its own."""
+    AvrJit.told(monkeypatch)
+    monkeypatch.setattr(AvrJit, "limit", 1)
+    part = MODELS[name]
+    flash, golden, _ = engines(name)
+    regions = CompiledAvr(part, flash)
+    for insn, word, state in cases(name, 2)[::4]:
+        saved = bytes(flash[state.pc : state.pc + 4])
+        flash[state.pc : state.pc + insn.size] = word.to_bytes(insn.size, "little")
+        expected = golden.run(state)
+        regions.run(state)  # makes the entries
+        assert regions.run_cycles(state, expected.cycles) == expected, isa(part.core, part.wide).disassemble(word, state.pc)
+        flash[state.pc : state.pc + 4] = saved
+    jit = regions.cpu.jit
+    assert jit is not None and jit.statistics.regions > 150
+    regions.engine.close()
 
 
 @pytest.mark.parametrize("family", FAMILIES)

@@ -28,7 +28,8 @@ def _intrinsics() -> dict[Any, Any]:
 def architecture(core: str = "e", wide: bool = False) -> Architecture:
     """A core (operands.CORES) with a program counter of 16 or 22 bits."""
     name = "avr" + ("" if core == "e" else core) + ("-wide" if wide else "")
-    return Architecture(name, partial(isa, core, wide), STATES[core, wide], 2, 2, length, ("isa/avr",), intrinsics=_intrinsics, bits=32)
+    rows, calls = partial(isa, core, wide), frozenset(("rcall", "call", "icall", "eicall"))
+    return Architecture(name, rows, STATES[core, wide], 2, 2, length, ("isa/avr",), calls=calls, intrinsics=_intrinsics, bits=32)
 
 
 AVR, AVR_WIDE = architecture(), architecture("e", True)

@@ -31,6 +31,7 @@ class Avr(HarvardCpu):
         H           bit 4
     """
 
+    held: ClassVar[tuple[str, ...]] = ("sp",)
     wide: ClassVar[bool] = False  # the program counter has 22 bits: three bytes on the stack
     io_base: ClassVar[int] = 0x20  # data address of I/O address 0; below it are R0 to R31
     io_end: ClassVar[int] = 0  # loads from this data address on take a cycle more than those from I/O; 0: all take the same

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import ctypes
+import hashlib
+import os
 import threading
 import traceback
 from collections.abc import Callable
@@ -11,14 +13,14 @@ from typing import TYPE_CHECKING, Any
 from tinamou.engine import harvard, interpreter
 from tinamou.engine.architecture import Architecture
 from tinamou.engine.cpu import PAGE, Shared
-from tinamou.engine.harvard import NEVER
+from tinamou.engine.harvard import NEVER, SAMPLE
 from tinamou.engine.machinecpu import MachineCpu
 from tinamou.engine.traceroom import TraceRoom
 from tinamou.machine.clock import SECOND, Clock
 from tinamou.machine.lines import Pin
 from tinamou.machine.machine import Machine
 from tinamou.machine.memory import FlatRange, Io, Memory, Ram
-from tinamou.native.image import allocate, release
+from tinamou.native.image import address_space_left, allocate, release
 from tinamou.native.types import i64, u8, u32, u64
 
 from .architecture import architecture, length
@@ -27,12 +29,15 @@ from .models import Model
 from .state import DATA, FLAGS, SREG, Avr
 
 if TYPE_CHECKING:
+    from tinamou.engine.jit import Jit
+
     from .runner import AvrEngine
 
 ARENA = 64 * 36 * PAGE  # room for the entries of 256 KiB of code
 NO_ADDRESS = 1 << 32
 QUANTUM = 200_000  # cycles between looks at what other threads want
 HZ = 16_000_000
+LLVM = 1 << 30  # bytes of address space that compiling regions may take
 
 R_NAMES = {f"r{n}": n for n in range(32)}
 CallFunction = ctypes.CFUNCTYPE(*[ctypes.c_uint64] * 5)
@@ -98,6 +103,8 @@ class AvrVcpu(MachineCpu):
         self._table: dict[int, tuple[Io, int]] = {}
         self._silent: set[int] = set()
         self.flash: Ram | None = None
+        self.jit: Jit | None = None
+        self.running = False  # perhaps in compiled code
         self.reset_vector = 0
         self._acknowledge: dict[int, Callable[[], object]] = {}
         self.pins = {f"vector{n}": Pin(self._input(n), f"vector{n}", n, self) for n in range(2, part.vectors + 1)}
@@ -112,6 +119,8 @@ class AvrVcpu(MachineCpu):
         self._place_registers()
 
     def close(self) -> None:
+        if self.jit is not None:
+            self.jit.close()
         self.room.close()
         release(self.arena, ARENA)
         release(self.pagemap, (self.pages + 1) * 8)
@@ -142,7 +151,11 @@ class AvrVcpu(MachineCpu):
 
     def forget(self, first: int = 0, last: int | None = None) -> None:
         """Code in these pages has changed."""
-        self.forget_native(self.pagemap, first, min(self.pages if last is None else last, self.pages))
+        last = min(self.pages if last is None else last, self.pages)
+        if self.jit is not None:
+            self.jit.invalidate(first, last)
+        self.forget_native(self.pagemap, first, last)
+        self._attention.value = 1  # a region that wrote to a device leaves
 
     # -- what boards ask (machine.cpu.Cpu)
 
@@ -385,13 +398,34 @@ class AvrVcpu(MachineCpu):
             raise AvrError(f"{self.model} has no flash at address 0")
         virtual = self.machine.time
         virtual.changed = self.deadline_moved
+        if self.jit is None and not self.engine.realtime:
+            self._compile()
         if self.ns(int(self._cycles.value)) != virtual.now:  # somebody moved it by hand
             self._base_ns, self._base_cycle = virtual.now, int(self._cycles.value)
         self._set_deadline()
 
+    def _compile(self) -> None:
+        """Have regions, if they are wanted.  In real time there is time enough without."""
+        mode = self.engine.jit or os.environ.get("TINAMOU_JIT", "")
+        if mode in ("off", "traces") or address_space_left() < LLVM:
+            return
+        from tinamou.engine.jit import Jit
+
+        from .code import Code
+
+        assert self.flash is not None
+        code = Code(self.arch, self.image, self.shared, self.cpu, QUANTUM)
+        self.jit = code.jit = Jit(code, mode)
+        self.cpu.quantum, self.cpu.sampling = i64(code.quantum), u64(min(code.quantum, SAMPLE))
+        if os.environ.get("TINAMOU_CODE_CACHE") != "off":
+            self.jit.open_cache(f"{self.part.name} {hashlib.blake2b(self.flash.buffer).hexdigest()}")
+        self.jit.add(self)
+
     def run(self) -> None:
         """Run until somebody kicks, a breakpoint is met, or the CPU waits for the world outside."""
+        self.running = True
         self.run_native(self.cpu.address)
+        self.running = False
         self._ended()
 
     def step(self) -> None:

@@ -138,6 +138,9 @@ class Expressions(Writer):
         if i.top is None or i.top >= layout.count:
             raise Broken(f"the index is not provably below {layout.count}: mask it")
         item = Layout(layout.item)
+        special = self.hooks.element(self.this, base, index)
+        if special is not None:
+            return item, special
         return item, self.value(f"getelementptr inbounds [{layout.stride} x i8], ptr {base.ref}, i64 {i.ref}")
 
     def expr_Subscript(self, node: ast.Subscript) -> Value:

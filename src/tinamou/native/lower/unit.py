@@ -35,6 +35,10 @@ class Hooks:
         """Set a field that is not in memory; False when it is an ordinary one."""
         return False
 
+    def element(self, g: Lower, base: V, index: Value) -> str | None:
+        """Where the element of an array is that is not in memory, or None."""
+        return None
+
     def outlined(self) -> Hooks:
         """The hooks inside functions of their own that are called from here."""
         return self
