@@ -57,13 +57,15 @@ class AvrJit(EagerJit):
         return discover(self.makers[0](), pc, fetch, self.executed, limit=self.limit)
 
     @classmethod
-    def told(cls, monkeypatch: pytest.MonkeyPatch) -> None:
+    def told(cls, monkeypatch: pytest.MonkeyPatch, quantum: int = 100) -> None:
         """CPUs of AVR machines made from now on run in regions, slice by slice; within these are many checkpoints."""
         from tinamou.isa.avr.vcpu import AvrVcpu
 
         run = AvrVcpu.run
 
         def slice_(self: AvrVcpu) -> None:
+            if self._soon is not None:
+                self._soon.join()
             jit, pc = self.jit, int(self.cpu.pc)
             if isinstance(jit, AvrJit):
                 if jit.entry(pc) and not jit.compiled(pc):
@@ -71,10 +73,12 @@ class AvrJit(EagerJit):
                 self._kick.value = not self.halted
             run(self)
 
+        monkeypatch.setattr(cls, "quantum", quantum)
         monkeypatch.setenv("TINAMOU_JIT", "on")
         monkeypatch.setenv("TINAMOU_CODE_CACHE", "off")
         monkeypatch.setattr("tinamou.engine.jit.Jit", cls)
         monkeypatch.setattr("tinamou.engine.checkpoints.LONGEST", 10)
+        monkeypatch.setattr("tinamou.isa.avr.vcpu.DELAY", 0)
         monkeypatch.setattr(AvrVcpu, "run", slice_)
 
 

@@ -38,6 +38,7 @@ NO_ADDRESS = 1 << 32
 QUANTUM = 200_000  # cycles between looks at what other threads want
 HZ = 16_000_000
 LLVM = 1 << 30  # bytes of address space that compiling regions may take
+DELAY = 0.1  # seconds that a CPU runs before anybody looks whether something is worth compiling
 
 R_NAMES = {f"r{n}": n for n in range(32)}
 CallFunction = ctypes.CFUNCTYPE(*[ctypes.c_uint64] * 5)
@@ -104,6 +105,7 @@ class AvrVcpu(MachineCpu):
         self._silent: set[int] = set()
         self.flash: Ram | None = None
         self.jit: Jit | None = None
+        self._soon: threading.Timer | None = None  # then there will be one
         self.running = False  # perhaps in compiled code
         self.reset_vector = 0
         self._acknowledge: dict[int, Callable[[], object]] = {}
@@ -119,6 +121,9 @@ class AvrVcpu(MachineCpu):
         self._place_registers()
 
     def close(self) -> None:
+        if self._soon is not None:
+            self._soon.cancel()
+            self._soon.join()
         if self.jit is not None:
             self.jit.close()
         self.room.close()
@@ -398,17 +403,21 @@ class AvrVcpu(MachineCpu):
             raise AvrError(f"{self.model} has no flash at address 0")
         virtual = self.machine.time
         virtual.changed = self.deadline_moved
-        if self.jit is None and not self.engine.realtime:
-            self._compile()
+        if self._soon is None and not self.engine.realtime:
+            self._consider()
         if self.ns(int(self._cycles.value)) != virtual.now:  # somebody moved it by hand
             self._base_ns, self._base_cycle = virtual.now, int(self._cycles.value)
         self._set_deadline()
 
-    def _compile(self) -> None:
-        """Have regions, if they are wanted.  In real time there is time enough without."""
+    def _consider(self) -> None:
+        """Have regions, if they are wanted: later, so that no start takes longer.  In real time there is time enough without."""
         mode = self.engine.jit or os.environ.get("TINAMOU_JIT", "")
-        if mode in ("off", "traces") or address_space_left() < LLVM:
-            return
+        if mode not in ("off", "traces") and address_space_left() >= LLVM:
+            self._soon = threading.Timer(0 if mode == "eager" else DELAY, self._compile, [mode])
+            self._soon.daemon = True
+            self._soon.start()
+
+    def _compile(self, mode: str) -> None:
         from tinamou.engine.jit import Jit
 
         from .code import Code
