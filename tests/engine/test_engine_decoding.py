@@ -162,6 +162,7 @@ class Interleaving:
         monkeypatch.setattr(predecode, "length", lambda word: u64(4))
         monkeypatch.setattr(predecode, "shift", lambda: 3)
         monkeypatch.setattr(predecode, "code_address", lambda cpu, pc: u64(self.code))
+        monkeypatch.setattr(predecode, "page_end", lambda cpu: u64(4096))
         monkeypatch.setattr(predecode, "AHEAD", 3)
         monkeypatch.setattr(predecode, "decode", self.decode)
 

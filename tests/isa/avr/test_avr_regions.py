@@ -101,9 +101,10 @@ def test_hot_loops_are_compiled_and_kept(tmp_path: Path, monkeypatch: pytest.Mon
     plain.engine.jit = "off"
     assert plain.run(n) == n and state(plain) == state(second)
     other.engine.jit = "eager"
-    while other.cpu.jit is None:
-        other.run(1000)
-    assert other.cpu.jit.cache is not None and not other.cpu.jit.cache.kept
+    other.run(1000)
+    assert other.cpu._soon is not None
+    other.cpu._soon.join()
+    assert other.cpu.jit is not None and other.cpu.jit.cache is not None and not other.cpu.jit.cache.kept
 
 
 def test_watchpoints_are_met_in_regions(monkeypatch: pytest.MonkeyPatch) -> None:
