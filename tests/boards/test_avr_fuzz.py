@@ -3,6 +3,7 @@ the CPU is told what loads give (docs/avr.md), and nothing fails."""
 
 from __future__ import annotations
 
+import io
 import random
 from pathlib import Path
 from typing import Any
@@ -14,6 +15,7 @@ from tinamou.boards.avr.base import PARTS
 from tinamou.engine.assemble import Assembler
 from tinamou.isa.avr import isa
 from tinamou.isa.avr.models import MODELS
+from tinamou.machine import snapshot
 from tinamou.machine.trace import Trace
 
 MCUS = {"uno": "ATmega328P", "2009": "ATmega168", "mega": "ATmega1280", "mega2560": "ATmega2560"}
@@ -120,8 +122,10 @@ class Fuzzed:
         for k, name in enumerate(("A0", "A1", "D6", "D7")):
             self.r.pins[name].voltage = 0.5 + k
 
-    def run(self, slices: list[int]) -> None:
-        for n, cycles in enumerate(slices):
+    def run(self, slices: list[int], begin: int = 0, end: int | None = None) -> None:
+        for n, cycles in enumerate(slices[:end]):
+            if n < begin:
+                continue
             self.r.engine.run_cycles(cycles)
             if n == len(slices) // 2:
                 self.r.send(bytes(range(60)))
@@ -149,6 +153,22 @@ def outcome(image: Path, on: str, slices: list[int], **how: Any) -> dict[str, An
     return f.state()
 
 
+def with_snapshot(image: Path, on: str, slices: list[int]) -> dict[str, Any]:
+    """Another machine, in another state, takes over in the middle."""
+    first, second, middle, kept = Fuzzed(image, on, watch=False), Fuzzed(image, on, watch=False), len(slices) // 2 + 1, io.BytesIO()
+    first.run(slices, 0, middle)
+    snapshot.write(first.r.m, kept)
+    second.r.engine.run_cycles(777)
+    kept.seek(0)
+    snapshot.read(second.r.m, kept)
+    for one, other in zip(first.r.ports, second.r.ports, strict=True):
+        other.sent[:] = one.sent
+    second.run(slices, middle)
+    for f in (first, second):
+        f.r.close()
+    return second.state()
+
+
 def compare(on: str, seed: int, count: int, folder: Path) -> None:
     r, image = random.Random(f"{seed} {on}"), folder / "program.bin"
     image.write_bytes(program(on, r))
@@ -158,6 +178,7 @@ def compare(on: str, seed: int, count: int, folder: Path) -> None:
     for how in ({}, {"jit": "traces"}, {"jit": "on"}, {"jit": "eager"}, {"hints": False}):
         assert outcome(image, on, slices, **how) == wanted, how
     assert outcome(image, on, slices, watch=False) == wanted | {"trace": {}}  # who watches changes nothing
+    assert with_snapshot(image, on, slices) == wanted | {"trace": {}}
 
 
 @pytest.mark.parametrize("seed", range(2))

@@ -96,6 +96,11 @@ class Driver:
         if wave is not None and self.net.watched:
             wave.watch(False)
 
+    def forget(self) -> Wave | None:
+        """Let go without any effect on the net: a snapshot is being restored. Returns the wave that is watched no longer."""
+        wave, self.wave, self.volts = self.wave, None, None
+        return wave if self.net.watched else None
+
     def pulses(self) -> bool:
         """Low and high in turn: sooner or later against whatever else drives the net."""
         return self.wave is not None and 0 < self.wave.duty() < 1
@@ -125,14 +130,14 @@ class Net:
     def __init__(self, name: str, vcc: float = 5.0, owner: Pins | None = None) -> None:
         self.name, self.vcc, self.owner = name, vcc, owner
         self.drivers: list[Driver] = []
-        self._level = False
-        self._volts = 0.0
+        self.held = False
+        self.volts = 0.0
         self._listeners: list[Callable[[bool], object]] = []
         self._meters: list[Callable[[], object]] = []
         self._shorted: frozenset[str] = frozenset()
 
     def __repr__(self) -> str:
-        return f"<net {self.name} {self._volts:g} V>"
+        return f"<net {self.name} {self.volts:g} V>"
 
     @property
     def watched(self) -> bool:
@@ -142,25 +147,25 @@ class Net:
     def voltage(self) -> float:
         """Volts now."""
         self.resolve()
-        return self._volts
+        return self.volts
 
     @property
     def level(self) -> bool:
         """What a digital input reads now."""
         if any(d.wave is not None for d in self.drivers):
             self.resolve()
-        return self._level
+        return self.held
 
     def update(self) -> None:
         """A driver changed."""
-        before, volts = self._level, self._volts
+        before, volts = self.held, self.volts
         self.resolve()
         if self.owner is not None and self.owner.quiet:
             return
-        if self._level != before:
+        if self.held != before:
             for f in list(self._listeners):
-                f(self._level)
-        if self._meters and self._volts != volts:
+                f(self.held)
+        if self._meters and self.volts != volts:
             for g in list(self._meters):
                 g()
 
@@ -185,13 +190,13 @@ class Net:
         elif self._shorted:
             self._shorted = frozenset()
         if conductance:
-            self._volts = current / conductance
-        if self._volts > 0.6 * self.vcc:
-            self._level = True
-        elif self._volts < 0.3 * self.vcc:
-            self._level = False
+            self.volts = current / conductance
+        if self.volts > 0.6 * self.vcc:
+            self.held = True
+        elif self.volts < 0.3 * self.vcc:
+            self.held = False
         elif any(d.wave is not None for d in self.drivers):     # a wave against something else: nobody may have seen its last edge
-            self._level = self._volts > 0.45 * self.vcc
+            self.held = self.volts > 0.45 * self.vcc
 
     def _short(self, one: Driver, other: Driver) -> None:
         names = frozenset((one.name, other.name))
@@ -464,3 +469,13 @@ class Pins:
                 p.outside.set(*saved[p.name])
             else:
                 p.release()
+
+    def charges(self) -> dict[str, list[float]]:
+        """[volts, level] of each net: what is left there when nobody drives it, and the level of voltages in between."""
+        return {p.name: [p.net.volts, p.net.held] for p in self._order}
+
+    def charge(self, saved: dict[str, list[float]]) -> None:
+        """Put nets into that state again; who drives one does so again after that."""
+        for p in self._order:
+            if p.name in saved:
+                p.net.volts, p.net.held = saved[p.name][0], bool(saved[p.name][1])

@@ -52,6 +52,10 @@ class AvrDevice(Device, width=8, access=(1, 1), size=0x20, category="Misc"):
         self.vectors: dict[str, int] = {}  # of the interrupts, by the output that asks for them
         self._shown: dict[str, int | None] = {}
 
+    def lacks(self, register: str) -> bool:
+        """This instance has no such register."""
+        return False
+
     @property
     def cycles(self) -> int:
         """CPU cycles since power-on."""
@@ -158,7 +162,8 @@ class IoSpace(Device, type="avr-io", width=8, access=(1, 1)):
     def place(self, device: Device, base: int | None = None, **elsewhere: int) -> None:
         """Map the registers of `device` to `base` + their offset, and those named in `elsewhere` to data addresses of their own.
 
-        Without `base` only the named ones are mapped. Raises ValueError when two registers meet or a name is unknown.
+        Without `base` only the named ones are mapped; none that this instance lacks. Raises ValueError when two registers meet or a
+        name is unknown.
         """
         table = {r.name: r for r in device._registers}
         for name in elsewhere:
@@ -167,7 +172,7 @@ class IoSpace(Device, type="avr-io", width=8, access=(1, 1)):
         for name, reg in table.items():
             if name in elsewhere:
                 self._put(elsewhere[name], device, reg)
-            elif base is not None:
+            elif base is not None and not (isinstance(device, AvrDevice) and device.lacks(name)):
                 self._put(base + reg.offset, device, reg)
         if isinstance(device, AvrDevice):
             device.io = self

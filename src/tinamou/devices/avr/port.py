@@ -47,6 +47,7 @@ class Port(AvrDevice, type="avr-port", size=3):
         for n, pin in sorted((self.pins_ or {}).items()):
             self.drivers[n] = Driver(f"P{letter}{n}", pin.net)
         self._end: list[Any] = []
+        self._left: list[Wave] = []
 
     def on_reset(self, kind: str) -> None:
         self.waves.clear()
@@ -168,7 +169,13 @@ class Port(AvrDevice, type="avr-port", size=3):
             self.show("PIN", value)
         return value
 
+    def load_more(self, saved: dict[str, Any]) -> None:
+        self._left = [w for d in self.drivers.values() if (w := d.forget()) is not None]
+
     def restored(self) -> None:
+        for wave in self._left:
+            wave.watch(False)
+        self._left = []
         for n in self.drivers:
             self.drive(n)
         self._levels = self._sample()

@@ -227,6 +227,9 @@ class System(AvrDevice, type="avr-system", size=0x20):
 
     def restored(self) -> None:
         self.cpu.shut_out(self.opened.deadline is not None)
+        for (n, bit), devices in self.modules.items():
+            for d in devices:
+                d._powered = not (self.prr1 if n else self.prr0) >> bit & 1
 
     def _power(self, number: int, value: int) -> None:
         for (n, bit), devices in self.modules.items():
@@ -283,6 +286,12 @@ class SelfProgramming(AvrDevice, type="avr-spm", size=1):
     def restored(self) -> None:
         self.cpu.on_lpm = self.lpm if self.until >= 0 and self._operation() in (0x09, 0x21) else None
         self._protect()
+
+    def save_more(self) -> dict[str, Any]:
+        return {"buffer": bytes(self.buffer)}
+
+    def load_more(self, saved: dict[str, Any]) -> None:
+        self.buffer[:] = saved["buffer"]
 
     @property
     def lock_bits(self) -> int:

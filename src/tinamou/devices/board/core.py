@@ -74,8 +74,9 @@ class Wiring(Device, type="board-pins"):
 
     def save_more(self) -> dict[str, object]:
         assert self.machine is not None
-        return {"pins": self.machine.pins.save()}
+        return {"pins": self.machine.pins.save(), "charges": self.machine.pins.charges()}
 
     def load_more(self, saved: dict[str, dict[str, list[float]]]) -> None:
         assert self.machine is not None
         self.machine.pins.load(saved["pins"])
+        self.machine.pins.charge(saved["charges"])

@@ -96,6 +96,13 @@ class Timer16(TimerCounter, type="avr-timer16"):
         if self.pin_icp is not None:
             self.pin_icp.listen(self.captured)
 
+    def lacks(self, register: str) -> bool:
+        return self.channels < 3 and register in ("OCRCL", "OCRCH")
+
+    def on_reset(self, kind: str) -> None:
+        self.high(0)
+        super().on_reset(kind)
+
     def coms(self) -> list[int]:
         return [self.com_a, self.com_b, self.com_c][: self.channels]
 
