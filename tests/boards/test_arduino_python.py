@@ -239,6 +239,35 @@ def test_fuses_and_lock_bits_of_an_elf_file():
 
 
 @pytest.mark.parametrize("on", ["uno", "mega2560"])
+def test_a_clock_from_a_watch_crystal(on):
+    """Timer 2 wakes the part from power-save once a second, as the data sheet's application of it does; the other timers stand still."""
+    r = Running(program(SERIAL + """
+        volatile uint8_t seconds;
+        ISR(TIMER2_OVF_vect) { seconds++; }
+        int main(void) {
+            TIMSK2 = 0;
+            ASSR = 1 << AS2;
+            TCNT2 = 0; TCCR2A = 0; TCCR2B = 5;          // 32768 / 128 / 256
+            while (ASSR & (1 << TCN2UB | 1 << TCR2AUB | 1 << TCR2BUB));
+            TIFR2 = 7; TIMSK2 = 1 << TOIE2;
+            set_sleep_mode(SLEEP_MODE_PWR_SAVE);
+            sei();
+            TCCR1B = 5;
+            for (;;) {
+                uint16_t before = TCNT1;
+                sleep_mode();
+                uint8_t short_ = TCNT1 - before < 3;
+                OCR2A = 0;
+                while (ASSR & 1 << OCR2AUB);            // not twice in one crystal clock
+                char text[] = {'0' + seconds, short_ ? ' ' : '!', 0};
+                say(text);
+            }
+        }""", on), on).run(3.5)
+    assert r.text == "1 2 3 "
+    r.close()
+
+
+@pytest.mark.parametrize("on", ["uno", "mega2560"])
 def test_no_interrupt_while_the_vectors_move(on):
     """Timer interrupts come all the time, and the sequence need not be guarded against them."""
     r = Running(program(SERIAL + """

@@ -103,6 +103,50 @@ def test_auto_trigger_by_timer_and_pin(b):
     assert c["ADCSRA"] & 0x40
 
 
+def comparator_rises(b):
+    b.pins["D6"].voltage, b.pins["D7"].voltage = 1, 2
+    b["ACSR"] = 3
+    b.pins["D6"].voltage = 3
+
+
+def int0_rises(b):
+    b["EICRA"] = 3
+    b.pins["D2"].drive(False)
+    b.pins["D2"].drive(True)
+
+
+def timer0(b, **registers):
+    b["TCCR0B"] = 1
+    for name, value in registers.items():
+        b[name] = value
+    b.pass_(120)
+
+
+def timer1(b, **registers):
+    for name, value in registers.items():
+        b[name] = value
+    b["TCCR1B"] = 1
+    b.pass_(120)
+
+
+def capture(b):
+    b["TCCR1B"] = 0x41
+    b.pins["D8"].drive(False)
+    b.pins["D8"].drive(True)
+
+
+@pytest.mark.parametrize("source,cause", [
+    (1, comparator_rises), (2, int0_rises), (3, lambda b: timer0(b, OCR0A=100)), (4, lambda b: timer0(b, TCNT0=200, OCR0A=150)),
+    (5, lambda b: timer1(b, OCR1B=100)), (6, lambda b: timer1(b, TCNT1=0xFFC0, OCR1B=0x8000)), (7, capture)])
+def test_each_trigger_source(source, cause):
+    """ADTS: table 24-6. No other event starts a conversion."""
+    for chosen in range(1, 8):
+        b = Bench()
+        b["ADMUX"], b["ADCSRA"], b["ADCSRB"] = 0x40, 0xA7, chosen
+        cause(b)
+        assert bool(b["ADCSRA"] & 0x40) == (chosen == source)
+
+
 def test_noise_reduction(b):
     b["ADMUX"], b["ADCSRA"] = 0x40, 0x8F
     b["SMCR"] = 3

@@ -98,7 +98,8 @@ class Usart(SerialDevice, AvrDevice, type="avr-usart", width=8, access=(1, 1), s
     tx_place = state(-1)        # the bit on the line when XCK is an input, -1 before its first edge
     rx_shift = state(-1)
     rx_bits = state([0][:0])    # sampled from the pin so far
-    lost = state(False)
+    waits = state(-1)           # the frame behind those in rx
+    lost = state(False)         # one before it was lost
 
     def setup(self) -> None:
         AvrDevice.setup(self)
@@ -281,7 +282,7 @@ class Usart(SerialDevice, AvrDevice, type="avr-usart", width=8, access=(1, 1), s
     def receiver(self, on: int) -> None:
         if not on:
             self.rx.clear()
-            self.rx_shift, self.lost = -1, False
+            self.rx_shift, self.waits, self.lost = -1, -1, False
             self.arrived.cancel()
             self.sample.cancel()
         self._take_pins()
@@ -316,17 +317,20 @@ class Usart(SerialDevice, AvrDevice, type="avr-usart", width=8, access=(1, 1), s
             f("rx", frame & 0x1FF)
         if self.mpcm and not (frame >> 8 & 1 if self.data_bits == 9 else not frame & FRAME_ERROR):
             return
-        if self.rx.full:
-            self.lost = True
+        if self.rx.full:            # it waits in the shift register, until the next one begins
+            self.lost = self.lost or self.waits >= 0
+            self.waits = frame
             return
-        self.rx.append(frame | OVERRUN * self.lost)
-        self.lost = False
+        self.rx.append(frame)
 
     @udr.on_read
     def take(self) -> int:
         if not self.rx:
             return 0
         frame = self.rx.popleft()
+        if self.waits >= 0:
+            self.rx.append(self.waits | OVERRUN * self.lost)
+            self.waits, self.lost = -1, False
         self.more()
         return frame & 0xFF
 
