@@ -34,6 +34,27 @@ def test_synchronizer_shows_a_level_one_cycle_later(b):
     assert b["PINB"] == 1
 
 
+def test_only_the_pins_that_changed_are_seen_late(b):
+    b["DDRB"] = 3
+    b.pins["D12"].drive(True)
+    b.pins["D13"].drive(True)
+    b.pass_(5)
+    b.pins["D13"].drive(False)
+    b.pass_(5)
+    b["PORTB"] = 1
+    assert b["PINB"] == 0x10
+    b.pass_(1)
+    b["PORTB"] = 3
+    b["PORTB"] = 1                          # twice in one cycle: what was before
+    assert b["PINB"] == 0x11
+    b.pass_(1)
+    b["PORTB"] = 2
+    b.pass_(1)
+    assert b["PINB"] == 0x11                # of each change what was just before it
+    b.pass_(1)
+    assert b["PINB"] == 0x12
+
+
 def test_writing_pin_toggles(b):
     b["DDRB"], b["PORTB"] = 0xFF, 0x0F
     b["PINB"] = 0x81

@@ -152,8 +152,10 @@ class Net:
     @property
     def level(self) -> bool:
         """What a digital input reads now."""
-        if any(d.wave is not None for d in self.drivers):
-            self.resolve()
+        for d in self.drivers:
+            if d.wave is not None:
+                self.resolve()
+                break
         return self.held
 
     def update(self) -> None:

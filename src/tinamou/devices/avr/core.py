@@ -13,7 +13,7 @@ from tinamou.machine.clock import Clock
 from tinamou.machine.device import Device
 from tinamou.machine.lines import Pin
 from tinamou.machine.props import OBJECT, STR, U16, prop
-from tinamou.machine.registers import Reg
+from tinamou.machine.registers import Reg, reader
 
 
 class Hints(Protocol):
@@ -84,7 +84,7 @@ class AvrDevice(Device, width=8, access=(1, 1), size=0x20, category="Misc"):
     def visible(self, name: str) -> int | None:
         """What loads of a polled register give until the device acts again; None when a load must come here."""
         address = self.address.get(name)
-        return None if address is None or self.io is None else self.io.peek(address, 1)
+        return None if address is None or self.io is None else self.io.peekers[address]()
 
     def show(self, name: str, value: int | None) -> None:
         """Let loads of a register give `value`; None sends them to the device."""
@@ -143,6 +143,7 @@ class IoSpace(Device, type="avr-io", width=8, access=(1, 1)):
 
     def setup(self) -> None:
         self.owners: dict[int, tuple[Device, int, Reg]] = {}
+        self.peekers: dict[int, Callable[[], int]] = {}
         self.size = self.span  # type: ignore[misc]
         self.hints: Hints | None = None
         self.readers: list[Callable[[], int]] = [self._none(a) for a in range(self.span)]
@@ -182,6 +183,7 @@ class IoSpace(Device, type="avr-io", width=8, access=(1, 1)):
         if address in self.owners:
             raise ValueError(f"{device.label} and {self.owners[address][0].label} both claim data address {address:#05x}")
         self.owners[address] = device, reg.offset, reg
+        self.peekers[address] = reader(device, reg, None, 0xFF, peek=True)[0]
         self.readers[address] = device._plan_read(reg.offset, 1)
         self.writers[address] = device._plan_write(reg.offset, 1)
         if isinstance(device, AvrDevice):
@@ -206,7 +208,7 @@ class IoSpace(Device, type="avr-io", width=8, access=(1, 1)):
     def peek(self, offset: int, size: int) -> int:
         value = 0
         for n in range(size):
-            owner = self.owners.get(offset + n)
-            if owner:
-                value |= owner[0].peek(owner[1], 1) << 8 * n
+            peeker = self.peekers.get(offset + n)
+            if peeker is not None:
+                value |= peeker() << 8 * n
         return value

@@ -29,7 +29,8 @@ class Port(AvrDevice, type="avr-port", size=3):
     PORT = Reg(2)
     out = PORT.rw()
 
-    before = state(0)           # what the synchronizer shows until `fresh`
+    before = state(0)           # what the synchronizer shows of the bits `late` until `fresh`
+    late = state(0)
     fresh = state(0)            # cycle from which on it shows the levels of now
     pull_up_disable = state(False)
     analog = state(0)           # DIDR: digital input switched off
@@ -41,7 +42,7 @@ class Port(AvrDevice, type="avr-port", size=3):
         self.waves: dict[int, list[Wave]] = {}
         self.directions: dict[int, bool] = {}
         self.drivers: dict[int, Driver] = {}
-        self._levels = 0
+        self._driven = (0, 0)               # DDR and PORT as the drivers have them
         self.polls = 0
         letter = self.name[-1:].upper() or "?"
         for n, pin in sorted((self.pins_ or {}).items()):
@@ -52,8 +53,7 @@ class Port(AvrDevice, type="avr-port", size=3):
     def on_reset(self, kind: str) -> None:
         self.waves.clear()
         self.directions.clear()
-        for n in self.drivers:
-            self.drive(n)
+        self._drive_all()
 
     # --- outputs
 
@@ -89,33 +89,46 @@ class Port(AvrDevice, type="avr-port", size=3):
         self._change(n)
 
     def _change(self, n: int) -> None:
-        before = self._sample()
-        self.drive(n)
-        self._changed(before)
+        d = self.drivers.get(n)
+        if d is not None:
+            was = d.net.level
+            self.drive(n)
+            if d.net.level != was:
+                self._changed(1 << n, was << n)
 
-    def _all(self, before: int) -> None:
+    def _drive_all(self) -> None:
+        self._driven = self.ddr, self.out
         for n in self.drivers:
             self.drive(n)
-        self._changed(before)
+
+    def _written(self) -> None:
+        """DDR or PORT have other bits."""
+        ddr, out = self._driven
+        bits = (self.ddr ^ ddr | self.out ^ out) & 0xFF
+        self._driven = self.ddr, self.out
+        while bits:
+            self._change(bits.bit_length() - 1)
+            bits ^= 1 << bits.bit_length() - 1
 
     @out.on_write
     def write_port(self, value: int) -> None:
-        self._all(self._levels)
+        self._written()
 
     @ddr.on_write
     def write_ddr(self, value: int) -> None:
-        self._all(self._levels)
+        self._written()
 
     @level.on_write
     def toggle(self, bits: int) -> None:
         """Writing ones to PINx toggles PORTx."""
         self.out ^= bits & self.present
-        self._all(self._levels)
+        self._written()
 
     def disable_pull_ups(self, on: bool) -> None:
         """PUD in MCUCR."""
         self.pull_up_disable = on
-        self._all(self._levels)
+        for n in self.drivers:
+            self._change(n)
 
     def digital_off(self, mask: int) -> None:
         """DIDR."""
@@ -130,30 +143,25 @@ class Port(AvrDevice, type="avr-port", size=3):
                 value |= 1 << n
         return value
 
-    def _changed(self, before: int) -> None:
-        now = self._sample()
-        if now != before:
-            self._note(before)
-        self._levels = now
-
-    def _note(self, before: int) -> None:
+    def _changed(self, bits: int, before: int) -> None:
+        """These pins had the levels `before`: so they are seen for one more cycle."""
         if self.machine is not None and self.machine.pins.quiet:
             return
-        cycle = self.cycles
-        if self.fresh <= cycle:
-            self.before = before
-        self.fresh = cycle + 2
+        fresh = self.cycles + 2
+        if self.fresh != fresh:
+            self.late, self.fresh = 0, fresh
+        self.before = self.before & ~(bits & ~self.late) | before & ~self.late
+        self.late |= bits
         self.show("PIN", None)
 
     def _edge(self, n: int, level: bool) -> None:
-        bit = 1 << n
-        before, self._levels = self._levels, self._levels & ~bit | (bit if level else 0)
-        if self._levels != before:
-            self._note(before)
+        self._changed(1 << n, (not level) << n)
 
     @level.computed
     def value(self) -> int:
-        shown = self.before if self.cycles < self.fresh else self._sample()
+        shown = self._sample()
+        if self.cycles < self.fresh:
+            shown = shown & ~self.late | self.before & self.late
         return shown & self.present & ~self.analog
 
     @level.on_read
@@ -165,7 +173,6 @@ class Port(AvrDevice, type="avr-port", size=3):
                 and not any(x.wave is not None for d in self.drivers.values() for x in d.net.drivers):
             if not self._end:
                 self._end = [d.net.listen(partial(self._edge, n)) for n, d in self.drivers.items()]
-                self._levels = self._sample()
             self.show("PIN", value)
         return value
 
@@ -176,7 +183,5 @@ class Port(AvrDevice, type="avr-port", size=3):
         for wave in self._left:
             wave.watch(False)
         self._left = []
-        for n in self.drivers:
-            self.drive(n)
-        self._levels = self._sample()
+        self._drive_all()
         self.settle()
