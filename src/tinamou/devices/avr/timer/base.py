@@ -296,7 +296,8 @@ class TimerCounter(AvrDevice):
         self.buffered[channel], self.since = value, self.n
         if not self.mode.pwm or self.stopped:
             self._take(channel)
-        self.rearm()
+        else:
+            self.rearm()
 
     def _take(self, channel: int) -> None:
         if self.compare[channel] != self.buffered[channel]:
