@@ -27,6 +27,18 @@ class Counting:
         self.ocr, self.icr, self.bits = [ocr_a, ocr_b], icr, bits
         self.com, self.out = [com_a, com_b], [0, 0]
         self.count, self.up, self.flags = 0, True, 0
+        self.buffered, self.blocked = [ocr_a, ocr_b], False
+
+    def write(self, what, value):
+        """`a`, `b`: OCR, `count`: TCNT, `clear`: ones to TIFR."""
+        if what == "clear":
+            self.flags &= ~value
+        elif what == "count":
+            self.count, self.blocked = value, True
+        else:
+            self.buffered["ab".index(what)] = value
+            if self.load == "now":
+                self.ocr = list(self.buffered)
 
     @property
     def top(self):
@@ -35,7 +47,7 @@ class Counting:
     def clock(self):
         old, top = self.count, self.top
         for k in (0, 1):
-            if old == self.ocr[k]:
+            if old == self.ocr[k] and not self.blocked:
                 self.flags |= 2 << k
                 if self.load == "now":
                     self.out[k] = (self.out[k], 1 - self.out[k], 0, 1)[self.com[k]]
@@ -55,6 +67,9 @@ class Counting:
             if old >= top:
                 self.up = False
             self.count = old + 1 if self.up else old - 1
+        self.blocked = False
+        if self.load != "now" and old == (0 if self.slopes == 2 and self.load == "bottom" else top):
+            self.ocr = list(self.buffered)
 
 
 values8 = st.one_of(st.sampled_from([1, 2, 127, 254, 255]), st.integers(1, 255))
@@ -96,6 +111,44 @@ def test_timer1_counts_as_the_reference(mode, a, b, icr, waits):
         for _ in range(n):
             model.clock()
         assert (bench["TCNT1"], bench["TIFR1"]) == (model.count, model.flags)
+
+
+acts = st.one_of(st.tuples(st.sampled_from(["a", "b", "count"]), st.integers(1, 255)),
+                 st.tuples(st.just("clear"), st.sampled_from([1, 2, 4, 7])))
+course = st.lists(st.tuples(st.one_of(st.integers(1, 9), st.integers(1, 700)), acts), min_size=1, max_size=12)
+
+
+def follow(bench, model, number, acts_):
+    """Writes at any time, flags looked at or not."""
+    names = {"a": f"OCR{number}A", "b": f"OCR{number}B", "count": f"TCNT{number}", "clear": f"TIFR{number}"}
+    for n, (what, value) in acts_:
+        bench.pass_(n)
+        for _ in range(n):
+            model.clock()
+        assert (bench[f"TCNT{number}"], bench[f"TIFR{number}"]) == (model.count, model.flags)
+        if what == "count" and (model.slopes == 2 or (model.tov == "top" and value > model.top)):
+            continue                # the data sheet says nothing of it
+        bench[names[what]] = value
+        model.write(what, value)
+
+
+@settings(max_examples=100, deadline=None)
+@given(st.sampled_from(sorted(TABLE8)), values8, values8, course)
+def test_timer0_follows_its_registers(mode, a, b, acts_):
+    bench, model = Bench(), Counting(TABLE8[mode], a, b, 0, 8, 0, 0)
+    bench["OCR0A"], bench["OCR0B"] = a, b
+    bench["TCCR0A"], bench["TCCR0B"] = mode & 3, (mode & 4) << 1 | 1
+    follow(bench, model, 0, acts_)
+
+
+@settings(max_examples=100, deadline=None)
+@given(st.sampled_from(sorted(TABLE16)), st.integers(1, 700), st.integers(1, 700), st.integers(1, 700), course)
+def test_timer1_follows_its_registers(mode, a, b, icr, acts_):
+    bench, model = Bench(), Counting(TABLE16[mode], a, b, icr if mode in (8, 10, 12, 14) else None, 16, 0, 0)
+    bench["TCCR1B"], bench["TCCR1A"] = (mode & 0xC) << 1, mode & 3
+    bench["ICR1"], bench["OCR1A"], bench["OCR1B"] = icr, a, b
+    bench["TCCR1B"] = (mode & 0xC) << 1 | 1
+    follow(bench, model, 1, acts_)
 
 
 @settings(max_examples=60, deadline=None)
