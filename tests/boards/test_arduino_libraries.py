@@ -1,4 +1,4 @@
-"""Examples of genuine Arduino libraries that come in no package: Servo, and FreeRTOS for AVR (Arduino_FreeRTOS_Library).
+"""Examples of genuine Arduino libraries that come in no package: Servo, LiquidCrystal, FreeRTOS for AVR (Arduino_FreeRTOS_Library).
 
 ARDUINO_EXPORTS names a folder with those programs as the Arduino IDE exports them, a folder for each board: uno/Sweep.ino.elf.
 """
@@ -10,6 +10,7 @@ from pathlib import Path
 import pytest
 
 from avr_guests import BOARDS, Running
+from tinamou.devices.board.hd44780 import Hd44780
 from tinamou.devices.board.servo import Servo
 
 EXPORTS = Path(os.environ.get("ARDUINO_EXPORTS", "/nonexistent"))
@@ -69,6 +70,24 @@ def test_knob(start, on):
         r.pins["A0"].voltage = volts
         r.run(0.08)
         assert arm.angle == pytest.approx(volts / 5 * 180, abs=1.5)
+
+
+@pytest.mark.parametrize("on", BOARDS)
+@pytest.mark.parametrize("name", ["HelloWorld", "Scroll"])
+def test_display(start, name, on):
+    """LiquidCrystal: text that is written, and text that the display shifts."""
+    r, lcd = start(name, on), Hd44780(rs="D12", en="D11", d4="D5", d5="D4", d6="D3", d7="D2")
+    r.bus("pins").plug(lcd)
+    seen = []
+    for _ in range(3):
+        r.run(1.05)
+        seen.append(lcd.text.splitlines())
+    if name == "HelloWorld":
+        assert seen == [["hello, world!   ", f"{n:<16}"] for n in (1, 2, 3)]
+    else:
+        text = "hello, world!".ljust(40)
+        shifts = [text.index(top[:2]) for top, _ in seen]
+        assert 0 < shifts[0] < shifts[1] < shifts[2] and all(top == text[k : k + 16] for k, (top, _) in zip(shifts, seen, strict=True))
 
 
 @pytest.mark.parametrize("on", RTOS_BOARDS)
