@@ -228,6 +228,8 @@ class HandlerHooks(EngineHooks):
         values = getattr(result, "items", [result])
         for k, ((op, slot), v) in enumerate(zip(form.results, values, strict=False)):
             assert isinstance(op.kind, Reg)
+            if isinstance(op.kind, Fixed) and op.kind.number == op.kind.zero:
+                continue
             at, item = self.register(g, op.kind, slot, f"r{k}")
             g.emit(f"store {llvm(item)} {g.cast(V(op.type, g.ref(v, op.type)), item).ref}, ptr {at}")
 

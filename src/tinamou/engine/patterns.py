@@ -58,7 +58,7 @@ class Reg:
 
 @dataclass(frozen=True)
 class Fixed(Reg):
-    """A register that the instruction implies."""
+    """A register that the instruction implies.  As a result the register `zero` is none."""
 
     number: int = 0
 

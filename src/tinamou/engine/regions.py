@@ -578,6 +578,8 @@ def region_text(templates: Templates, region: Region, triple: str) -> str:
 
     def register(kind: Reg, number: int, write: bool) -> str:
         if write and kind.zero == number:
+            if isinstance(kind, Fixed):
+                return ""  # nothing is written
             number = array_length(arch, kind) - 1
         key = (kind.file, number)
         used[key] = item_of(arch, kind)

@@ -24,15 +24,13 @@ def extended(t: type[W], x: W) -> u64:
 
 def set_logical(h: Core, t: type[W], x: W) -> W:
     """Flags of a logical operation's result."""
-    h.n = h.z = extended(t, x)
-    h.c, h.less = u64(0), u64(t.signed_type(x) < 0)
+    h.nz, h.c, h.less = extended(t, x), u64(0), u64(t.signed_type(x) < 0)
     return x
 
 
 def add_flags(h: Core, t: type[W], a: W, b: W) -> W:
     r = t(a + b)
-    h.n = h.z = extended(t, r)
-    h.c, h.less = u64(r < a), sum_below_zero(t, a, b, r)
+    h.nz, h.c, h.less = extended(t, r), u64(r < a), sum_below_zero(t, a, b, r)
     return r
 
 
@@ -43,8 +41,7 @@ def sum_below_zero(t: type[W], a: W, b: W, r: W) -> u64:
 
 def sub_flags(h: Core, t: type[W], a: W, b: W) -> W:
     r = t(a - b)
-    h.n = h.z = extended(t, r)
-    h.c, h.less = u64(a >= b), u64(t.signed_type(a) < t.signed_type(b))
+    h.nz, h.c, h.less = extended(t, r), u64(a >= b), u64(t.signed_type(a) < t.signed_type(b))
     return r
 
 
@@ -52,58 +49,61 @@ def carry_flags(h: Core, t: type[W], a: W, b: W) -> W:
     """a + b + C with flags."""
     part = t(a + b)
     r = t(part + t(h.c))
-    h.n = h.z = extended(t, r)
-    h.c, h.less = u64(part < a) | u64(r < part), sum_below_zero(t, a, b, r)
+    h.nz, h.c, h.less = extended(t, r), u64(part < a) | u64(r < part), sum_below_zero(t, a, b, r)
     return r
 
 
 def get_nzcv(h: Core) -> u32:
     """Bits 3:0."""
-    return u32(h.n >> 63) << 3 | u32(h.z == 0) << 2 | u32(h.c) << 1 | overflowed(h)
+    return u32(negative(h)) << 3 | u32(h.nz == 0) << 2 | u32(h.c) << 1 | overflowed(h)
+
+
+def negative(h: Core) -> bool:
+    """N."""
+    return (i64(h.nz) < 0) | (h.less > 1)
 
 
 def overflowed(h: Core) -> u32:
     """V."""
-    return u32(h.n >> 63) ^ u32(h.less)
+    return u32(negative(h)) ^ u32(h.less) & 1
 
 
 def set_nzcv(h: Core, nzcv: u32) -> None:
     """Bits 3:0."""
-    h.n = u64(nzcv >> 3) << 63
-    h.z = u64(~nzcv >> 2 & 1)
+    h.nz = u64(~nzcv >> 2 & 1) << (nzcv >> 3) * 63
     h.c = u64(nzcv >> 1 & 1)
-    h.less = u64((nzcv >> 3 ^ nzcv) & 1)
+    h.less = u64((nzcv >> 3 ^ nzcv) & 1 | nzcv >> 2 & nzcv >> 1 & 2)
 
 
 def holds(h: Core, cc: str) -> bool:
     if cc == "eq":
-        return h.z == 0
+        return h.nz == 0
     elif cc == "ne":
-        return h.z != 0
+        return h.nz != 0
     elif cc == "hs":
         return h.c != 0
     elif cc == "lo":
         return h.c == 0
     elif cc == "mi":
-        return i64(h.n) < 0
+        return negative(h)
     elif cc == "pl":
-        return i64(h.n) >= 0
+        return not negative(h)
     elif cc == "vs":
         return overflowed(h) != 0
     elif cc == "vc":
         return overflowed(h) == 0
     elif cc == "hi":
-        return (h.c != 0) & (h.z != 0)
+        return (h.c != 0) & (h.nz != 0)
     elif cc == "ls":
-        return (h.c == 0) | (h.z == 0)
+        return (h.c == 0) | (h.nz == 0)
     elif cc == "ge":
-        return h.less == 0
+        return h.less & 1 == 0
     elif cc == "lt":
-        return h.less != 0
+        return h.less & 1 != 0
     elif cc == "gt":
-        return (h.z != 0) & (h.less == 0)
+        return (h.nz != 0) & (h.less & 1 == 0)
     elif cc == "le":
-        return (h.z == 0) | (h.less != 0)
+        return (h.nz == 0) | (h.less & 1 != 0)
     else:
         return True
 
@@ -112,19 +112,19 @@ def condition(h: Core, cond: u32) -> bool:
     """The same for a field."""
     match cond >> 1:
         case 0:
-            result = h.z == 0
+            result = h.nz == 0
         case 1:
             result = h.c != 0
         case 2:
-            result = i64(h.n) < 0
+            result = negative(h)
         case 3:
             result = overflowed(h) != 0
         case 4:
-            result = (h.c != 0) & (h.z != 0)
+            result = (h.c != 0) & (h.nz != 0)
         case 5:
-            result = h.less == 0
+            result = h.less & 1 == 0
         case 6:
-            result = (h.z != 0) & (h.less == 0)
+            result = (h.nz != 0) & (h.less & 1 == 0)
         case _:
             return True
     return result != (cond & 1 != 0)

@@ -21,7 +21,7 @@ from .alu import (
     sub_flags,
 )
 from .disasm import CONDITIONS, Shown, bitmask, is_sp, width_of, zr
-from .operands import BITS, WX, X30, Bits, R, Rimm, Row, Rsp, Simm, Uimm, W, X, Xsp, a64, cross, ix, rx
+from .operands import BITS, WX, X30, Bits, R, Rflags, Rimm, Row, Rsp, Simm, Uimm, W, X, Xflags, Xsp, a64, cross, ix, rx
 from .state import Core
 from .traps import BREAKPOINT, UNDEFINED
 
@@ -41,8 +41,7 @@ def shifted(t: type[T_], a: T_, n: u32) -> T_:
 T: type[Word] = Word
 CC = ""
 SIZE = 0
-ADD = True
-CARRY = 0
+hw = 0  # the shift of a moved halfword
 
 # -- PC-relative addressing
 
@@ -94,13 +93,13 @@ def sub_imm(Rn: Rsp, imm: Rimm) -> Rsp:
 
 @base("sf 01 100010 0 imm[11:0] Rn Rd", "adds {Rd}, {Rn}, #{imm}", each=WX, alias=_cmn)
 @base("sf 01 100010 1 imm[23:12] Rn Rd", "adds {Rd}, {Rn}, #{high}, lsl #12", name="adds_high", each=WX, alias=_cmn_high)
-def adds_imm(h: Core, Rn: Rsp, imm: Rimm) -> R:
+def adds_imm(h: Core, Rn: Rsp, imm: Rimm) -> Rflags:
     return add_flags(h, rx, Rn, imm)
 
 
 @base("sf 11 100010 0 imm[11:0] Rn Rd", "subs {Rd}, {Rn}, #{imm}", each=WX, alias=_cmp)
 @base("sf 11 100010 1 imm[23:12] Rn Rd", "subs {Rd}, {Rn}, #{high}, lsl #12", name="subs_high", each=WX, alias=_cmp_high)
-def subs_imm(h: Core, Rn: Rsp, imm: Rimm) -> R:
+def subs_imm(h: Core, Rn: Rsp, imm: Rimm) -> Rflags:
     return sub_flags(h, rx, Rn, imm)
 
 
@@ -111,7 +110,7 @@ def _mov_bitmask(s: Shown) -> str | None:
     if not zr(s["Rn"]):
         return None
     width = width_of(s)
-    value = bitmask(s["N"], s["immr"], s["imms"] | s["HIGH"], width)
+    value = bitmask(s["N"], s.get("immr", 0), s["imms"] | s["HIGH"], width)
     assert value is not None
     for v in (value, ~value & (1 << width) - 1):  # what MOVZ or MOVN can do is not written MOV here
         if any(not v & ~(0xFFFF << n) for n in range(0, width, 16)):
@@ -155,13 +154,36 @@ def logical_small(Rn: R, immr: Bits, imms: Bits) -> Rsp:
     return op(Rn, replicated(rx, SIZE, imms, immr))
 
 
+def lowest(t: type[T_], imms: u32) -> T_:
+    """The mask when immr is 0; it is not all ones."""
+    return (t(1) << (imms + 1 & t.bits - 1)) - 1
+
+
+LOW: tuple[Row, ...] = (
+    {**WX[0], **_N0, "NN": "0", "IMMS": "0 imms[4:0]", "SOME": "imms!=31"},
+    {**WX[1], **_N1, "NN": "1", "IMMS": "imms", "SOME": "imms!=63"},
+)
+
+
+@base("sf opc 100100 NN 000000 IMMS Rn Rd; SOME Rd!=31", "<op> {Rd}, {Rn}, #{bitmask}", each=cross(LOGICAL, LOW),
+      alias=lambda s: _mov_bitmask(s) if s["opc"] == "01" else None,
+      over=tuple(f"logical_{n}" for r in LOGICAL for n in (f"32.{r['name']}.w", f"64.{r['name']}")))  # fmt: skip
+def logical_low(Rn: R, imms: Bits) -> R:
+    return op(Rn, lowest(rx, imms))
+
+
+@base("sf 11 100100 NN 000000 IMMS Rn Rd; SOME", "ands {Rd}, {Rn}, #{bitmask}", each=LOW, alias=_tst_bitmask, over=("ands_32.w", "ands_64"))
+def ands_low(h: Core, Rn: R, imms: Bits) -> Rflags:
+    return set_logical(h, rx, Rn & lowest(rx, imms))
+
+
 @base("1 11 100100 1 immr imms Rn Rd; imms!=63", "ands {Rd}, {Rn}, #{bitmask}", each=[_N1], alias=_tst_bitmask)
-def ands_64(h: Core, Rn: X, immr: Bits, imms: Bits) -> X:
+def ands_64(h: Core, Rn: X, immr: Bits, imms: Bits) -> Xflags:
     return set_logical(h, u64, Rn & alu.ror(u64, (u64(2) << imms) - 1, immr))
 
 
 @base("sf 11 100100 0 immr 0 imms[4:0] Rn Rd; imms!=31", "ands {Rd}, {Rn}, #{bitmask}", each=cross(WX, [_N0]), alias=_tst_bitmask)
-def ands_32(h: Core, Rn: R, immr: Bits, imms: Bits) -> R:
+def ands_32(h: Core, Rn: R, immr: Bits, imms: Bits) -> Rflags:
     mask = u64(bitmask32(imms, immr))
     return set_logical(h, rx, Rn & rx(mask | mask << 32))
 
@@ -171,7 +193,7 @@ def ands_small(h: Core, Rn: R, immr: Bits, imms: Bits) -> R:
     return set_logical(h, rx, Rn & replicated(rx, SIZE, imms, immr))
 
 
-# -- move wide (immediate): hw counts halfwords, so its bits are the shift's from 4 up
+# -- move wide (immediate)
 
 
 def _movz(s: Shown) -> str | None:
@@ -185,21 +207,23 @@ def _movn(s: Shown) -> str | None:
     return "mov {Rd}, #{inverted}"
 
 
-WIDE: tuple[Row, ...] = ({**WX[0], "HW": "0 hw[4:4]"}, {**WX[1], "HW": "hw[5:4]"})
+WIDE: tuple[Row, ...] = tuple(
+    {**wx, "name": f"{wx['name']}.{n}", "HW": f"{n:02b}", "hw": 16 * n} for wx in WX for n in range(wx["BITS"] // 16)
+)  # fmt: skip
 
 
 @base("sf 00 100101 HW imm16 Rd", "movn {Rd}, #{imm16}{hw_shift}", each=WIDE, alias=_movn)
-def movn(imm16: Rimm, hw: Bits) -> R:
+def movn(imm16: Rimm) -> R:
     return ~(imm16 << hw)
 
 
 @base("sf 10 100101 HW imm16 Rd", "movz {Rd}, #{imm16}{hw_shift}", each=WIDE, alias=_movz)
-def movz(imm16: Rimm, hw: Bits) -> R:
+def movz(imm16: Rimm) -> R:
     return imm16 << hw
 
 
 @base("sf 11 100101 HW imm16 Rd", "movk {Rd}, #{imm16}{hw_shift}", each=WIDE)
-def movk(Rd: R, imm16: Rimm, hw: Bits) -> R:
+def movk(Rd: R, imm16: Rimm) -> R:
     return (Rd & ~(rx(0xFFFF) << hw)) | imm16 << hw
 
 
@@ -321,37 +345,45 @@ LOGICAL_FLAGS: tuple[Row, ...] = (
 )
 
 
-def _mov_reg(s: Shown) -> str | None:
-    if zr(s["Rn"]) and s["opc"] == "01":
-        if s["N"] == "1":
-            return "mvn {Rd}, {Rm}{shift_of}"
-        if not s["imm6"] and s["<sh>"] == "lsl":
-            return "mov {Rd}, {Rm}"
-    return None
+def _mvn(s: Shown) -> str | None:
+    return "mvn {Rd}, {Rm}{shift_of}" if zr(s["Rn"]) and s["<op>"] == "orn" else None
 
 
-def _mov_plain(s: Shown) -> str | None:
-    return ("mvn {Rd}, {Rm}" if s["N"] == "1" else "mov {Rd}, {Rm}") if zr(s["Rn"]) and s["opc"] == "01" else None
+def _mvn_plain(s: Shown) -> str | None:
+    return "mvn {Rd}, {Rm}" if zr(s["Rn"]) and s["<op>"] == "orn" else None
 
 
 def _tst_reg(s: Shown) -> str | None:
     return "tst {Rn}, {Rm}{shift_of}" if zr(s["Rd"]) and s["N"] == "0" else None
 
 
-@base("sf opc 01010 SHIFT N Rm IMM6 Rn Rd", "<op> {Rd}, {Rn}, {Rm}{shift_of}", each=cross(LOGICAL_REG, SHIFTED, AMOUNT), alias=_mov_reg)
+@base("sf opc 01010 SHIFT N Rm IMM6 Rn Rd", "<op> {Rd}, {Rn}, {Rm}{shift_of}", each=cross(LOGICAL_REG, SHIFTED, AMOUNT), alias=_mvn)
 def logical_reg(Rn: R, Rm: R, imm6: Bits) -> R:
     return op(Rn, shifted(rx, Rm, imm6))
 
 
-@base("sf opc 01010 00 N Rm 000000 Rn Rd", "<op> {Rd}, {Rn}, {Rm}", each=cross(LOGICAL_REG, WX), alias=_mov_plain,
+@base("sf opc 01010 00 N Rm 000000 Rn Rd", "<op> {Rd}, {Rn}, {Rm}", each=cross(LOGICAL_REG, WX), alias=_mvn_plain,
       over=tuple(f"logical_reg.{r['name']}" for r in cross(LOGICAL_REG, SHIFTED[:1], WX)))  # fmt: skip
 def logical_plain(Rn: R, Rm: R) -> R:
     return op(Rn, Rm)
 
 
+@base("sf 01 01010 00 0 Rm 000000 11111 Rd", "mov {Rd}, {Rm}", each=WX,
+      over=tuple(f"logical_{k}.{n}" for n in "wx" for k in ("plain.orr", "reg.orr.lsl")))  # fmt: skip
+def mov_reg(Rm: R) -> R:
+    return Rm
+
+
 @base("sf opc 01010 SHIFT N Rm IMM6 Rn Rd", "<op> {Rd}, {Rn}, {Rm}{shift_of}", each=cross(LOGICAL_FLAGS, SHIFTED, AMOUNT), alias=_tst_reg)
 def logical_flags(h: Core, Rn: R, Rm: R, imm6: Bits) -> R:
     return set_logical(h, rx, op(Rn, shifted(rx, Rm, imm6)))
+
+
+@base("sf opc 01010 00 N Rm 000000 Rn Rd", "<op> {Rd}, {Rn}, {Rm}", each=cross(LOGICAL_FLAGS, WX),
+      alias=lambda s: "tst {Rn}, {Rm}" if zr(s["Rd"]) and s["N"] == "0" else None,
+      over=tuple(f"logical_flags.{r['name']}" for r in cross(LOGICAL_FLAGS, SHIFTED[:1], WX)))  # fmt: skip
+def logical_flags_plain(h: Core, Rn: R, Rm: R) -> Rflags:
+    return set_logical(h, rx, op(Rn, Rm))
 
 
 def _neg(s: Shown) -> str | None:
@@ -403,7 +435,7 @@ def sub_plain(Rn: R, Rm: R) -> R:
 
 @base("sf 11 01011 00 0 Rm 000000 Rn Rd", "subs {Rd}, {Rn}, {Rm}", each=WX, over=_PLAIN,
       alias=lambda s: "cmp {Rn}, {Rm}" if zr(s["Rd"]) else "negs {Rd}, {Rm}" if zr(s["Rn"]) else None)  # fmt: skip
-def subs_plain(h: Core, Rn: R, Rm: R) -> R:
+def subs_plain(h: Core, Rn: R, Rm: R) -> Rflags:
     return sub_flags(h, rx, Rn, Rm)
 
 
@@ -467,6 +499,8 @@ def sbcs(h: Core, Rn: R, Rm: R) -> R:
 
 # -- conditional compare
 
+COND: tuple[Row, ...] = tuple({"name": cc, "COND": f"{k:04b}", "<cc>": cc, "CC": cc, "INVERSE": CONDITIONS[k ^ 1]} for k, cc in enumerate(CONDITIONS))
+
 
 @base("sf 01 11010010 Rm cond 0 0 Rn 0 nzcv", "ccmn {Rn}, {Rm}, #{nzcv}, {cc}", each=WX)
 def ccmn_reg(h: Core, Rn: R, Rm: R, cond: Bits, nzcv: Bits) -> None:
@@ -476,9 +510,9 @@ def ccmn_reg(h: Core, Rn: R, Rm: R, cond: Bits, nzcv: Bits) -> None:
         set_nzcv(h, nzcv)
 
 
-@base("sf 11 11010010 Rm cond 0 0 Rn 0 nzcv", "ccmp {Rn}, {Rm}, #{nzcv}, {cc}", each=WX)
-def ccmp_reg(h: Core, Rn: R, Rm: R, cond: Bits, nzcv: Bits) -> None:
-    if condition(h, cond):
+@base("sf 11 11010010 Rm COND 0 0 Rn 0 nzcv", "ccmp {Rn}, {Rm}, #{nzcv}, <cc>", each=cross(COND, WX))
+def ccmp_reg(h: Core, Rn: R, Rm: R, nzcv: Bits) -> None:
+    if holds(h, CC):
         sub_flags(h, rx, Rn, Rm)
     else:
         set_nzcv(h, nzcv)
@@ -492,9 +526,9 @@ def ccmn_imm(h: Core, Rn: R, imm5: Rimm, cond: Bits, nzcv: Bits) -> None:
         set_nzcv(h, nzcv)
 
 
-@base("sf 11 11010010 imm5 cond 1 0 Rn 0 nzcv", "ccmp {Rn}, #{imm5}, #{nzcv}, {cc}", each=WX)
-def ccmp_imm(h: Core, Rn: R, imm5: Rimm, cond: Bits, nzcv: Bits) -> None:
-    if condition(h, cond):
+@base("sf 11 11010010 imm5 COND 1 0 Rn 0 nzcv", "ccmp {Rn}, #{imm5}, #{nzcv}, <cc>", each=cross(COND, WX))
+def ccmp_imm(h: Core, Rn: R, imm5: Rimm, nzcv: Bits) -> None:
+    if holds(h, CC):
         sub_flags(h, rx, Rn, imm5)
     else:
         set_nzcv(h, nzcv)
@@ -502,13 +536,9 @@ def ccmp_imm(h: Core, Rn: R, imm5: Rimm, cond: Bits, nzcv: Bits) -> None:
 
 # -- conditional select
 
-COND: tuple[Row, ...] = tuple({"name": cc, "COND": f"{k:04b}", "<cc>": cc, "CC": cc, "INVERSE": CONDITIONS[k ^ 1]} for k, cc in enumerate(CONDITIONS))
 
-
-def _cset(s: Shown) -> str | None:
-    if s["CC"] in ("al", "nv") or s["Rn"] != s["Rm"]:
-        return None
-    return "cset {Rd}, {INVERSE}" if zr(s["Rn"]) else "cinc {Rd}, {Rn}, {INVERSE}"
+def _cinc(s: Shown) -> str | None:
+    return "cinc {Rd}, {Rn}, {INVERSE}" if s["CC"] not in ("al", "nv") and s["Rn"] == s["Rm"] else None
 
 
 def _csetm(s: Shown) -> str | None:
@@ -526,19 +556,26 @@ def csel(h: Core, Rn: R, Rm: R) -> R:
     return Rn if holds(h, CC) else Rm
 
 
-@base("sf 00 11010100 Rm COND 0 1 Rn Rd", "csinc {Rd}, {Rn}, {Rm}, <cc>", each=cross(COND, WX), alias=_cset)
+@base("sf 00 11010100 Rm COND 0 1 Rn Rd", "csinc {Rd}, {Rn}, {Rm}, <cc>", each=cross(COND, WX), alias=_cinc)
 def csinc(h: Core, Rn: R, Rm: R) -> R:
-    return Rn if holds(h, CC) else Rm + 1
+    return (Rn if holds(h, CC) else Rm) + rx(not holds(h, CC))
+
+
+@base("sf 00 11010100 11111 COND 0 1 11111 Rd", "cset {Rd}, {INVERSE}", each=cross(COND[:14], WX),
+      over=tuple(f"csinc.{r['name']}" for r in cross(COND[:14], WX)))  # fmt: skip
+def cset(h: Core) -> R:
+    return rx(not holds(h, CC))
 
 
 @base("sf 10 11010100 Rm COND 0 0 Rn Rd", "csinv {Rd}, {Rn}, {Rm}, <cc>", each=cross(COND, WX), alias=_csetm)
 def csinv(h: Core, Rn: R, Rm: R) -> R:
-    return Rn if holds(h, CC) else ~Rm
+    return (Rn if holds(h, CC) else Rm) ^ -rx(not holds(h, CC))
 
 
 @base("sf 10 11010100 Rm COND 0 1 Rn Rd", "csneg {Rd}, {Rn}, {Rm}, <cc>", each=cross(COND, WX), alias=_cneg)
 def csneg(h: Core, Rn: R, Rm: R) -> R:
-    return Rn if holds(h, CC) else -Rm
+    inverse = rx(not holds(h, CC))
+    return ((Rn if inverse == 0 else Rm) ^ -inverse) + inverse
 
 
 # -- data processing, one and two sources
@@ -616,17 +653,18 @@ def rorv(Rn: R, Rm: R) -> R:
 # -- data processing, three sources
 
 
-def _mul(s: Shown) -> str | None:
-    return "mul {Rd}, {Rn}, {Rm}" if zr(s["Ra"]) else None
-
-
 def _mneg(s: Shown) -> str | None:
     return "mneg {Rd}, {Rn}, {Rm}" if zr(s["Ra"]) else None
 
 
-@base("sf 00 11011 000 Rm 0 Ra Rn Rd", "madd {Rd}, {Rn}, {Rm}, {Ra}", each=WX, alias=_mul)
+@base("sf 00 11011 000 Rm 0 Ra Rn Rd", "madd {Rd}, {Rn}, {Rm}, {Ra}", each=WX)
 def madd(Rn: R, Rm: R, Ra: R) -> R:
     return Ra + Rn * Rm
+
+
+@base("sf 00 11011 000 Rm 0 11111 Rn Rd", "mul {Rd}, {Rn}, {Rm}", each=WX, over=("madd.w", "madd.x"))
+def mul(Rn: R, Rm: R) -> R:
+    return Rn * Rm
 
 
 @base("sf 00 11011 000 Rm 1 Ra Rn Rd", "msub {Rd}, {Rn}, {Rm}, {Ra}", each=WX, alias=_mneg)

@@ -74,7 +74,7 @@ def _shift(s: Shown) -> str:
 
 
 def _logical(s: Shown) -> int:
-    value = bitmask(s["N"], int(s["immr"]), int(s["imms"]) | s["HIGH"], width_of(s, "Rn"))
+    value = bitmask(s["N"], int(s.get("immr", 0)), int(s["imms"]) | s["HIGH"], width_of(s, "Rn"))
     assert value is not None
     return value
 

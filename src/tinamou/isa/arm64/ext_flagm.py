@@ -33,23 +33,22 @@ SETF: tuple[Row, ...] = ({"name": "8", "SZ": "0", "<n>": "8", "T": i8, "K": 8}, 
 @flagm("0 01 11010000 00000 0 SZ 0010 Rn 0 1101", "setf<n> {Rn}", each=SETF)
 def setf(h: Core, Rn: W) -> None:
     """N, Z and V as of a narrow addition whose result Rn is; C stays."""
-    h.n = h.z = u64(i64(T(Rn)))
+    h.nz = u64(i64(T(Rn)))
     h.less = u64(Rn >> K & 1)  # N is bit K - 1, and V whether those two differ
 
 
 @flagm2("1101010100000 000 0100 0000 001 11111", "xaflag")
 def xaflag(h: Core) -> None:
     """From the external format of floating-point comparisons to Arm's."""
-    c, z = h.c, u64(h.z == 0)
-    h.n = (1 - c & 1 - z) << 63
-    h.z = 1 - (z & c)
+    c, z = h.c, u64(h.nz == 0)
+    h.nz = u64(1 - c & 1 - z) << 63 | u64(1 - (z & c))  # N and Z are never both set, nor are N and V
     h.c = c | z
-    h.less = 1 - c  # N and V are never both set
+    h.less = 1 - c
 
 
 @flagm2("1101010100000 000 0100 0000 010 11111", "axflag")
 def axflag(h: Core) -> None:
     v = u64(overflowed(h))
-    h.z = u64(h.z != 0 and v == 0)
+    h.nz = u64(h.nz != 0 and v == 0)
     h.c = h.c & 1 - v
-    h.n = h.less = u64(0)
+    h.less = u64(0)

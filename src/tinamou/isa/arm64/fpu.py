@@ -178,12 +178,11 @@ def compare_flags(h: Core, f: Format[W], a: W, b: W, signalling: bool) -> None:
     """FPCompare: N for less, Z C for equal, C for greater, C V for unordered."""
     if fast.hosted(f) and fast.plain(f, a) and fast.plain(f, b):
         less, equal = host_less(a, b), host_equal(a, b)
-        h.n, h.z, h.c, h.less = u64(less) << 63, u64(not equal), u64(not less), u64(less)
+        h.nz, h.c, h.less = u64(less) << 63 | u64(not equal), u64(not less), u64(less)
     else:
         order, flags = compare.compare(f, ARM, signalling, a, b, control(h, f))
         accrue(h, f, flags)
-        h.n = u64(order == compare.LESS) << 63
-        h.z = u64(order != compare.EQUAL)
+        h.nz = u64(order == compare.LESS) << 63 | u64(order != compare.EQUAL)
         h.c = u64(order != compare.LESS)
         h.less = u64(order == compare.LESS or order == compare.UNORDERED)
 
@@ -385,7 +384,7 @@ def to_js(h: Core, a: u64) -> u32:
         flags = flags & FLUSHED | inexact & INEXACT
         exact = u64(inexact & INEXACT == 0 and (wide != 0 or a == 0))
     accrue(h, F64, flags)
-    h.n, h.z, h.c, h.less = u64(0), 1 - exact, u64(0), u64(0)
+    h.nz, h.c, h.less = 1 - exact, u64(0), u64(0)
     return result
 
 

@@ -255,7 +255,7 @@ class Aarch64(Abi):
     def copy_registers(self, new: Any, old: Any) -> None:
         new.words[:] = old.words[:]
         ctypes.memmove(new.vectors, old.vectors, 512)
-        for name in ("n", "z", "c", "less", "fpcr", "exceptions", "qc", "tpidr", "guarded", "tco", "tags", "gcr", "rgsr", "ssbs", "dit", "pac_enabled"):
+        for name in ("nz", "c", "less", "fpcr", "exceptions", "qc", "tpidr", "guarded", "tco", "tags", "gcr", "rgsr", "ssbs", "dit", "pac_enabled"):
             setattr(new, name, getattr(old, name))
         new.check_access_tags(int(old.tcf))
         for n in range(len(old.keys)):

@@ -35,6 +35,11 @@ class StackReg(Reg):
     """A general register; number 31 is the stack pointer."""
 
 
+@dataclass(frozen=True)
+class FlagReg(Reg):
+    """What an instruction that sets flags gives besides; for number 31 there are rows that give nothing."""
+
+
 W_NAMES = [f"w{n}" for n in range(31)] + ["wzr", "wsp"]
 
 
@@ -50,6 +55,8 @@ X = Annotated[u64, _x]
 W = Annotated[u32, _w]
 Xsp = Annotated[u64, _xsp]
 Wsp = Annotated[u32, _wsp]
+Wflags = Annotated[u32, FlagReg("x", W_NAMES, ZERO)]
+Xflags = Annotated[u64, FlagReg("x", X_NAMES, ZERO)]
 # Floating-point registers: narrower results clear the rest of the register.
 B = Annotated[u8, _b]
 H = Annotated[u16, _h]
@@ -89,11 +96,12 @@ class ix(Word):
 R = Annotated[rx, _x]
 Rimm = Annotated[rx, Imm(signed=False)]
 Rsp = Annotated[rx, _xsp]
+Rflags = Annotated[rx, FlagReg("x", X_NAMES, ZERO)]
 BITS = 0
 
 WX: Sequence[Row] = (
-    {"name": "w", "sf": "0", "R": W, "Rsp": Wsp, "Rimm": Bits, "rx": u32, "ix": i32, "BITS": 32},
-    {"name": "x", "sf": "1", "R": X, "Rsp": Xsp, "Rimm": Uimm, "rx": u64, "ix": i64, "BITS": 64},
+    {"name": "w", "sf": "0", "R": W, "Rsp": Wsp, "Rflags": Wflags, "Rimm": Bits, "rx": u32, "ix": i32, "BITS": 32},
+    {"name": "x", "sf": "1", "R": X, "Rsp": Xsp, "Rflags": Xflags, "Rimm": Uimm, "rx": u64, "ix": i64, "BITS": 64},
 )
 
 
@@ -170,42 +178,44 @@ def _function(old: Callable[..., Any], space: dict[str, Any]) -> Callable[..., A
 
 
 def _split(insn: Insn) -> list[Insn]:
-    """Rows for register 31 apart from the others, for each field that is a register or the stack pointer."""
-    fields = sorted({o.name for o in insn.operands + insn.results if isinstance(o.kind, StackReg)})
+    """Rows for register 31 apart from the others, for each field where it is another kind of register."""
     out = [insn]
-    for name in fields:
-        out = [variant for i in out for variant in (_without_sp(i, name), _with_sp(i, name))]
+    for kind, number, suffix in ((StackReg, SP, "sp"), (FlagReg, ZERO, "zr")):
+        for name in sorted({o.name for o in insn.operands + insn.results if isinstance(o.kind, kind)}):
+            out = [variant for i in out for variant in (_without(i, name), _with(i, name, kind, number, suffix))]
     return out
 
 
-def _without_sp(insn: Insn, name: str) -> Insn:
+def _without(insn: Insn, name: str) -> Insn:
     out = replace(insn, unless={**insn.unless, name: (31,)})
     out.__dict__["hints"] = insn.__dict__["hints"]
     return out
 
 
-def _with_sp(insn: Insn, name: str) -> Insn:
+def _with(insn: Insn, name: str, kind: type[Reg], number: int, suffix: str) -> Insn:
+    """The rows for register 31, which is `number`."""
     (piece,) = insn.fields[name]
     bits = (1 << piece.width) - 1 << piece.source
-    out = replace(insn, name=f"{insn.name}.{name}sp", mask=insn.mask | bits, value=insn.value | bits, unless=dict(insn.unless))
+    over = (*insn.over, *(f"{o}.{name}{suffix}" for o in insn.over))
+    out = replace(insn, name=f"{insn.name}.{name}{suffix}", over=over, mask=insn.mask | bits, value=insn.value | bits, unless=dict(insn.unless))
     out.fields = {k: v for k, v in insn.fields.items() if k != name}
-    if name == "Rn" and based.__name__ in insn.function.__code__.co_names:
+    if number == SP and name == "Rn" and based.__name__ in insn.function.__code__.co_names:
         out.function = _function(insn.function, {**insn.function.__globals__, based.__name__: stacked})
 
     def implied(hint: Any) -> Any:
         if get_origin(hint) is tuple:
             return tuple[tuple(implied(h) for h in get_args(hint))]  # type: ignore[misc]
-        if get_origin(hint) is Annotated and isinstance(get_args(hint)[1], StackReg) and name in get_args(hint)[2:]:
+        if get_origin(hint) is Annotated and isinstance(get_args(hint)[1], kind) and name in get_args(hint)[2:]:
             return _fixed(hint)
         return hint
 
     def _fixed(hint: Any) -> Any:
-        word, kind, *rest = get_args(hint)
-        return Annotated[word, Fixed(kind.file, kind.names, number=SP), *rest]  # type: ignore[valid-type]
+        word, register, *rest = get_args(hint)
+        return Annotated[word, Fixed(register.file, register.names, register.zero, number), *rest]  # type: ignore[valid-type]
 
     hints = {}
     for k, hint in insn.__dict__["hints"].items():
-        if k == name or (k == "return" and get_origin(hint) is Annotated and isinstance(get_args(hint)[1], StackReg)
+        if k == name or (k == "return" and get_origin(hint) is Annotated and isinstance(get_args(hint)[1], kind)
                          and (get_args(hint)[2:] or (insn.isa.result,))[0] == name):  # fmt: skip
             hints[k] = _fixed(hint)
         else:

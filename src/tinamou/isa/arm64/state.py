@@ -31,15 +31,14 @@ def _getrandom() -> int:
 class Core(SystemCpu):
     """One processing element.
 
-    The condition flags are kept apart, each as what makes it: see n, z, c, less.  FPSR's exceptions are kept as softfloat numbers them.
+    The condition flags are kept as what makes them: see nz, c, less.  FPSR's exceptions are kept as softfloat numbers them.
     """
 
-    held: ClassVar[tuple[str, ...]] = ("n", "z", "c", "less")
+    held: ClassVar[tuple[str, ...]] = ("nz", "c", "less")
     x: Annotated[Array[u64], 34]  # X0 to X30; [31] stays 0, [32] is SP, [33] swallows writes to XZR
-    n: u64  # N is bit 63
-    z: u64  # Z is set when this is 0
+    nz: u64  # N is bit 63, Z is set when this is 0
     c: u64  # 0 or 1
-    less: u64  # 0 or 1: N is not V, so after a comparison the first number is the smaller one as signed ones
+    less: u64  # bit 0: N is not V, so after a comparison the first number is the smaller one as signed ones; bit 1: N is set as Z is
     q: Annotated[Array[u128], 32]  # V0 to V31
     staging: Annotated[Array[u64], 8]  # of structures on their way between registers and memory
     fpcr: u32
@@ -71,7 +70,7 @@ class Core(SystemCpu):
 
     def __init__(self) -> None:
         super().__init__()
-        self.z = u64(1)
+        self.nz = u64(1)
         self.monitor = u64(UNMONITORED)
         self.ctr = u64(0x8444_C004)  # 64-byte lines, as Cortex-A57 and later
         self.dczid = u64(4)  # blocks of 64 bytes

@@ -115,7 +115,7 @@ class Arm64Cpu(SystemVcpu):
         features = int(core.features)
         core.el = u64(3 if features & HAS_EL3 else 2 if features & HAS_EL2 else 1)
         core.guarded = u32("bti" in self.extensions)
-        core.spsel, core.daif, core.z = u64(1), u64(MASKS), u64(1)
+        core.spsel, core.daif, core.nz = u64(1), u64(MASKS), u64(1)
         core.monitor = u64(UNMONITORED)
         for el in range(1, 4):
             core.sctlr[el] = u64(0x30C5_0838 if el > 1 else 0x30D0_0838)
