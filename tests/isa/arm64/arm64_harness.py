@@ -399,7 +399,7 @@ def signed_extreme(insn: Insn, word: int, before: State, ours: Outcome) -> dict[
     return {} if got == want else {"memory": (got, want)}
 
 
-SKIPPED = re.compile(r"mrs|msr|svc|brk|udf|hlt|dcps|hvc|smc|eret|drps|wf[ei]|ic_ivau|rndr|xaflag_")
+SKIPPED = re.compile(r"mrs|msr|sys|svc|brk|udf|hlt|dcps|hvc|smc|eret|drps|wf[ei]|ic_ivau|rndr|xaflag_")
 
 
 def skipped(insn: Insn) -> bool:
