@@ -46,6 +46,7 @@ class RegionHooks(HandlerHooks):
         super().__init__(builder, form)
         self.read: set[tuple[str, int]] = set()  # of Cpu.held, and of register files by constant numbers
         self.written: set[tuple[str, int]] = set()
+        self.files: frozenset[str] = frozenset()
         self.arrays: dict[str, Field] = {}  # where register files lie -> the file
         self.indexed: set[str] = set()  # files in which the function finds a register by a number that is not constant
         self.slot = "%budget_now"
@@ -110,7 +111,7 @@ class RegionHooks(HandlerHooks):
             return V(u64, "@PC@")
         if field.name in self.kept:
             return V(u64, self.kept[field.name])
-        if field.layout.count is not None:
+        if field.name in self.files:  # (what is written to another array, outlined functions look for in the CPU)
             at = g.offset("%cpu", field.offset)
             self.arrays[at] = field
             return V(field.layout, at)
@@ -254,7 +255,7 @@ class Templates:
 
     def make(self, form: Form) -> Template:
         hooks = RegionHooks(self.builder, form)
-        hooks.kept = self.kept
+        hooks.kept, hooks.files = self.kept, self.files
         g = Lower(self.unit, hooks, form.insn.name)
         g.prefix = "@@"
         if form.jumps:
