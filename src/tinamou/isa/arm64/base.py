@@ -207,9 +207,7 @@ def _movn(s: Shown) -> str | None:
     return "mov {Rd}, #{inverted}"
 
 
-WIDE: tuple[Row, ...] = tuple(
-    {**wx, "name": f"{wx['name']}.{n}", "HW": f"{n:02b}", "hw": 16 * n} for wx in WX for n in range(wx["BITS"] // 16)
-)  # fmt: skip
+WIDE: tuple[Row, ...] = tuple({**r, "name": f"{r['name']}.{n}", "HW": f"{n:02b}", "hw": 16 * n} for r in WX for n in range(r["BITS"] // 16))
 
 
 @base("sf 00 100101 HW imm16 Rd", "movn {Rd}, #{imm16}{hw_shift}", each=WIDE, alias=_movn)
@@ -349,10 +347,6 @@ def _mvn(s: Shown) -> str | None:
     return "mvn {Rd}, {Rm}{shift_of}" if zr(s["Rn"]) and s["<op>"] == "orn" else None
 
 
-def _mvn_plain(s: Shown) -> str | None:
-    return "mvn {Rd}, {Rm}" if zr(s["Rn"]) and s["<op>"] == "orn" else None
-
-
 def _tst_reg(s: Shown) -> str | None:
     return "tst {Rn}, {Rm}{shift_of}" if zr(s["Rd"]) and s["N"] == "0" else None
 
@@ -362,7 +356,8 @@ def logical_reg(Rn: R, Rm: R, imm6: Bits) -> R:
     return op(Rn, shifted(rx, Rm, imm6))
 
 
-@base("sf opc 01010 00 N Rm 000000 Rn Rd", "<op> {Rd}, {Rn}, {Rm}", each=cross(LOGICAL_REG, WX), alias=_mvn_plain,
+@base("sf opc 01010 00 N Rm 000000 Rn Rd", "<op> {Rd}, {Rn}, {Rm}", each=cross(LOGICAL_REG, WX),
+      alias=lambda s: "mvn {Rd}, {Rm}" if zr(s["Rn"]) and s["<op>"] == "orn" else None,
       over=tuple(f"logical_reg.{r['name']}" for r in cross(LOGICAL_REG, SHIFTED[:1], WX)))  # fmt: skip
 def logical_plain(Rn: R, Rm: R) -> R:
     return op(Rn, Rm)
