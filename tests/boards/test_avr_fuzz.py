@@ -162,7 +162,7 @@ def with_snapshot(image: Path, on: str, slices: list[int]) -> dict[str, Any]:
     kept.seek(0)
     snapshot.read(second.r.m, kept)
     for one, other in zip(first.r.ports, second.r.ports, strict=True):
-        other.sent[:] = one.sent
+        other.sent[:], other._queue[:] = one.sent, one._queue  # the host's side: what was said, and what waits to be heard
     second.run(slices, middle)
     for f in (first, second):
         f.r.close()
