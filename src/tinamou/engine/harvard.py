@@ -30,7 +30,7 @@ ALARMS = 32
 BREAKS = 16
 NEVER = 1 << 62
 EXACT = True  # handlers look at the budget after every instruction
-KEPT = ("fast_start",)  # words of the CPU that a region looks at once
+KEPT = ("fast_start", "ram_size")  # words of the CPU that a region looks at once
 SAMPLE = 20_000  # cycles that a sample stands for
 
 # io_kind: what a load does.  Stores call the host, those of PLAIN excepted.
@@ -321,6 +321,16 @@ def store_byte(cpu: Cpu, address: u64, value: u8, cycle: u64) -> bool:
 
 
 def input(cpu: HarvardCpu, address: u64) -> u8:
+    kind = cpu.io_kind[address & (IO - 1)]
+    cycle = now(cpu) - 1
+    if address >= IO or kind == DEVICE or cpu.watches != 0 or cpu.next_alarm <= cycle:
+        slow()
+    if kind >= COUNTER:
+        return count(cpu, cpu.counters[u64(kind) & (COUNTERS - 1)], cycle)
+    return cpu.io_value[address & (IO - 1)]
+
+
+def input_slow(cpu: HarvardCpu, address: u64) -> u8:
     return load_slow(cpu, u8, address)
 
 
@@ -382,7 +392,7 @@ def pause(cpu: HarvardCpu) -> None:
 
 INTRINSICS = {
     HarvardCpu.pause: pause,
-    HarvardCpu.input: input,
+    HarvardCpu.input: (input, input_slow),
     HarvardCpu.output: output,
     HarvardCpu.modify: modify,
     HarvardCpu.program: (program, program_slow),

@@ -23,16 +23,16 @@ from itertools import pairwise
 from types import FunctionType
 from typing import Any
 
-from tinamou.native.link import FAULTS
 from tinamou.native.lower import Const, Lower, Outlined, Unit, V, Value, literal, llvm
 from tinamou.native.types import Field, Word, u32, u64
 
 from . import flow
+from .access import Access
 from .architecture import Architecture
 from .checkpoints import needs
 from .cpu import PAGE, Cpu
 from .decoder import Form, Slot, form_of
-from .handlers import CONVENTION, REACH, SIGNATURE, Builder, HandlerHooks, item_of, largest, trapped
+from .handlers import CONVENTION, SIGNATURE, Builder, HandlerHooks, item_of, largest, trapped
 from .patterns import Fixed, Imm, Operand, Reg
 
 MAX_INSNS = 400
@@ -50,18 +50,18 @@ class RegionHooks(HandlerHooks):
         self.arrays: dict[str, Field] = {}  # where register files lie -> the file
         self.indexed: set[str] = set()  # files in which the function finds a register by a number that is not constant
         self.slot = "%budget_now"
-        self.exact = False  # the row looks at the budget, or changes it
+        self.exact = self.cuts = False  # the row looks at the budget; it may end the slice
         self.spent = 0  # at most, besides the row's cost
         get, set_ = self.intrinsics[flow.get_budget], self.intrinsics[flow.set_budget]
         self.intrinsics = self.intrinsics | {
-            flow.get_budget: self.exactly(get), flow.set_budget: self.exactly(set_), Cpu.spend: self.spend,
+            flow.get_budget: self.exactly(get), flow.set_budget: self.exactly(set_, cuts=True), Cpu.spend: self.spend,
         }  # fmt: skip
         if X86:
             self.intrinsics = self.intrinsics | {flow.guest_peek: self.peek, flow.guest_poke: self.poke}
 
-    def exactly(self, function: Callable[..., Value]) -> Callable[..., Value]:
+    def exactly(self, function: Callable[..., Value], cuts: bool = False) -> Callable[..., Value]:
         def noted(g: Lower, *args: Value) -> Value:
-            self.exact = True
+            self.exact, self.cuts = True, self.cuts or cuts
             return function(g, *args)
 
         return noted
@@ -197,8 +197,10 @@ class Template:
     direct: frozenset[str]  # register files that the function indexes itself, and words of Cpu.held: they must be in the CPU then
     read: frozenset[tuple[str, int]]  # words of Cpu.held (with 0), and registers by their file and number
     written: frozenset[tuple[str, int]]
-    exact: bool  # looks at the budget, or changes it
+    exact: bool  # looks at the budget
+    cuts: bool  # may end the slice
     spent: int  # what it takes from the budget at most, besides the row's cost
+    slow: Template | None  # the row with all slow paths, where they may be taken within the region
 
 
 class Templates:
@@ -253,9 +255,9 @@ class Templates:
             self.made[name] = self.make(form)
         return self.made[name]
 
-    def make(self, form: Form) -> Template:
+    def make(self, form: Form, slow: bool = False) -> Template:
         hooks = RegionHooks(self.builder, form)
-        hooks.kept, hooks.files = self.kept, self.files
+        hooks.kept, hooks.files, hooks.slow = self.kept, self.files, slow
         g = Lower(self.unit, hooks, form.insn.name)
         g.prefix = "@@"
         if form.jumps:
@@ -266,14 +268,16 @@ class Templates:
         body = "\n".join(g.lines)
         constant = self.files & {f.name for f in hooks.arrays.values()} - hooks.indexed
         direct = direct_files(form.insn.function, self.files, self.arch.cpu, constant)
-        if hooks.exact and any(" call " in line and "@llvm." not in line for line in g.lines):  # of the host, which may look
+        if hooks.cuts and any(" call " in line and "@llvm." not in line for line in g.lines):  # the host may look, and change
             direct = self.files | {*self.arch.cpu.held}
         stores = " ".join(line for line in g.lines if line.startswith("  store "))
         stored = {(name, n) for name, n in hooks.read if f"ptr %{name}{n}," in stores}
         accesses = any(line.startswith("  !") for line in g.lines)
         retries, traps = accesses or "%@@retry" in body, "%@@trap" in body
         words = frozenset(hooks.read), frozenset(hooks.written | stored)
-        return Template(form, "\n".join(g.entry), body, retries, traps, accesses, direct, *words, hooks.exact, hooks.spent)
+        other = self.make(form, slow=True) if self.exact and retries and not slow and not form.jumps else None
+        budget = hooks.exact, hooks.cuts, hooks.spent
+        return Template(form, "\n".join(g.entry), body, retries, traps, accesses, direct, *words, *budget, other)
 
     def make_tail(self) -> str:
         """The end of every region: go on at %exit_pc."""
@@ -286,7 +290,9 @@ class Templates:
         return "\n".join(g.lines)
 
 
-def direct_files(function: Callable[..., Any], files: frozenset[str], cpu: type[Cpu], constant: frozenset[str]) -> frozenset[str]:
+def direct_files(
+    function: Callable[..., Any], files: frozenset[str], cpu: type[Cpu], constant: frozenset[str] = frozenset()
+) -> frozenset[str]:
     """What a function uses in the CPU itself: register files that it, or one that it calls, names as attributes rather than by
     operands, and those of Cpu.held that an outlined function among them names.  What is expanded finds registers of the files
     `constant` by constant numbers alone."""
@@ -308,106 +314,6 @@ def direct_files(function: Callable[..., Any], files: frozenset[str], cpu: type[
                 found.add(name)
             work += [(f.__globals__.get(name), outlined), (getattr(cpu, name, None), outlined)]
     return frozenset(found)
-
-
-LOADS = {"u8": "movzbl $1, ${0:k}", "i8": "movsbq $1, $0", "u16": "movzwl $1, ${0:k}", "i16": "movswq $1, $0", "u32": "movl $1, ${0:k}",
-         "i32": "movslq $1, $0", "u64": "movq $1, $0", "i64": "movq $1, $0"}  # fmt: skip
-STORES = {"i8": "movb $1, $0", "i16": "movw $1, $0", "i32": "movl $1, $0", "i64": "movq $1, $0"}
-FAULTING = f"1: CODE\\0A.pushsection {FAULTS},\\22a\\22\\0A.long 1b - .\\0A.long ${{2:l}} - .\\0A.popsection"
-
-
-class Access:
-    """Turns the `!access` lines of one straight line of instructions into code.
-
-    An access at a register plus a small offset is checked by the register alone: around the guest's memory are pages that fault.  Further
-    accesses off the same register, until it changes, need no check.
-
-    Each access has its own null check all the same, which becomes its line in the fault map; the empty assembly before it keeps LLVM from
-    drawing conclusions from the others, and has pointer and data in registers, so that nothing stands between check and access.
-    """
-
-    def __init__(self) -> None:
-        self.pointers: dict[str, str] = {}  # guest register -> pointer to what it points at
-        self.checked: set[str | None] = set()  # guest registers that are below the limit
-
-    def lower(self, text: str, prefix: str) -> str:
-        out: list[str] = []
-        loads: dict[str, str] = {}
-        straight = True
-        for line in text.split("\n"):
-            words = line.split()
-            if len(words) == 6 and words[2] == "load" and words[5].startswith("%x"):
-                loads[words[0]] = words[5]
-            if words and words[0] == "!access":
-                self.access(out, prefix, loads, straight, words[1:])
-                continue
-            if words and words[0] in ("!load", "!store"):
-                self.assembly(out, prefix, loads, straight, words)
-                continue
-            if "br i1" in line and "make.implicit" not in line:  # what is behind a check that leaves the region is on the straight line
-                straight = straight and f"\n{words[4].strip('%,')}:\n  br label %{prefix}retry\n" in text
-            out.append(line)
-        return "\n".join(out)
-
-    def near(self, by: str) -> bool:
-        """The summands of an offset are small constants."""
-        numbers = by.split("+")
-        return all(n.lstrip("-").isdigit() for n in numbers) and abs(sum(map(int, numbers))) < REACH
-
-    @staticmethod
-    def check(name: str, address: str, prefix: str) -> list[str]:
-        """The address is one of guest memory."""
-        branch = f"  br i1 {name}c, label {name}in, label %{prefix}retry, !prof !0"
-        return [f"  {name}c = icmp ult i64 {address}, %direct_limit", branch, f"{name[1:]}in:"]
-
-    def access(self, out: list[str], prefix: str, loads: dict[str, str], straight: bool, words: list[str]) -> None:
-        name, total, base, by, kind, data = words
-        register = loads.get(base) if self.near(by) else None
-        if register is None:
-            base, by = total, "0"
-        by = str(sum(map(int, by.split("+"))))
-        pointer = self.pointers.get(register or "")
-        if pointer is None:
-            pointer = f"{name}m"
-            out += [*self.check(name, base, prefix), f"  {pointer} = getelementptr i8, ptr %mem, i64 {base}"]
-            if register and straight:
-                self.pointers[register] = pointer
-        if kind == "-":
-            out.append(f'  {name}q = call ptr asm "", "=r,0"(ptr {pointer})')
-        else:
-            out.append(f'  {name}s = call {{ ptr, {kind} }} asm "", "=r,=r,0,1"(ptr {pointer}, {kind} {data})')
-            out += [f"  {name}q = extractvalue {{ ptr, {kind} }} {name}s, 0", f"  {name}d = extractvalue {{ ptr, {kind} }} {name}s, 1"]
-        out.append(f"  {name}p = getelementptr i8, ptr {name}q, i64 {by}")
-        out.append(f"  {name}n = icmp eq ptr {name}q, null")
-
-    def assembly(self, out: list[str], prefix: str, loads: dict[str, str], straight: bool, words: list[str]) -> None:
-        """One instruction of x86-64, whose fault leads to the label `retry`: LLVM knows it as a jump that the assembly may take."""
-        what, name, total, base, by, *more = words
-        label = name[1:]
-        register = loads.get(base) if self.near(by) else None
-        if register is None:
-            base = total
-        if register not in self.checked:
-            out += self.check(name, base, prefix)
-            if register and straight:
-                self.checked.add(register)
-        out.append(f"  {name}p = getelementptr i8, ptr %mem, i64 {total}")
-        if what == "!load":
-            bits = int(more[0][1:])
-            range_ = f"range(i64 0, {1 << bits}) " if more[0][0] == "u" and bits < 64 else ""
-            head, code, constraints, arguments = f"{name} = callbr {range_}i64", LOADS[more[0]], "=r,*m,!i", f"ptr elementtype(i64) {name}p"
-        else:
-            kind, data = more
-            head, code, constraints = "callbr void", STORES[kind], "*m,r,!i"
-            arguments = f"ptr elementtype({kind}) {name}p, {kind} {data}"
-        text = FAULTING.replace("CODE", code)
-        out.append(f'  {head} asm sideeffect "{text}", "{constraints},~{{memory}}"({arguments})')
-        out.append(f"    to label %{label}ok [label %{prefix}retry]")
-        out.append(f"{label}ok:")
-
-    def wrote(self, register: str) -> None:
-        self.pointers.pop(register, None)
-        self.checked.discard(register)
 
 
 @dataclass
@@ -503,7 +409,7 @@ def discover(
                 break
             skipped = 0
             if form.forwards:
-                more = fetch(pc + insn.size)
+                more = fetch(pc + insn.size & templates.mask)
                 if more is None:
                     break
                 skipped = int(templates.arch.length(u32(more & 0xFFFF_FFFF)))
@@ -511,7 +417,7 @@ def discover(
             following = pc + insn.size
             target: int | None = None
             if form.forwards:
-                node.known, target = True, node.end
+                node.known, target = True, node.end & templates.mask
             elif form.relative or form.absolute:
                 node.known = True
                 op = next(o for o, _ in form.operands if o.name == (form.relative or form.absolute))
@@ -614,16 +520,47 @@ def region_text(templates: Templates, region: Region, triple: str) -> str:
         out = [f"  {k} = load i64, ptr %budget_now", f"  {k}x = icmp slt i64 {k}, {what}"]
         return [*out, f"  br i1 {k}x, label {k}o, label %{then}, !prof !1"]
 
-    def goto(target: int, source: int, exact: bool = False) -> list[str]:
-        """Go on at `target`; `exact`: the slice may have ended with the instruction at `source`."""
+    def goto(target: int, source: int, cut: bool = False) -> list[str]:
+        """Go on at `target`; `cut`: the slice may have ended with the instruction at `source`."""
         away = leave(literal(target, u64), JUMP)
         if target not in known:
             return away
         if target in needs_:
             return test(str(needs_[target] - 1), leave(literal(target, u64), BUDGET), f"P{target:x}")
-        if exact or (target <= source and not needs_):
+        if cut or (target <= source and not needs_):
             return test("0", away, f"P{target:x}")
         return [f"  br label %P{target:x}"]
+
+    def fill(t: Template, n: Node, prefix: str) -> tuple[str, list[str]]:
+        """The text of an instruction, and the variables of its results."""
+        text = t.body.replace("@@", prefix).replace("@PC@", literal(n.pc, u64))
+        for m, (op, _) in enumerate(n.form.operands):
+            number = n.form.insn.number(n.word, op)
+            hole = register(op.kind, number, False) if isinstance(op.kind, Reg) else literal(number, op.type)
+            text = text.replace(f"@o{m}@", hole)
+        for key in t.read | t.written:
+            hold(key, key in t.written)
+        results = [register(op.kind, n.form.insn.number(n.word, op), True) for op, _ in n.form.results if isinstance(op.kind, Reg)]
+        for m, name in enumerate(results):
+            text = text.replace(f"@r{m}@", name)
+        if t.allocas:
+            allocas.append(t.allocas.replace("@@", prefix))
+        return text, results
+
+    def detour(t: Template, n: Node, prefix: str, rest: int) -> None:
+        """The slow path, from its own label back to the instruction's end; the budget is exact there."""
+        slow = f"{prefix}slow_"
+        back = test("0", leave(literal(n.following, u64), JUMP), f"{prefix}back")
+        cold.extend([f"{prefix}retry:", *credit(rest, f"%{prefix}early"), *visible(t, *fill(t, n, slow), slow), *back])
+        cold.extend([f"{prefix}back:", *credit(-rest, f"%{prefix}late"), f"  br label %{prefix}done"])
+        cold.extend([f"{slow}retry:", *credit(n.form.insn.cost, f"%{prefix}retried"), *leave(literal(n.pc, u64), RETRY)])
+
+    def visible(t: Template, text: str, results: list[str], prefix: str) -> list[str]:
+        """The text between lines that have in the CPU what it uses there."""
+        if not t.direct:
+            return [text]
+        files = " ".join(sorted(t.direct))
+        return [f"!flush {prefix} - {files}", text, f"!reload {prefix} {','.join(['-', *results])} {files}"]
 
     doors = {e: f"P{e:x}" for e in region.entries}
     if needs_:
@@ -640,41 +577,29 @@ def region_text(templates: Templates, region: Region, triple: str) -> str:
             k += 1
             t = templates.get(n.form)
             prefix = f"i{k}_"
-            text = t.body.replace("@@", prefix).replace("@PC@", literal(n.pc, u64))
-            for m, (op, _) in enumerate(n.form.operands):
-                number = n.form.insn.number(n.word, op)
-                hole = register(op.kind, number, False) if isinstance(op.kind, Reg) else literal(number, op.type)
-                text = text.replace(f"@o{m}@", hole)
-            for key in t.read | t.written:
-                hold(key, key in t.written)
-            results = [register(op.kind, n.form.insn.number(n.word, op), True) for op, _ in n.form.results if isinstance(op.kind, Reg)]
-            for m, name in enumerate(results):
-                text = text.replace(f"@r{m}@", name)
+            text, results = fill(t, n, prefix)
             if t.accesses:
                 text = memory.lower(text, prefix)
             for name in results:
                 memory.wrote(name)
-            if t.allocas:
-                allocas.append(t.allocas.replace("@@", prefix))
+            body += visible(t, text, results, prefix)
             if t.direct:
-                body.append(f"!flush {prefix} - {' '.join(sorted(t.direct))}")
-            body.append(text)
-            if t.direct:
-                body.append(f"!reload {prefix} {','.join(['-', *results])} {' '.join(sorted(t.direct))}")
                 memory = Access()
+            if t.slow is not None:
+                body += [f"  br label %{prefix}done", f"{prefix}done:"]
             if n.form.jumps:
                 if n.falls:
                     body += [f"  %{prefix}j = load i1, ptr %{prefix}jumped"]
                     body += [f"  br i1 %{prefix}j, label %{prefix}taken, label %{prefix}on", f"{prefix}on:"]
-                    body += goto(n.following, n.pc, t.exact)
+                    body += goto(n.following, n.pc, t.cuts)
                     body.append(f"{prefix}taken:")
                 if n.skipped:
                     body += credit(-(n.skipped // arch.unit), f"%{prefix}skipped")
                 if n.known:
-                    body += goto(n.targets[0], n.pc, t.exact)
+                    body += goto(n.targets[0], n.pc, t.cuts)
                 else:
                     body.append(f"  %{prefix}to = load i64, ptr %{prefix}target")
-                    if returns and not n.call and not t.exact:
+                    if returns and not n.call and not t.cuts:
                         cases = " ".join(f"i64 {literal(r, u64)}, label %{prefix}r{r:x}" for r in returns)
                         body.append(f"  switch i64 %{prefix}to, label %{prefix}away [ {cases} ]")
                         for r in returns:
@@ -682,8 +607,10 @@ def region_text(templates: Templates, region: Region, triple: str) -> str:
                         body.append(f"{prefix}away:")
                     body += leave(f"%{prefix}to", JUMP)
             elif n is block[-1]:
-                body += goto(n.following, n.pc, t.exact)
-            if t.retries:
+                body += goto(n.following, n.pc, t.cuts)
+            if t.slow is not None:
+                detour(t.slow, n, prefix, cost(block[j + 1 :]))
+            elif t.retries:
                 cold.append(f"{prefix}retry:")
                 cold += credit(cost(block[j:]), f"%{prefix}retried")
                 cold += leave(literal(n.pc, u64), RETRY)

@@ -29,7 +29,7 @@ class Code:
         self.arch, self.image, self.shared, self.cpu, self.quantum = arch, image, shared, cpu, quantum
         self.decode_handler, self.pagemap = image["h_decode"], int(cpu.pagemap)
         self.extensions, self.limit = int(cpu.extensions), int(cpu.code_mask) + 1
-        self.constants = {"code_mask": int(cpu.code_mask), "ram_size": int(cpu.ram_size)}
+        self.constants = {"code_mask": int(cpu.code_mask)}
 
     def code_page(self, number: int) -> bytes:
         """A page of flash; zeros where it is shorter than a page."""
