@@ -33,8 +33,8 @@ def state(r: Running) -> dict[str, Any]:
 
 @pytest.fixture(autouse=True)
 def regions(monkeypatch: pytest.MonkeyPatch) -> None:
-    AvrJit.told(monkeypatch, quantum=5000)
-    monkeypatch.setattr(AvrJit, "limit", 200)
+    AvrJit.told(monkeypatch, quantum=20_000)
+    monkeypatch.setattr(AvrJit, "limit", 100)
 
 
 def in_lockstep(firmware: str, on: str, folder: Path, slices: int, longest: int) -> None:

@@ -18,7 +18,7 @@ from __future__ import annotations
 
 import os
 from collections.abc import Callable, Iterable
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from itertools import pairwise
 from types import FunctionType
 from typing import Any
@@ -200,7 +200,7 @@ class Template:
     exact: bool  # looks at the budget
     cuts: bool  # may end the slice
     spent: int  # what it takes from the budget at most, besides the row's cost
-    slow: Template | None  # the row with all slow paths, where they may be taken within the region
+    slow: Template | None = None  # the row with all slow paths, where they may be taken within the region
 
 
 class Templates:
@@ -275,9 +275,8 @@ class Templates:
         accesses = any(line.startswith("  !") for line in g.lines)
         retries, traps = accesses or "%@@retry" in body, "%@@trap" in body
         words = frozenset(hooks.read), frozenset(hooks.written | stored)
-        other = self.make(form, slow=True) if self.exact and retries and not slow and not form.jumps else None
-        budget = hooks.exact, hooks.cuts, hooks.spent
-        return Template(form, "\n".join(g.entry), body, retries, traps, accesses, direct, *words, *budget, other)
+        made = Template(form, "\n".join(g.entry), body, retries, traps, accesses, direct, *words, hooks.exact, hooks.cuts, hooks.spent)
+        return replace(made, slow=self.make(form, slow=True)) if self.exact and retries and not slow and not form.jumps else made
 
     def make_tail(self) -> str:
         """The end of every region: go on at %exit_pc."""
@@ -559,8 +558,8 @@ def region_text(templates: Templates, region: Region, triple: str) -> str:
         """The text between lines that have in the CPU what it uses there."""
         if not t.direct:
             return [text]
-        files = " ".join(sorted(t.direct))
-        return [f"!flush {prefix} - {files}", text, f"!reload {prefix} {','.join(['-', *results])} {files}"]
+        files, given = " ".join(sorted(t.direct)), [*results, *(f"%{file}{n}" for file, n in t.written)]
+        return [f"!flush {prefix} - {files}", text, f"!reload {prefix} {','.join(['-', *given])} {files}"]
 
     doors = {e: f"P{e:x}" for e in region.entries}
     if needs_:

@@ -22,8 +22,8 @@ LOOPS = {
     "calls": "rcall sub; brcs on; call sub; on: mul r0, r20; movw r2, r0; dec r20; rjmp loop; sub: push r20; subi r20, 37; pop r20; ret",
     "skips": "cpse r20, r18; lds r4, 0x0200; sbrs r20, 1; jmp even; inc r5; even: sbrc r20, 0; dec r6; dec r20; brlt loop; brge loop",
     "devices": "in r7, 0x15; inc r7; out 0x15, r7; sbis 0x15, 2; inc r8; sbi 5, 1; lds r9, 0x80; cbi 5, 1; sts 0x80, r7; rjmp loop",
-    "pointers": "clr r31; ldi r30, 0x25; ld r2, Z+; std Z+3, r20; ld r3, -Z; ldi r30, 0x35; ld r6, Z; st -Z, r6; dec r20; rjmp loop",
-    "own": "clr r31; ldi r30, 0x10; st Z+, r20; ld r4, Z; ldi r30, 0x5f; ld r5, Z; st Z, r20; lds r6, 5; sts 7, r6; dec r20; rjmp loop",
+    "pointers": "eor r31, r31; ldi r30, 0x25; ld r2, Z+; std Z+3, r20; ld r3, -Z; ldi r30, 0x35; ld r6, Z; st -Z, r6; dec r20; rjmp loop",
+    "own": "eor r31, r31; ldi r30, 16; st Z+, r20; ld r4, Z; ldi r30, 95; ld r5, Z; st Z, r20; lds r6, 5; sts 7, r6; dec r20; rjmp loop",
     "far": "ldi r17, 1; out 0x3b, r17; ldi r30, 0xff; elpm r2, Z+; in r3, 0x3b; inc r31; lds r4, 0x123; dec r20; rjmp loop",
     "flags": "cli; in r10, 0x3f; dec r20; out 0x3f, r10; sei; bst r20, 3; bld r11, 5; brts loop; nop; sei; sen; ses; brlt loop; rjmp loop",
 }
