@@ -606,7 +606,9 @@ def test_watchpoints() -> None:
 def test_start_and_stop() -> None:
     b = Board("loop: inc r16; rjmp loop")
     b.engine.start()
-    time.sleep(0.01)
+    end = time.monotonic() + 10
+    while not b.cpu.cycles and time.monotonic() < end:
+        time.sleep(0.01)
     b.engine.stop()
     cycles = b.cpu.cycles
     assert cycles > 0
