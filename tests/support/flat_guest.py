@@ -13,7 +13,7 @@ import functools
 import threading
 
 from tinamou.engine.architecture import Architecture
-from tinamou.engine.cpu import EXECUTE, PAGE, READ, WRITE
+from tinamou.engine.cpu import EXECUTE, GUARD, PAGE, READ, WRITE
 from tinamou.engine.vcpu import Engine, Vcpu
 from tinamou.native import host
 from tinamou.native.image import allocate, libc, release
@@ -45,7 +45,7 @@ class FlatGuest:
 
     def __init__(self, arch: Architecture, limit: int, extensions: frozenset[str] | None = None) -> None:
         self.limit = limit
-        self.base = allocate(limit + 2 * PAGE, 0) + PAGE
+        self.base = allocate(limit + 2 * GUARD, 0) + GUARD
         self.flags = allocate(max(limit >> 12, PAGE))
         self.engine = Engine(arch, self.base, limit, self.flags, extensions)
         _catch_faults()
@@ -79,5 +79,5 @@ class FlatGuest:
 
     def close(self) -> None:
         self.engine.close()
-        release(self.base - PAGE, self.limit + 2 * PAGE)
+        release(self.base - GUARD, self.limit + 2 * GUARD)
         release(self.flags, max(self.limit >> 12, PAGE))

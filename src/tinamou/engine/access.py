@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from tinamou.native.link import FAULTS
 
-from .handlers import REACH
+from .cpu import REACH
 
 LOADS = {"u8": "movzbl $1, ${0:k}", "i8": "movsbq $1, $0", "u16": "movzwl $1, ${0:k}", "i16": "movswq $1, $0", "u32": "movl $1, ${0:k}",
          "i32": "movslq $1, $0", "u64": "movq $1, $0", "i64": "movq $1, $0"}  # fmt: skip

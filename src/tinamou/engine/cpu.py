@@ -28,6 +28,8 @@ class Trap(Exception):
 
 READ, WRITE, EXECUTE = 1, 2, 4  # kinds of access; also the bits of the page flags
 PAGE = 4096
+REACH = 1 << 16  # bytes: compiled code of flat memory checks a register and accesses what is nearer than this to where it points
+GUARD = 2 * REACH  # bytes that fault before and behind flat memory
 
 
 class Shared(Struct):
@@ -66,6 +68,7 @@ class Cpu(Struct):
 
     big_endian: ClassVar[bool] = False
     held: ClassVar[tuple[str, ...]] = ()  # words, such as condition flags, that regions keep where they keep registers
+    window: ClassVar[str] = ""  # field that the 256 bytes begin with which compiled code reaches by short displacements
     spare: ClassVar[int] = 8192  # a handler may use any register number of 8 bits (see engine.predecode)
 
     pc: u64

@@ -10,7 +10,7 @@ from __future__ import annotations
 from typing import TypeVar
 
 from tinamou.native.memory import peek, peek_acquire, poke
-from tinamou.native.ops import outlined, unlikely
+from tinamou.native.ops import assume, outlined, unlikely
 from tinamou.native.types import Word, i64, u8, u64
 
 from .cpu import EXECUTE, READ, WRITE, Cpu
@@ -35,7 +35,7 @@ from .specials import begin_slice, end_slice, sample
 
 W = TypeVar("W", bound=Word)
 
-KEPT = ("limit", "direct_limit")  # words of the CPU that a region looks at once
+KEPT = ("limit",)  # words of the CPU that a region looks at once
 
 
 def may(cpu: Cpu, access: int, address: u64) -> bool:
@@ -80,7 +80,11 @@ def find(cpu: Cpu, target: u64) -> u64:
     if unlikely(target >= limit()):
         return u64(0)
     base = peek_acquire(u64, cpu.pagemap + (target >> 12 << 3))
-    return base + (entry_offset(target)) if base != 0 else u64(0)
+    if base == 0:
+        return u64(0)
+    entry = base + entry_offset(target)
+    assume(entry != 0)
+    return entry
 
 
 # -- slow paths: the same accesses again, with every check
@@ -191,4 +195,5 @@ def h_begin(cpu: Cpu, entry: u64) -> None:
     enter(find_slow(cpu, cpu.target), cpu.target)
 
 
+DIRECT = True  # handlers compare addresses with flow.direct_limit()
 SPECIALS = [(h_begin, "h_trap_fetch"), (h_pause, ""), (h_trap, ""), (h_trap_here, ""), (h_trap_fetch, ""), (h_switch, "h_trap_fetch")]

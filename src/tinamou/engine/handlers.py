@@ -29,14 +29,25 @@ from tinamou.native.types import Field, Word, i64, u64
 from . import cpu as cpu_module
 from . import decoder, flow, predecode, specials, traces
 from .architecture import Architecture
-from .cpu import Cpu, Shared, Trap
+from .cpu import REACH, Cpu, Shared, Trap
 from .decoder import Form, Slot
 from .patterns import Fixed, Imm, Operand, Reg
 from .predecode import ArenaFull, forget, warm
 
 CONVENTION = "preserve_nonecc"
-REACH = 2048  # bytes around the guest's memory that fault
-SIGNATURE = "ptr noalias %cpu, ptr noalias %e, ptr %mem, i64 %budget"
+SIGNATURE = "ptr noalias %e, ptr noalias %middle, ptr %mem, i64 %budget, i64 %direct_limit"
+PARAMETERS = "ptr, ptr, ptr, i64, i64"
+
+
+def middle(cpu: type[Cpu]) -> int:
+    """Offset of the place in the CPU that compiled code holds a pointer to, so that displacements of 8 bits reach all of the window."""
+    return getattr(cpu, cpu.window).offset + 128 if cpu.window else 0  # type: ignore[no-any-return]
+
+
+def begin(cpu: type[Cpu]) -> str:
+    """The first line of a function with SIGNATURE."""
+    return f"  %cpu = getelementptr inbounds i8, ptr %middle, i64 {-middle(cpu)}"
+
 
 # -- meaning of the engine's intrinsics in the functions of one interpreter
 
@@ -108,13 +119,12 @@ class HandlerHooks(EngineHooks):
         self.jumped = self.target = ""
         self.delta = ""
         self.passed, self.passed_at = "", 0  # an address that is below the limit on the way that ends with this line
-        self.kept: dict[str, str] = {}  # fields of the CPU that a region has in variables
+        self.kept = {"direct_limit": "%direct_limit"}  # fields of the CPU that are in variables
 
     def tail(self, g: Lower, function: str, entry: str | None = None) -> None:
         if self.slot:
             self.budget = g.value(f"load i64, ptr {self.slot}")
-        args = f"ptr %cpu, ptr {entry or self.entry}, ptr {self.memory}, i64 {self.budget}"
-        g.emit(f"musttail call {CONVENTION} void {function}({args})")
+        g.emit(f"musttail call {CONVENTION} void {function}({self.builder.arguments(entry or self.entry, self.memory, self.budget)})")
         g.stop("ret void")
 
     def dispatch(self, g: Lower, entry: str) -> None:
@@ -386,6 +396,7 @@ class Functions:
         self.code_address, self.decoded, self.fence_code = module.code_address, module.decoded, module.fence_code
         self.specials: list[tuple[Callable[..., None], str]] = [*specials.COMMON, *module.SPECIALS]
         self.step: str = getattr(module, "STEP", "h_step")  # the special that a single step begins with
+        self.direct: bool = getattr(module, "DIRECT", False)
         self.exact: bool = getattr(module, "EXACT", False)  # the budget is looked at after every instruction
 
 
@@ -451,13 +462,22 @@ class Builder:
         u.export(mark_warm)
         return u.text(triple)
 
+    def arguments(self, entry: str = "%e", memory: str = "%mem", budget: str = "%budget", direct: str = "%direct_limit") -> str:
+        return f"ptr {entry}, ptr %middle, ptr {memory}, i64 {budget}, i64 {direct if self.model.direct else 'poison'}"
+
+    def function(self, hooks: HandlerHooks, name: str) -> Lower:
+        """The beginning of a function with SIGNATURE."""
+        g = Lower(self.unit, hooks, name)
+        g.entry.append(begin(self.arch.cpu))
+        return g
+
     def handler(self, form: Form, near: bool, slow: bool) -> str:
         name = symbol_name(form, ("slow.near" if near else "slow") if slow else "near" if near else "insn")
         if name in self.unit.names:
             return name
         self.unit.names.add(name)
         hooks = HandlerHooks(self, form, near, slow)
-        g = Lower(self.unit, hooks, name)
+        g = self.function(hooks, name)
         if not slow:
             hooks.budget = g.value(f"sub i64 %budget, {form.insn.cost}")
         if self.model.exact or slow:  # in a slow clone the memory model may end the slice
@@ -479,7 +499,7 @@ class Builder:
         hooks = HandlerHooks(self)
         hooks.on_trap = on_trap
         self.unit.names.add(name)
-        g = Lower(self.unit, hooks, name)
+        g = self.function(hooks, name)
         hooks.slot = "%slot"
         g.entry += ["  %slot = alloca i64", "  store i64 %budget, ptr %slot"]
         entry = V(u64, g.value("ptrtoint ptr %e to i64"))
@@ -494,7 +514,7 @@ class Builder:
 
     def entry_point(self, name: str, special: str, single: int) -> None:
         cpu = self.arch.cpu
-        at = {n: getattr(cpu, n).offset for n in ("pc", "target", "memory", "quantum", "slice", "trapped", "single")}
+        at = {n: getattr(cpu, n).offset for n in ("pc", "target", "memory", "quantum", "slice", "trapped", "single", "direct_limit")}
         self.unit.names.add(name)
         self.unit.add(f"""define dso_local void @{name}(ptr %cpu) nounwind noinline {{
   %pcp = getelementptr inbounds i8, ptr %cpu, i64 {at["pc"]}
@@ -503,6 +523,8 @@ class Builder:
   store i64 %pc, ptr %tp
   %mp = getelementptr inbounds i8, ptr %cpu, i64 {at["memory"]}
   %m = load ptr, ptr %mp
+  %dp = getelementptr inbounds i8, ptr %cpu, i64 {at["direct_limit"]}
+  %d = load i64, ptr %dp
   %qp = getelementptr inbounds i8, ptr %cpu, i64 {at["quantum"]}
   %q0 = load i64, ptr %qp
   %q = select i1 {"true" if single else "false"}, i64 0, i64 %q0
@@ -512,7 +534,8 @@ class Builder:
   store i64 %q, ptr %sp
   %xp = getelementptr inbounds i8, ptr %cpu, i64 {at["trapped"]}
   store i64 0, ptr %xp
-  call {CONVENTION} void @{special}(ptr %cpu, ptr null, ptr %m, i64 %q)
+  %middle = getelementptr inbounds i8, ptr %cpu, i64 {middle(cpu)}
+  call {CONVENTION} void @{special}({self.arguments("null", "%m", "%q", "%d")})
   ret void
 }}
 """)

@@ -27,23 +27,27 @@ def load(arch: Architecture, model: str) -> image.Loaded:
     """The interpreter for a memory model (a module of this package: "flat"), from the cache or freshly built."""
 
     def build() -> tuple[bytes, dict[str, object]]:
-        from tinamou.native.llvm import compile_object, triple
+        from tinamou.native.llvm import assemble, compile_assembly, triple
 
-        from .handlers import Builder
+        from .compact import shorter
+        from .handlers import Builder, middle
 
         builder = Builder(arch, importlib.import_module(f"tinamou.engine.{model}"))
-        obj = compile_object(builder.text(triple()))
-        builders.append(builder)
+        text, reaches = shorter(compile_assembly(builder.text(triple())), middle(arch.cpu))
+        obj = assemble(text)
+        builders.append((builder, reaches))
         return obj, {"extensions": builder.bits, "functions": builder.outlined_functions()}
 
     def finish(made: Image) -> None:
         from . import stencils
+        from .handlers import middle
         from .traces import GLUE
 
-        if builders[0].stencils:
-            stencils.collect(made, builders[0].stencils, len(builders[0].handler_names) + len(GLUE))
+        ((builder, reaches),) = builders
+        if builder.stencils:
+            stencils.collect(made, builder.stencils, len(builder.handler_names) + len(GLUE), middle(arch.cpu), reaches)
 
-    builders: list[Builder] = []
+    builders: list[tuple[Builder, dict[str, tuple[int, int]]]] = []
     return image.load(f"{arch.name}-{model}", ("native", "engine", *arch.sources), build, finish=finish)
 
 

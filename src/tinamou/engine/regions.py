@@ -32,7 +32,7 @@ from .architecture import Architecture
 from .checkpoints import needs
 from .cpu import PAGE, Cpu
 from .decoder import Form, Slot, form_of
-from .handlers import CONVENTION, SIGNATURE, Builder, HandlerHooks, item_of, largest, trapped
+from .handlers import CONVENTION, PARAMETERS, SIGNATURE, Builder, HandlerHooks, begin, item_of, largest, trapped
 from .patterns import Fixed, Imm, Operand, Reg
 
 MAX_INSNS = 400
@@ -217,7 +217,7 @@ class Templates:
         self.exact = self.builder.model.exact
         self.enabled = frozenset(name for name, k in self.builder.bits.items() if extensions >> k & 1)
         self.looked = tuple(model.KEPT)  # words of the CPU that a region looks at once
-        self.kept = {name: f"%{name}" for name in self.looked} | {name: literal(n, u64) for name, n in constants.items()}
+        self.kept = {name: f"%{name}" for name in (*self.looked, "direct_limit")} | {name: literal(n, u64) for name, n in constants.items()}
         self.mask = constants.get("code_mask", (1 << arch.bits) - 1)
         self.unit: Unit = self.builder.unit
         self.known = known  # outlined functions of the interpreter's image, by symbol
@@ -649,7 +649,7 @@ def assemble(
         found: Field = getattr(cpu, name)
         return found.offset + number * found.layout.stride
 
-    out = [f"define {CONVENTION} void @region({SIGNATURE}) nounwind {{", "entry:"]
+    out = [f"define {CONVENTION} void @region({SIGNATURE}) nounwind {{", "entry:", begin(cpu)]
     out += ["  %exit_pc = alloca i64", "  %exit_kind = alloca i8", "  %budget_now = alloca i64", templates.tail_allocas, *allocas]
     for (file, n), item in sorted(used.items(), key=lambda u: u[0]):
         out.append(f"  %{file}{n}p = getelementptr inbounds i8, ptr %cpu, i64 {place(file, n)}")
@@ -679,14 +679,15 @@ def assemble(
     rest = f" i8 {BUDGET}, label %rest" if region.needs else ""
     out += [f"  switch i8 %kind, label %go [ i8 {RETRY}, label %again i8 {TRAP}, label %raise{rest} ]", "go:", templates.tail]
     out += ["again:", "  store i64 %exit_target, ptr %targetp"]
-    out += [f"  musttail call {CONVENTION} void @h_retry(ptr %cpu, ptr %e, ptr %mem, i64 %exit_budget)", "  ret void"]
+    behind = templates.builder.arguments(budget="%exit_budget")
+    out += [f"  musttail call {CONVENTION} void @h_retry({behind})", "  ret void"]
     if rest:
         out += ["rest:", "  store i64 %exit_target, ptr %targetp"]
-        out += [f"  musttail call {CONVENTION} void @h_budget(ptr %cpu, ptr %e, ptr %mem, i64 %exit_budget)", "  ret void"]
+        out += [f"  musttail call {CONVENTION} void @h_budget({behind})", "  ret void"]
     out += ["raise:", "  %nb = sub i64 %exit_target, %es", "  store i64 %nb, ptr %biasp"]
-    out += [f"  musttail call {CONVENTION} void @h_trap(ptr %cpu, ptr %e, ptr %mem, i64 %exit_budget)", "  ret void", "}"]
+    out += [f"  musttail call {CONVENTION} void @h_trap({behind})", "  ret void", "}"]
     text = "\n".join(out)
-    declared = [f"declare {CONVENTION} void @{h}(ptr, ptr, ptr, i64)" for h in ("h_jump", "h_retry", "h_trap", "h_pause", "h_budget")]
+    declared = [f"declare {CONVENTION} void @{h}({PARAMETERS})" for h in ("h_jump", "h_retry", "h_trap", "h_pause", "h_budget")]
     unit = templates.unit
     declared += [d for n, d in unit.declarations.items() if f"@{n}(" in text]
     weights = '!0 = !{!"branch_weights", i32 2000, i32 1}\n!1 = !{!"branch_weights", i32 1, i32 2000}\n!2 = !{}\n'

@@ -22,16 +22,18 @@ from __future__ import annotations
 
 import re
 import struct
+from itertools import product
 from typing import TYPE_CHECKING, Any
 
-from tinamou.native.link import Image, Piece
+from tinamou.native.link import Image, LinkError, Piece
 from tinamou.native.lower import Const, Lower, V, Value
 from tinamou.native.types import Field, i32, u64
 
 from . import flow
+from .compact import COMPACT, PLACEHOLDER, STENCIL
 from .cpu import Cpu
 from .decoder import Form, Slot
-from .handlers import CONVENTION, SIGNATURE, HandlerHooks, field_pointer, largest
+from .handlers import CONVENTION, PARAMETERS, SIGNATURE, HandlerHooks, field_pointer, largest
 from .patterns import Operand
 from .traces import (
     BIAS,
@@ -45,6 +47,7 @@ from .traces import (
     IMMEDIATE,
     INLINE,
     LINKED,
+    NARROW,
     NEXT,
     PC,
     SKIPS,
@@ -103,8 +106,8 @@ class StencilHooks(HandlerHooks):
 
     def go(self, g: Lower, place: str) -> None:
         self.cold += place == "cold"
-        self.builder.unit.declare(f"hole.{place}", f'declare {CONVENTION} void @"hole.{place}"(ptr, ptr, ptr, i64)')
-        g.emit(f'musttail call {CONVENTION} void @"hole.{place}"(ptr %cpu, ptr %e, ptr %mem, i64 %budget)')
+        declare(self.builder, place)
+        g.emit(f'musttail call {CONVENTION} void @"hole.{place}"({self.builder.arguments()})')
         g.stop("ret void")
 
     def pc(self, g: Lower, entry: str | None = None) -> str:
@@ -156,8 +159,8 @@ class StencilHooks(HandlerHooks):
         self.far(g, g.value(f"load i64, ptr {self.target}"))
 
     def numbered(self, g: Lower, field: Field, slot: Slot) -> str:
-        hole = self.hole(f"reg.{slot.offset}.{field.layout.stride.bit_length() - 1}.{field.offset}")
-        return g.value(f"getelementptr i8, ptr %cpu, i64 {hole}")
+        hole = self.hole(f"reg.{slot.offset}.{field.layout.stride.bit_length() - 1}.{field.offset}", "signed")
+        return g.value(f"getelementptr i8, ptr %middle, i64 {hole}")
 
     def immediate(self, g: Lower, op: Operand, slot: Slot | None, name: str) -> V:
         assert slot is not None and self.form is not None
@@ -172,7 +175,7 @@ def write(builder: Builder, form: Form, near: bool) -> None:
         return
     hooks = StencilHooks(builder, form, near)
     name = f"stencil.{number}"
-    g = Lower(builder.unit, hooks, name)
+    g = builder.function(hooks, name)
     if form.jumps:
         hooks.jumps(g)
     try:
@@ -187,6 +190,10 @@ def write(builder: Builder, form: Form, near: bool) -> None:
     emit(builder, g, name)
 
 
+def declare(builder: Builder, place: str) -> None:
+    builder.unit.declare(f"hole.{place}", f'declare {CONVENTION} void @"hole.{place}"({PARAMETERS})')
+
+
 def emit(builder: Builder, g: Lower, name: str) -> None:
     builder.unit.names.add(name)
     builder.unit.add(g.function(f'define {CONVENTION} void @{name}({SIGNATURE}) nounwind "no-jump-tables"="true" section "{SECTION}"'))
@@ -196,7 +203,7 @@ def write_glue(builder: Builder) -> None:
     """The pieces that are no instructions: see traces.GLUE."""
     for k, name in enumerate(GLUE):
         hooks = StencilHooks(builder)
-        g = Lower(builder.unit, hooks, name)
+        g = builder.function(hooks, name)
         if name == "begin":
             hooks.budget = g.value(f"sub i64 %budget, {hooks.hole('credit', 'signed')}")
             if builder.model.exact:  # the slice may end in the trace: then the interpreter goes on
@@ -204,9 +211,9 @@ def write_glue(builder: Builder) -> None:
                 g.branch_if(V(bool, g.value(f"icmp slt i64 {hooks.budget}, 0"), weight=-1), over, go)
                 g.place(over)
                 hooks.tail(g, '@"hole.cold"')
-                hooks.builder.unit.declare("hole.cold", f'declare {CONVENTION} void @"hole.cold"(ptr, ptr, ptr, i64)')
+                declare(builder, "cold")
                 g.place(go)
-            hooks.builder.unit.declare("hole.next", f'declare {CONVENTION} void @"hole.next"(ptr, ptr, ptr, i64)')
+            declare(builder, "next")
             hooks.tail(g, '@"hole.next"')
         else:
             distance = hooks.hole("jump", "signed") if name == "taken" else hooks.hole("delta")
@@ -214,7 +221,7 @@ def write_glue(builder: Builder) -> None:
             if name != "end":
                 hooks.budget = g.value(f"add i64 %budget, {hooks.hole('credit', 'signed')}")
             if name in ("exit", "hop"):
-                hooks.builder.unit.declare("hole.to", f'declare {CONVENTION} void @"hole.to"(ptr, ptr, ptr, i64)')
+                declare(builder, "to")
                 hooks.tail(g, '@"hole.to"', entry if name == "exit" else "%e")
             elif name == "taken":
                 hooks.dispatch_counted(g, entry)
@@ -228,24 +235,33 @@ def write_glue(builder: Builder) -> None:
 # -- tables out of relocations
 
 Holes = list[tuple[int, int, int, int]]  # (place, kind, slot, value)
-PLT32, PC32, ABS64, ABS32, ABS32S = 4, 2, 1, 10, 11
+PLT32, PC32 = 4, 2
+WIDTHS = {1: WIDE, 10: 0, 11: 0, 14: NARROW}  # R_X86_64_64, _32, _32S, _8
 TYPES = {name: k for k, name in enumerate(("i8", "u8", "i16", "u16", "i32", "u32"))}
 
 
-def collect(image: Image, facts: dict[str, dict[str, Any]], count: int) -> None:
-    """Append the tables (engine.traces.Stencil, Patch) to the image's data, as the symbol `stencils`."""
+def collect(image: Image, facts: dict[str, dict[str, Any]], count: int, origin: int, reaches: dict[str, tuple[int, int]]) -> None:
+    """Append the tables (engine.traces.Stencil, Patch) to the image's data, as the symbol `stencils`: first all stencils, then all compact
+    ones.
+
+    The code reaches the CPU by a pointer to the offset `origin` in it; of `reaches` see engine.compact.
+    """
     faults: dict[int, int] = dict(image.faults)
     code, records = bytearray(), []
     patches = bytearray()
-    for number in range(count):
-        found = image.pieces.get(f"stencil.{number}")
-        fact = facts.get(f"stencil.{number}", {})
-        made = found and stencil(image, fact, found, faults)
+    for kind, k in product((STENCIL, COMPACT), range(count)):
+        number = str(k)
+        found = image.pieces.get(kind + number)
+        fact = facts.get(STENCIL + number, {})
+        made = found and stencil(image, fact, found, faults, origin)
         if not made:
-            records.append((-1, 0, 0, 0, 0, 0, 0, 0))
+            if kind == COMPACT and number in reaches and records[k][0] >= 0:
+                raise LinkError(f"the compact copy of stencil {number} cannot be read")
+            records.append((-1, *[0] * 9))
             continue
         text, holes, stubs, relative = made
-        records.append((len(code), len(patches), len(text), len(holes), stubs, relative, fact["cost"], fact["spent"]))
+        reach = reaches.get(number, (0, 0))
+        records.append((len(code), len(patches), len(text), len(holes), stubs, relative, fact["cost"], fact["spent"], *reach))
         code += text
         for at, kind, slot, value in holes:
             patches += struct.pack("<HBBi", at, kind, slot, value)
@@ -253,16 +269,18 @@ def collect(image: Image, facts: dict[str, dict[str, Any]], count: int) -> None:
     image.faults = [(a, b) for a, b in image.faults if not any(s <= a < e for s, e in inside)]
     tail = bytearray(bytes(-len(image.content) % 16))
     table = len(image.content) + len(tail)
-    first = table + count * Stencil.size
+    first = table + len(records) * Stencil.size
     for at, patch, size, number, *more in records:
-        tail += struct.pack("<IIHHBBBB", at + first if at >= 0 else 0, patch + first + len(code), size, number, *more)
+        tail += struct.pack("<IIHHBBBBBBxx", at + first if at >= 0 else 0, patch + first + len(code), size, number, *more)
     tail += code + patches
     tail += bytes(16 + -(len(image.content) + len(tail) + 16) % 4096)
     image.content += bytes(tail)
     image.symbols["stencils"] = table
 
 
-def stencil(image: Image, facts: dict[str, Any], piece: Piece, faults: dict[int, int]) -> tuple[bytes, Holes, int, int] | None:
+def stencil(
+    image: Image, facts: dict[str, Any], piece: Piece, faults: dict[int, int], origin: int
+) -> tuple[bytes, Holes, int, int] | None:
     """A stencil's code, its patches, the stubs it needs and where the relative operand lies."""
     text = image.content[piece.start : piece.end]
     holes: Holes = []
@@ -280,12 +298,14 @@ def stencil(image: Image, facts: dict[str, Any], piece: Piece, faults: dict[int,
             if text[at - 1] == 0xE9:
                 jumps[at - 1] = m[1]
             holes.append((at, PLACES[m[1]], 0, 0))
-        elif kind not in (ABS64, ABS32, ABS32S):
+        elif kind not in WIDTHS:
             return None
         else:
-            wide = WIDE if kind == ABS64 else 0
+            wide = WIDTHS[kind]
+            if m[1] == "reg" and wide == NARROW and (text[at] != PLACEHOLDER or text[at - 1] & 0xC7 != 0x45):  # d8(%r13)
+                raise LinkError(f"the displacement of {name} is somewhere else")
             if m[1] == "reg":
-                holes.append((at, int(m[3]) | wide, int(m[2]), int(m[4]) + addend))
+                holes.append((at, int(m[3]) | wide, int(m[2]), int(m[4]) - origin + addend))
             elif m[1] == "imm":
                 holes.append((at, IMMEDIATE + TYPES[m[3]] | wide, int(m[2]), addend))
             else:

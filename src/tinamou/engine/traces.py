@@ -32,13 +32,13 @@ HEAT = 1 << 16  # counters, one byte each
 ROOM = 1 << 16  # bytes that one trace may need
 FAULTS = 1 << 22  # pairs of the fault map
 GLUE = ("begin", "exit", "leave", "taken", "end", "hop")
-BEGIN, EXIT, LEAVE, NEAR, END, HOP = range(6)
+BEGIN, EXIT, LEAVE, NEAR, END, HOP, COPIES = range(7)  # COPIES: here the compact stencils begin
 SKIPS = 255  # Stencil.spent: `taken` is behind the next instruction, and costs one for each of its units of code
 
 # kinds of patches: 0 to 4 registers (the logarithm of their bytes), then
 IMMEDIATE = 5  # to 10: i8 u8 i16 u16 i32 u32
 NEXT, COLD, TAKEN, TRAP, DELTA, CREDIT, TO, IMAGE, FAULT, PC, ENTRY, BIAS = range(16, 28)
-WIDE = 128  # flag: 8 bytes
+WIDE, NARROW = 128, 64  # flags: 8 bytes, 1 byte; else 4
 INLINE, LINKED = 8, 16  # in Stencil.stubs: the code goes on with `taken`; with the entry that is linked
 
 
@@ -53,6 +53,9 @@ class Stencil(Struct):
     relative: u8  # offset in the entry of the jump's distance
     cost: u8  # what the instruction takes from the budget
     spent: u8  # what it takes besides when it jumps, or SKIPS
+    slots: u8  # the compact copy needs numbers of registers up to `reach` in these bytes of the entry: bit 0 is byte 8
+    reach: u8
+    spare: u16
 
 
 class Patch(Struct):
@@ -71,6 +74,7 @@ class Step(Struct):
     delta: u32  # its entry, in bytes from the first one
     skip: u64  # bytes of entries of the next instruction, if this one may skip it
     rest: u64  # the cost of this instruction and those behind it
+    stencil: u64  # its number in the table
 
 
 class Making(Struct):
@@ -96,6 +100,20 @@ def glue(kind: int) -> u64:
 
 def stencil_of(s: Shared, number: u64) -> Stencil:
     return Stencil.at(s.stencils + number * Stencil.size)
+
+
+def compact(s: Shared, number: u64, step: u64) -> u64:
+    """The number of an instruction's stencil: the compact one if there is one and the registers allow it."""
+    st = stencil_of(s, number)
+    bits, at = u64(st.slots), step + 8
+    if bits == 0:
+        return number
+    while bits != 0:
+        if bits & 1 != 0 and peek(u8, at) > st.reach:
+            return number
+        bits >>= 1
+        at += 1
+    return glue(COPIES) + number
 
 
 def size_of(s: Shared, number: u64) -> u64:
@@ -135,7 +153,7 @@ def place(shared: u64, making: u64, number: u64, at: u64, step: u64) -> u64:
         h = Patch.at(p)
         where = at + u64(h.place)
         slot = step + u64(h.slot)
-        kind = h.kind & (WIDE - 1)
+        kind = h.kind & (NARROW - 1)
         value = i64(h.value)
         if kind == FAULT:
             table = s.trace_faults
@@ -179,7 +197,9 @@ def place(shared: u64, making: u64, number: u64, at: u64, step: u64) -> u64:
                 value += i64(u64(peek(u8, slot)) << u64(kind))
             else:
                 value += immediate(kind - IMMEDIATE, slot)
-            if h.kind & WIDE != 0:
+            if h.kind & NARROW != 0:
+                poke(u8, where + s.trace_write, u8(value))
+            elif h.kind & WIDE != 0:
                 poke(u64, where + s.trace_write, u64(value))
             else:
                 poke(u32, where + s.trace_write, u32(value))
@@ -240,6 +260,7 @@ def plan(cpu: Cpu, s: Shared, entry: u64, host: u64, pc: u64) -> tuple[u64, u64,
             if stencil.code != 0 and not unlinked and not (skips != 0 and offset + size + 4 > end):
                 st = Step.at(step)
                 st.number, st.delta = number, u32(delta)
+                st.stencil = compact(s, u64(number), step)
                 delta += size << predecode.shift()
                 offset += size
                 host += size
@@ -275,13 +296,13 @@ def make(cpu: Cpu, entry: u64, host: u64, pc: u64) -> u64:
     at = start + size_of(s, glue(BEGIN))
     stub, k = at + size_of(s, glue(END)) + 8, u64(0)  # `place` writes up to 7 bytes too many
     while k < n:
-        stub += code_size(s, u64(Step.at(step_at(s, k)).number))
+        stub += code_size(s, Step.at(step_at(s, k)).stencil)
         k += 1
     k = u64(0)
     while k < n:
         step = step_at(s, k)
         st = Step.at(step)
-        number = u64(st.number)
+        number = st.stencil
         stencil = stencil_of(s, number)
         need = stencil.stubs if k != 0 else stencil.stubs | stencil_of(s, glue(BEGIN)).stubs
         delta, more = i64(st.delta), i64(Step.at(step_at(s, k + 1)).rest)
@@ -300,7 +321,7 @@ def make(cpu: Cpu, entry: u64, host: u64, pc: u64) -> u64:
             m.credit = more - i64(st.skip >> 4)
             if k + 2 < n:  # the target is in the trace
                 m.credit -= i64(Step.at(step_at(s, k + 2)).rest)
-                m.to = at + code_size(s, number) + code_size(s, u64(Step.at(step_at(s, k + 1)).number))
+                m.to = at + code_size(s, number) + code_size(s, Step.at(step_at(s, k + 1)).stencil)
                 m.taken = m.to
                 if m.credit != 0:
                     m.taken = stub

@@ -129,6 +129,13 @@ def _unlikely(g: Lower, c: Value) -> Value:
     return _weighted(g, c, -1)
 
 
+@lowering(ops.assume)
+def _assume(g: Lower, condition: Value) -> Value:
+    g.unit.declare("llvm.assume", "declare void @llvm.assume(i1)")
+    g.emit(f"call void @llvm.assume(i1 {g.ref(condition, bool)})")
+    return Const(None)
+
+
 @lowering(ops.static_assert)
 def _static_assert(g: Lower, condition: Value, message: Value) -> Value:
     if not isinstance(condition, Const) or not isinstance(message, Const):

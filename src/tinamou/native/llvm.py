@@ -45,24 +45,33 @@ def host_cpu() -> str:
     return f"{binding.get_host_cpu_name()} {binding.get_host_cpu_features().flatten()}"
 
 
-def compile_object(text: str, opt: int = 2) -> bytes:
-    """An ELF relocatable object.  A pass manager is used once: running it twice aborts the process."""
-    _initialise()
+def optimised(text: str, opt: int) -> tuple[Any, Any]:
+    """The module, and the machine for it.  A pass manager is used once: running it twice aborts the process."""
     machine = target_machine(min(opt, 3))
     module = binding.parse_assembly(text)
     module.verify()
     builder = binding.create_pass_builder(machine, binding.create_pipeline_tuning_options(speed_level=opt))
     builder.getModulePassManager().run(module, builder)
+    return module, machine
+
+
+def compile_object(text: str, opt: int = 2) -> bytes:
+    """An ELF relocatable object."""
+    module, machine = optimised(text, opt)
     return machine.emit_object(module)  # type: ignore[no-any-return]
 
 
-def disassembly(text: str, opt: int = 2) -> str:
-    """The assembly that compile_object would give, for people."""
-    machine = target_machine(min(opt, 3))
-    module = binding.parse_assembly(text)
-    builder = binding.create_pass_builder(machine, binding.create_pipeline_tuning_options(speed_level=opt))
-    builder.getModulePassManager().run(module, builder)
+def compile_assembly(text: str, opt: int = 2) -> str:
+    """The assembly of what compile_object gives."""
+    module, machine = optimised(text, opt)
     return machine.emit_assembly(module)  # type: ignore[no-any-return]
+
+
+def assemble(text: str) -> bytes:
+    """An ELF relocatable object from assembly."""
+    quoted = (line.replace("\\", "\\5C").replace('"', "\\22") for line in text.splitlines())
+    module = binding.parse_assembly("\n".join([f'target triple = "{triple()}"', *(f'module asm "{line}"' for line in quoted)]))
+    return target_machine(2).emit_object(module)  # type: ignore[no-any-return]
 
 
 IMPLICIT = "!make.implicit"

@@ -8,7 +8,7 @@ from typing import Any, TypeVar
 from .types import Word, u32
 
 __all__ = [
-    "bitreverse", "bswap", "clz", "ctz", "exported", "intrinsic", "likely", "outlined", "popcount", "quot", "rem", "rotl",
+    "assume", "bitreverse", "bswap", "clz", "ctz", "exported", "intrinsic", "likely", "outlined", "popcount", "quot", "rem", "rotl",
     "rotr", "static_assert", "unlikely",
 ]  # fmt: skip
 
@@ -118,6 +118,11 @@ def likely(condition: bool) -> bool:
 def unlikely(condition: bool) -> bool:
     """The condition, expected not to hold."""
     return condition
+
+
+@intrinsic
+def assume(condition: bool) -> None:
+    """The condition holds; the compiler may rely on it."""
 
 
 def static_assert(condition: bool, message: str) -> None:

@@ -14,6 +14,7 @@ import threading
 from bisect import bisect_right
 from collections.abc import Callable, Iterator
 
+from tinamou.engine.cpu import GUARD
 from tinamou.native.image import address_space_left
 
 from .errors import GuestFault
@@ -22,7 +23,6 @@ from .tags import Tags
 __all__ = ["EXEC", "READ", "WRITE", "AddressSpace", "Region"]
 
 PAGE = 4096
-GUARD = PAGE << 4  # compiled code checks a register and accesses memory a little before or behind what it points at
 READ, WRITE, EXEC = 1, 2, 4
 TAGGED = 0x20  # PROT_MTE of arm64
 MAP_SHARED, MAP_PRIVATE, MAP_FIXED, MAP_ANONYMOUS, MAP_NORESERVE = 1, 2, 0x10, 0x20, 0x4000

@@ -19,7 +19,7 @@ from tinamou.engine.patterns import Insn
 from tinamou.isa.arm64 import isa
 from tinamou.isa.arm64.architecture import ARM64
 from tinamou.isa.arm64.disasm import bitmask
-from tinamou.native.llvm import disassembly, triple
+from tinamou.native.llvm import compile_assembly, triple
 
 ARCH = "armv8.5-a+crypto+fp16+fp16fml+memtag+sha3+sm4+rng+ssbs+ccdp+profile"
 
@@ -61,7 +61,7 @@ def test_every_row_has_its_handler() -> None:
 def test_no_check_for_faults_is_left() -> None:
     """LLVM makes fault maps of the null checks of guest pointers.  Where it leaves one, a fault of the guest would be one of ours."""
     symbol, before, left = "", [""], set()
-    for line in map(str.strip, disassembly(Builder(ARM64, flat).text(triple())).splitlines()):
+    for line in map(str.strip, compile_assembly(Builder(ARM64, flat).text(triple())).splitlines()):
         if re.fullmatch(r"[\w.]+:", line) and not line.startswith("."):
             symbol, before = line, [""]
         tested = re.fullmatch(r"testq\s+(%r\w+), \1", before[-1]) if line.startswith("je") else None

@@ -34,11 +34,12 @@ class Core(SystemCpu):
     The condition flags are kept as what makes them: see nz, c, less.  FPSR's exceptions are kept as softfloat numbers them.
     """
 
+    window: ClassVar[str] = "nz"  # the flags and X0 to X28
     held: ClassVar[tuple[str, ...]] = ("nz", "c", "less")
-    x: Annotated[Array[u64], 34]  # X0 to X30; [31] stays 0, [32] is SP, [33] swallows writes to XZR
     nz: u64  # N is bit 63, Z is set when this is 0
     c: u64  # 0 or 1
     less: u64  # bit 0: N is not V, so after a comparison the first number is the smaller one as signed ones; bit 1: N is set as Z is
+    x: Annotated[Array[u64], 34]  # X0 to X30; [31] stays 0, [32] is SP, [33] swallows writes to XZR
     q: Annotated[Array[u128], 32]  # V0 to V31
     staging: Annotated[Array[u64], 8]  # of structures on their way between registers and memory
     fpcr: u32

@@ -37,6 +37,7 @@ class Avr(HarvardCpu):
     io_end: ClassVar[int] = 0  # loads from this data address on take a cycle more than those from I/O; 0: all take the same
     latency: ClassVar[int] = 4  # cycles from an interrupt's acceptance to the first instruction at its vector
 
+    window: ClassVar[str] = "r"
     r: Annotated[Array[u8], 32]
     f: Annotated[Array[u8], 8]  # C Z N V - H T I
     sp: u16

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import time
-from typing import Annotated
+from typing import Annotated, ClassVar
 
 from tinamou.engine.cpu import EXECUTE, READ, Trap
 from tinamou.engine.softmmu import SystemCpu
@@ -24,6 +24,7 @@ F_NAMES = ("ft0 ft1 ft2 ft3 ft4 ft5 ft6 ft7 fs0 fs1 fa0 fa1 fa2 fa3 fa4 fa5 fa6 
 class Hart(SystemCpu):
     """One hardware thread.  RV32 keeps its registers zero-extended."""
 
+    window: ClassVar[str] = "x"
     x: Annotated[Array[u64], 33]  # x[0] stays 0; x[32] swallows the writes to it
     misa: u64  # the extensions that this hart has, bit 0 for A
     f: Annotated[Array[u64], 32]  # FLEN is 64; narrower values are NaN-boxed
