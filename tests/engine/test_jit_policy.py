@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 import time
-from typing import Any
+from functools import partial
 
 import pytest
 from engine_harness import CODE, DATA, ECALL, PAGE, CpuThread, InterpreterGuest, RegionsGuest, Stop
 
-from tinamou.engine.jit import FRESH, HOT, PRICE, RING, Jit
-from tinamou.native.link import Image
+from tinamou.engine.codecache import Kept
+from tinamou.engine.jit import ENTERED, FRESH, HOT, PRICE, RING, Jit
 
 HEAD, OTHER = 0x1000, 0x2000
 
@@ -101,12 +101,12 @@ def test_regions_that_come_and_go_need_no_more_room(monkeypatch: pytest.MonkeyPa
     """10,000 regions, one after the other at one place, in an arena for a few hundred; meanwhile the guest runs in them."""
     guest = RegionsGuest(64)
     jit = guest.jit
-    made: list[tuple[Any, Image]] = []
+    made: list[Kept] = []
     install = jit.install
 
-    def noted(region: Any, image: Image, generation: tuple[int, int]) -> bool:
-        made.append((region, image))
-        return install(region, image, generation)
+    def noted(region: Kept, generation: tuple[int, int]) -> bool:
+        made.append(region)
+        return install(region, generation)
 
     monkeypatch.setattr(jit, "install", noted)
     guest.map(DATA, PAGE, "rw")
@@ -119,9 +119,9 @@ def test_regions_that_come_and_go_need_no_more_room(monkeypatch: pytest.MonkeyPa
     monkeypatch.undo()
     jit.arena.size = 1 << 16
     jit.vcpus[1] = guest.vcpu, int(guest.vcpu.cpu.sampled)
-    (region, image), rounds = made[0], 1
+    region, rounds = made[0], 1
     for n in range(10_000):
-        assert jit.install(region, image, (jit.generation, 0))
+        assert jit.install(region, (jit.generation, 0))
         if n % 50 == 0:
             guest.pc = CODE
             assert guest.go() == Stop(ECALL) and jit.compiled(head)
@@ -132,6 +132,75 @@ def test_regions_that_come_and_go_need_no_more_room(monkeypatch: pytest.MonkeyPa
     guest.map(DATA, PAGE, "")  # the fault map is that of the newest
     guest.pc = CODE
     assert guest.go().cause is not None and guest.pc == head
+
+
+INTERPRETER = """
+    li t0, {rounds}
+    li a0, 1
+next: andi t1, t0, 3
+    slli t1, t1, 3
+    add t1, t1, s1
+    ld t1, 0(t1)
+    addi t0, t0, -1
+    bltz t0, done
+    jr t1
+zero: addi a0, a0, 5
+    j next
+one: slli a1, a0, 1
+    add a0, a0, a1
+    j next
+two: xori a0, a0, 0x155
+    addi a0, a0, 1
+    j next
+three: srli a0, a0, 1
+    addi a0, a0, 6
+    j next
+done: ecall
+"""
+
+
+def test_computed_jumps_stay_in_the_region(monkeypatch: pytest.MonkeyPatch) -> None:
+    """The targets of a jump through a table are places where slices have ended."""
+    results = []
+    for guest in (RegionsGuest(64), InterpreterGuest(64)):
+        places = guest.load(INTERPRETER.format(rounds=1000))
+        labels = [places[name] for name in ("zero", "one", "two", "three")]
+        guest.map(DATA, PAGE, "rw")
+        guest.write(DATA, b"".join(at.to_bytes(8, "little") for at in labels))
+        guest.x[9] = DATA
+        assert guest.go() == Stop(ECALL)
+        if isinstance(guest, RegionsGuest):
+            jit = guest.jit
+            jit.heat.update(dict.fromkeys([places["next"], *labels], HOT))
+            jit.price = 0
+            monkeypatch.setattr(jit, "choose", partial(Jit.choose, jit))
+            jit.prepare()
+            assert jit.compile(places["next"]) and all(jit.compiled(at) for at in labels)
+            entered = jit.counts_of(0)[0]
+        guest.pc = CODE
+        assert guest.go() == Stop(ECALL)
+        results.append([int(guest.x[n]) for n in range(1, 32)] + [guest.count])
+    assert results[0] == results[1] and jit.counts_of(0)[0] == entered + 1
+
+
+def test_regions_that_are_left_at_once_are_given_up() -> None:
+    guest = RegionsGuest(64)
+    jit = guest.jit
+    text = "li t0, {rounds}\nhead: jal ra, function\naddi t0, t0, -1\nbnez t0, head\necall\nfunction: ret"
+    head = guest.load(text.format(rounds=100))["head"]
+    assert guest.go() == Stop(ECALL)
+    jit.prepare()
+    jit.price = PRICE
+    assert jit.compile(head)
+    region = jit.by_page[head >> 12][0]
+    for entered, executed, useless in ((ENTERED - 1, 0, 0), (ENTERED, ENTERED, 1)):
+        region.counts[:] = entered, executed
+        jit.judge()
+        assert jit.statistics.useless == useless and jit.compiled(head) == (not useless)
+    jit.seen(head, 1000 * HOT)
+    assert jit.hottest() is None
+    guest.pc = CODE
+    assert guest.go(1000) == Stop(ECALL)
 
 
 def test_room_is_made_when_every_cpu_has_left_the_regions(monkeypatch: pytest.MonkeyPatch) -> None:

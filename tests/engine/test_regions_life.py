@@ -42,14 +42,14 @@ def test_ten_thousand_regions(regions: RegionsGuest, monkeypatch: pytest.MonkeyP
     regions.pc, regions.x[10] = labels["loop"], 50
     regions.go()
     monkeypatch.undo()
-    ((region, image, _),) = made
+    ((region, _),) = made
     used, pages = jit.arena.used, len(jit.by_page)
     for n in range(COUNT):
-        assert jit.install(region, image, (jit.generation, int(regions.engine.shared.fences)))
+        assert jit.install(region, (jit.generation, int(regions.engine.shared.fences)))
         regions.pc, regions.x[10], regions.x[11] = labels["loop"], 2 + n % 3, 0
         assert regions.go().cause == ECALL and regions.x[11] == (3, 6, 10)[n % 3]
         assert jit.compiled(labels["loop"])
         regions.changed(CODE, PAGE)
         assert not jit.compiled(labels["loop"])
     assert len(jit.by_page) == pages - 1 and not jit.stopped.is_set()
-    assert jit.arena.used - used <= COUNT * (len(image.content) + 64) < ARENA
+    assert jit.arena.used - used <= COUNT * (len(region.image.content) + 64) < ARENA

@@ -28,6 +28,8 @@ class Architecture:
     sources: tuple[str, ...]  # packages below tinamou whose text the compiled interpreter depends on
     pair_target: Callable[[int, Insn, int, Insn, int], int | None] = lambda pc, first, word, second, next_word: None
     """Where the second of two instructions in a row jumps, if the first one says so: (pc, first, its word, second, its word)."""
+    computed: Callable[[Insn, int], bool] = lambda insn, word: False
+    """An indirect jump to where a table, or a pointer to a label, says: neither a return nor a call."""
     intrinsics: Callable[[], dict[Any, Any]] = dict  # the architecture's own intrinsics -> subset functions
     bits: int = 64  # of an address: pc wraps
     system: bool = False  # whole machines: instructions may `switch`; user programs never do

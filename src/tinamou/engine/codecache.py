@@ -24,10 +24,12 @@ LIMIT = 256 << 20  # bytes of all bundles
 LARGEST = 16 << 20  # bytes of one
 LOOKED = 1000  # addresses of which a bundle says that they were looked at
 NEVER = 1 << 62  # samples: not again in this run
+USELESS = 1 << 61  # the same in later runs
 AGAIN = 20_000  # samples after which even those are looked at again of which no region can be made
 COUNTED = 1000  # addresses whose samples are kept
 FEW = 250  # samples that are not worth a file
 MORE = 1.25  # kept anew when there are so many times more samples
+COUNTS = "region.counts"  # what a region's image imports besides handlers: two words, times entered and instructions executed
 PREFIX, SUFFIX = "regions-", ".bundle"
 
 
@@ -68,6 +70,7 @@ class CodeCache:
         self.heat: dict[int, int] = {}  # address -> samples of all runs, of what is not compiled
         self.kept: dict[tuple[int, str], Kept] = {(k.entries[0], k.digest): k for k in self._load()}
         self.waiting = list(self.kept.values())
+        self.gone: set[tuple[int, str]] = set()
         self.changed = False
         if self.kept:
             self._touch()
@@ -100,6 +103,12 @@ class CodeCache:
         self.kept[kept.entries[0], kept.digest] = kept
         self.changed = True
 
+    def remove(self, kept: Kept) -> None:
+        key = kept.entries[0], kept.digest
+        self.kept.pop(key, None)
+        self.gone.add(key)
+        self.changed = True
+
     def looked(self, wanted: dict[int, int]) -> None:
         """Addresses that were looked at in vain, and how hot they must be for another look."""
         kept = {pc: n if n < NEVER else AGAIN for pc, n in list(wanted.items())[-LOOKED:]}
@@ -118,6 +127,7 @@ class CodeCache:
             return
         self.changed = False
         everything = {(k.entries[0], k.digest): k for k in self._load()} | self.kept
+        everything = {key: k for key, k in everything.items() if key not in self.gone}
         head = json.dumps({"wanted": self.wanted, "heat": self.heat}).encode()
         out = bytearray(struct.pack("<II", len(head), 0) + head)
         for k in everything.values():

@@ -50,39 +50,44 @@ def low(register: str) -> str:
     return f"{register}d" if register[1].isdigit() else f"e{register[1:]}"
 
 
-Rule = tuple[re.Pattern[str], str, Callable[[re.Match[str]], bool]]
+class Rule:
+    """Whole lines that are replaced where they fit."""
 
+    def __init__(self, pattern: str, replacement: str, fits: Callable[[re.Match[str]], bool] = lambda m: True) -> None:
+        self.pattern, self.replacement, self.fits = re.compile(f"^{pattern}$", re.M), replacement, fits
 
-def rule(pattern: str, replacement: str, fits: Callable[[re.Match[str]], bool] = lambda m: True) -> Rule:
-    """Replace whole lines."""
-    return re.compile("^" + pattern + "$", re.M), replacement, fits
+    def applied(self, text: str) -> str:
+        return self.pattern.sub(lambda m: m.expand(self.replacement) if self.fits(m) else m[0], text)
 
 
 RULES = [
     # add an immediate to a register of the guest, not the other way round
-    rule(rf"mov(?:absq|l|q) ({IMM}), %(\w+)\n(add|and|or|xor)([ql]) ({REG}), %(\w+)", r"mov\4 \5, %\6\n\3\4 \1, %\6", lambda m: same(m[2], m[6])),
+    Rule(rf"mov(?:absq|l|q) ({IMM}), %(\w+)\n(add|and|or|xor)([ql]) ({REG}), %(\w+)", r"mov\4 \5, %\6\n\3\4 \1, %\6",
+         lambda m: same(m[2], m[6])),
     # shift by an immediate of eight bits; the flags are of no use where the result is moved on
-    rule(rf"movl (\$hole\.imm\.\d+\.u8), %(\w+)\n(shl|shr|sar)x([ql]) %(\w+), ({REG}), %(\w+)(?=\n(?:movq|cltq))", r"mov\4 \6, %\7\n\3\4 \1, %\7",
-         lambda m: same(m[2], m[5]) and same(m[5], m[7])),
-    rule(rf"mov(?:absq|l|q) ({IMM}), %(\w+)\nsub([ql]) %(\w+), (%\w+)", r"sub\3 \1, \5", lambda m: same(m[2], m[4]) and dead(m[2], m)),
-    rule(r"movl (\$hole\.imm\.\d+\.u8), %(\w+)\nbt([ql]) %(\w+), (%\w+)", r"bt\3 \1, \5", lambda m: same(m[2], m[4]) and dead(m[2], m)),
+    Rule(rf"movl (\$hole\.imm\.\d+\.u8), %(\w+)\n(shl|shr|sar)x([ql]) %(\w+), ({REG}), %(\w+)(?=\n(?:movq|cltq))",
+         r"mov\4 \6, %\7\n\3\4 \1, %\7", lambda m: same(m[2], m[5]) and same(m[5], m[7])),
+    Rule(rf"mov(?:absq|l|q) ({IMM}), %(\w+)\nsub([ql]) %(\w+), (%\w+)", r"sub\3 \1, \5", lambda m: same(m[2], m[4]) and dead(m[2], m)),
+    Rule(r"movl (\$hole\.imm\.\d+\.u8), %(\w+)\nbt([ql]) %(\w+), (%\w+)", r"bt\3 \1, \5", lambda m: same(m[2], m[4]) and dead(m[2], m)),
     # immediates of 32 bits, where LLVM took eight bytes
-    rule(rf"movabsq ({IMM}), (%\w+)", r"movq \1, \2"),
-    rule(r"movabsq \$hole\.credit, (%\w+)\nsubq \1, (%\w+)", r"subq $hole.credit, \2"),
-    rule(r"movabsq \$hole\.pc, (%\w+)\naddq \$(\d+), \1", r"movabsq $hole.pc+\2, \1"),
+    Rule(rf"movabsq ({IMM}), (%\w+)", r"movq \1, \2"),
+    Rule(r"movabsq \$hole\.credit, (%\w+)\nsubq \1, (%\w+)", r"subq $hole.credit, \2"),
+    Rule(r"movabsq \$hole\.pc, (%\w+)\naddq \$(\d+), \1", r"movabsq $hole.pc+\2, \1"),
     # an access adds the guest's memory itself, when nobody needs its register behind it
-    rule(rf"addq %r14, %(\w+)\n{MARK}(\w+) \(%\1\), %(\w+)", r"\2\3 (%r14,%\1), %\4", lambda m: same(m[1], m[4])),
-    rule(rf"addq %r14, %(\w+)\n{MARK}(\w+) ([%$]\w+), \(%\1\)\njmp hole\.next@PLT", r"\2\3 \4, (%r14,%\1)\njmp hole.next@PLT",
+    Rule(rf"addq %r14, %(\w+)\n{MARK}(\w+) \(%\1\), %(\w+)", r"\2\3 (%r14,%\1), %\4", lambda m: same(m[1], m[4])),
+    Rule(rf"addq %r14, %(\w+)\n{MARK}(\w+) ([%$]\w+), \(%\1\)\njmp hole\.next@PLT", r"\2\3 \4, (%r14,%\1)\njmp hole.next@PLT",
          lambda m: not same(m[1], m[4].strip("%$"))),
-    rule(rf"leaq (\S+), %(\w+)\n{MARK}(\w+) \(%\2\), %(\w+)", r"\3\4 \1, %\5", lambda m: same(m[2], m[5])),
-    rule(rf"leaq (\S+), %(\w+)\n{MARK}(\w+) ([%$]\w+), \(%\2\)", r"\3\4 \5, \1", lambda m: not same(m[2], m[5].strip("%$")) and dead(m[2], m)),
+    Rule(rf"leaq (\S+), %(\w+)\n{MARK}(\w+) \(%\2\), %(\w+)", r"\3\4 \1, %\5", lambda m: same(m[2], m[5])),
+    Rule(rf"leaq (\S+), %(\w+)\n{MARK}(\w+) ([%$]\w+), \(%\2\)", r"\3\4 \5, \1",
+         lambda m: not same(m[2], m[5].strip("%$")) and dead(m[2], m)),
     # around the guest's memory are pages that fault, so the register alone is compared with the limit (see cpu.GUARD)
-    rule(rf"(movq {REG}, %(\w+))\naddq \$(hole\.imm\.\d+\.[iu](?:8|16)), %\2\n"
-         rf"(cmpq %rdi, %\2\njae hole\.cold@PLT\n(?:\w+ {REG}, %\w+\n)?(?:\.L\w+:\n)?\w+ (?:[%$]\w+, )?)(\(%r14,%\2\)(?:, %\w+)?)", r"\1\n\4\3\5"),
+    Rule(rf"(movq {REG}, %(\w+))\naddq \$(hole\.imm\.\d+\.[iu](?:8|16)), %\2\n"
+         rf"(cmpq %rdi, %\2\njae hole\.cold@PLT\n(?:\w+ {REG}, %\w+\n)?(?:\.L\w+:\n)?\w+ (?:[%$]\w+, )?)(\(%r14,%\2\)(?:, %\w+)?)",
+         r"\1\n\4\3\5", lambda m: same(m[2], m[5].rpartition("%")[2]) if ", %" in m[5] else dead(m[2], m)),
     # jumps through memory
-    rule(r"leaq (\S+)\(%r12\), (%\w+)\nmovq \1\(%r12\), (%\w+)\nmovq \2, %r12\njmpq \*\3", r"addq $\1, %r12\njmpq *(%r12)"),
-    rule(r"movq \((%\w+)\), (%\w+)\nmovq \1, %r12\njmpq \*\2", r"movq \1, %r12\njmpq *(%r12)"),
-    rule(r"movq \(%r12\), (%\w+)\njmpq \*\1", "jmpq *(%r12)"),
+    Rule(r"leaq (\S+)\(%r12\), (%\w+)\nmovq \1\(%r12\), (%\w+)\nmovq \2, %r12\njmpq \*\3", r"addq $\1, %r12\njmpq *(%r12)"),
+    Rule(r"movq \((%\w+)\), (%\w+)\nmovq \1, %r12\njmpq \*\2", r"movq \1, %r12\njmpq *(%r12)"),
+    Rule(r"movq \(%r12\), (%\w+)\njmpq \*\1", "jmpq *(%r12)"),
 ]  # fmt: skip
 
 
@@ -119,8 +124,8 @@ def folded(text: str) -> str:
     """A function by the rules."""
     lines = (" ".join(line.split("#")[0].split()) for line in text.splitlines())
     text = "\n".join(line for line in lines if line)
-    for pattern, replacement, fits in RULES:
-        text = pattern.sub(lambda m, new=replacement, fits=fits: m.expand(new) if fits(m) else m[0], text)
+    for rule in RULES:
+        text = rule.applied(text)
     return selected(text) + "\n"
 
 
@@ -136,10 +141,12 @@ def selected(text: str) -> str:
     for k, line in enumerate(lines):
         if m := PLACE.fullmatch(line):
             lines[k] = f"movq {m[1]}(%r13), %{m[2]}"
-        elif (m := CHOSEN.fullmatch(line)) and m[2] in places:
+        elif (m := CHOSEN.fullmatch(line)) and m[2] in places and not any(CHOSEN.fullmatch(behind) for behind in lines[k + 1 :]):
             lines[k] = f"mov{m[1]} %{m[2] if m[1] == 'q' else low(m[2])}, %{m[3]}"
             return "\n".join(lines)
-        elif not ((m := CHOICE.fullmatch(line)) and {m[1], m[2]} <= places) and any(whole(r) in places for r in re.findall(r"%(\w+)", line)):
+        elif (m := CHOICE.fullmatch(line)) and {m[1], m[2]} <= places:
+            continue
+        elif any(whole(r) in places for r in re.findall(r"%(\w+)", line)):
             break  # the place is needed for something else
     return text
 

@@ -23,10 +23,10 @@ from typing import TYPE_CHECKING, Any, Protocol
 
 from tinamou.native import types
 from tinamou.native.arena import Arena
-from tinamou.native.image import ROOM
+from tinamou.native.image import ROOM, allocate
 from tinamou.native.link import Image, link
 
-from .codecache import NEVER, CodeCache, Kept, digest
+from .codecache import COUNTS, NEVER, USELESS, CodeCache, Kept, digest
 from .cpu import PAGE
 
 if TYPE_CHECKING:
@@ -51,10 +51,14 @@ GAIN = 6e-6  # seconds of compiling that a sample is worth: rows of some archite
 SHORT = 1000  # instructions of a slice where everything is compiled at once (TINAMOU_JIT=eager)
 COLD = 64  # a target of jumps with so many times fewer samples than the region's first address is left out
 ARENA = 256 << 20  # bytes of address space for regions
+REGIONS = 1 << 16  # in it
 TYPICAL = 7e-6  # seconds of CPU time for a slice
 SLOWEST = 8  # times that, for which a sample counts more
 PATIENCE = 0.1  # seconds for which CPUs are waited for that run old regions
 LAST = 0.5  # seconds that a program's end waits for the last region
+LEAST = 64  # instructions that a region must execute each time that it is entered: going in and out takes as long as so many in traces
+WORST = 6  # Jit.bad_luck at most
+ENTERED = 50_000  # times that it is entered before that is looked at
 RING = 256  # samples that a CPU keeps
 POLL = 0.004  # seconds between looks at the samples while there are some
 IDLE = 0.05  # the same while there are none
@@ -79,6 +83,7 @@ class Statistics:
     seconds: float = 0.0  # spent compiling, Python and LLVM
     revived: int = 0  # regions from disk
     dropped: int = 0  # regions invalidated
+    useless: int = 0  # regions given up because they were left too soon
     refused: int = 0  # addresses that gave no region
     samples: int = 0
     in_regions: int = 0  # samples that were in compiled code
@@ -88,6 +93,8 @@ class Statistics:
 @dataclass
 class Installed:
     address: int
+    kept: Kept
+    counts: Any  # see codecache.COUNTS
     entries: list[int] = field(default_factory=list)
 
 
@@ -147,11 +154,15 @@ class Jit:
         self.due: set[int] = set()  # addresses that are hot enough to be looked at
         self.wanted: dict[int, int] = {}  # an address that was looked at -> samples it needs before the next look
         self.by_page: dict[int, list[Installed]] = {}
+        self.judged: dict[int, Installed] = {}  # of these it is not known yet whether they are of use
+        self.bad_luck = 0  # how many more were given up than kept: each doubles the price of the next
         self.generation = 0
         self.compiling = False  # the thread is inside the compiler, perhaps holding LLVM's locks
         self.disabled = self.inherited = False
         self.cache: CodeCache | None = None
         self.arena = Arena(ARENA)
+        self.counts = allocate(REGIONS * 16)  # two words a region; they stay as long as a CPU may be inside
+        self.placed = 0  # regions in the arena, of which some are not used any more
         self.thread: threading.Thread | None = None
         self.stopped = threading.Event()
         self.makers: list[Callable[[], Templates]] = []  # with fault maps, with checks
@@ -207,6 +218,7 @@ class Jit:
         while not self.stopped.wait(wait):
             wait = POLL if self.collect() else IDLE
             self.revive()
+            self.judge()
             while not self.stopped.is_set() and (pc := self.hottest()) is not None:
                 if not self.compiled(pc):
                     self.compiling = True
@@ -342,7 +354,7 @@ class Jit:
                 later.append(kept)
                 continue
             generation = self.generation, int(self.engine.shared.fences)
-            if digest(self.read_code, kept.runs) == kept.digest and self.install(kept, kept.image, generation):
+            if digest(self.read_code, kept.runs) == kept.digest and self.install(kept, generation):
                 self.statistics.revived += 1
         cache.waiting = later
 
@@ -403,10 +415,10 @@ class Jit:
                 break
         self.paid += time.thread_time() - began
         self.bought += region.size
-        installed = self.install(region, image, generation)
+        runs = region.runs
+        kept = Kept(region.entries, region.exits, runs, digest(lambda a, n: code_at(page, a, n), runs), region.size, image)
+        installed = self.install(kept, generation)
         if installed:
-            runs = region.runs
-            kept = Kept(region.entries, region.exits, runs, digest(lambda a, n: code_at(page, a, n), runs), region.size, image)
             with self.lock:
                 if self.cache is not None:
                     self.cache.add(kept)
@@ -422,9 +434,11 @@ class Jit:
 
         templates = self.makers[0]()
         cold = self.samples(pc) // COLD
+        often = [at for at in {*self.heat, *self.past} if self.samples(at) >= max(cold, 1)]
+        often.sort(key=self.samples, reverse=True)
         best = 0.0
         for hot in (lambda at: True), (lambda at: self.samples(at) >= cold or self.compiled(at)):
-            region = discover(templates, pc, fetch, self.executed, hot)
+            region = discover(templates, pc, fetch, self.executed, hot, sampled=often)
             if region is None or not region.loops:
                 break
             worth = self.worth(region)
@@ -458,19 +472,38 @@ class Jit:
         """
         if not self.price:
             return 1.0
-        price = max(self.price, self.paid / (self.bought * GAIN))
+        price = max(self.price, self.paid / (self.bought * GAIN)) * (1 << self.bad_luck)
         return sum(map(self.samples, region.nodes)) / (price * region.size)
 
-    def install(self, region: Region | Kept, image: Image, generation: tuple[int, int]) -> bool:
+    def judge(self) -> None:
+        """Give up regions that are left soon after they are entered: traces do without loading and storing registers."""
+        with self.lock:
+            for made in [m for m in self.judged.values() if m.counts[0] >= ENTERED]:
+                del self.judged[id(made)]
+                if made.counts[1] >= made.counts[0] * LEAST or not self.price:
+                    self.bad_luck = max(self.bad_luck - 1, 0)
+                    continue
+                self.bad_luck = min(self.bad_luck + 1, WORST)
+                self.withdraw(made)
+                self.statistics.useless += 1
+                for start, length in made.kept.runs:
+                    for pc in range(start, start + length, self.engine.arch.granule):
+                        if pc in self.past or pc in self.heat or pc in made.kept.entries:
+                            self.wanted[pc] = USELESS
+                if self.cache is not None:
+                    self.cache.remove(made.kept)
+
+    def install(self, region: Kept, generation: tuple[int, int]) -> bool:
         with self.lock:
             if generation != (self.generation, int(self.engine.shared.fences)):
                 return False  # code was invalidated meanwhile; if the address is still hot it comes again
+            image = region.image
             at = self.place(image)
             if at is None and self.make_room():
                 at = self.place(image)
             if at is None:
                 return False
-            made = Installed(at + image.symbols["region"])
+            made = Installed(at + image.symbols["region"], region, self.counts_of(self.placed - 1))
             for pc in region.entries:
                 entry = self.entry(pc)
                 if entry:
@@ -485,17 +518,26 @@ class Jit:
                         self.mark_warm(self.engine.shared.address, entry)
             for number in region.pages:
                 self.by_page.setdefault(number, []).append(made)
+            self.judged[id(made)] = made
             s = self.statistics
             s.regions, s.instructions, s.code = s.regions + 1, s.instructions + region.size, s.code + len(image.content)
         return True
 
+    def counts_of(self, number: int) -> Any:
+        return (ctypes.c_uint64 * 2).from_address(self.counts + number * 16)
+
     def place(self, image: Image) -> int | None:
         """Copy a region into the arena; gives its address, or None when there is no room."""
-        at = self.arena.place(image, lambda name: self.engine.image[name])
+        if self.placed == REGIONS:
+            return None
+        counts = self.counts_of(self.placed)
+        counts[:] = 0, 0
+        at = self.arena.place(image, lambda name: ctypes.addressof(counts) if name == COUNTS else self.engine.image[name])
         faults = self.engine.faults
-        if at is None or faults is None:
-            return at
-        return at if faults.append([(at + a, at + b) for a, b in image.faults]) else None
+        if at is None or (faults is not None and not faults.append([(at + a, at + b) for a, b in image.faults])):
+            return None
+        self.placed += 1
+        return at
 
     def make_room(self) -> bool:
         """All regions go, when every CPU has left them: at the end of its slice, or because it does not run."""
@@ -504,13 +546,14 @@ class Jit:
                 self.withdraw(made)
         self.statistics.dropped += len({id(made) for page in self.by_page.values() for made in page})
         self.by_page.clear()
+        self.judged.clear()
         inside = [(vcpu, int(vcpu.cpu.sampled)) for vcpu, _ in self.vcpus.values()]
         end = time.monotonic() + PATIENCE
         while any(vcpu.running and int(vcpu.cpu.sampled) == then for vcpu, then in inside):
             if time.monotonic() > end:
                 return False  # the next region tries again
             time.sleep(0.0002)
-        self.arena.used = 0
+        self.arena.used = self.placed = 0
         if self.engine.faults is not None:
             self.engine.faults.clear_added()
         return True
@@ -527,6 +570,7 @@ class Jit:
 
     def withdraw(self, made: Installed) -> None:
         """Let tier 0 have the entries of a region again."""
+        self.judged.pop(id(made), None)
         for entry in made.entries:
             slot = ctypes.c_uint64.from_address(entry)
             if slot.value == made.address:
@@ -537,6 +581,7 @@ class Jit:
         with self.lock:
             self.generation += 1
             self.by_page.clear()
+            self.judged.clear()
             self.close_cache()
             self.heat.clear()
             self.past.clear()
@@ -548,6 +593,6 @@ class Jit:
                 self.arena = Arena(ARENA)
                 self.disabled = self.compiling  # LLVM's locks are held for ever if the parent's thread held them
                 self.inherited = False
-            self.arena.used = 0
+            self.arena.used = self.placed = 0
             if self.engine.faults is not None:
                 self.engine.faults.clear()

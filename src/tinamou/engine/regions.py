@@ -10,7 +10,8 @@ A region has the signature of a handler and stands in for the handlers of its en
     before an instruction whose access is not the common case: `h_retry` runs that instruction alone in tier 0
     at an exception             `h_trap`
     where cycles are counted, before the slice ends: `h_budget` (engine.checkpoints)
-always with the registers written back, so every exception is precise.  It holds no addresses but guest ones: the text of a region can be
+always with the registers written back, so every exception is precise.  It counts how often it is entered and how many instructions it
+executes, at COUNTS, for engine.jit to see whether it is of use.  It holds no addresses but guest ones: the text of a region can be
 compiled in one process and run in another.
 """
 
@@ -30,12 +31,15 @@ from . import flow
 from .access import Access
 from .architecture import Architecture
 from .checkpoints import needs
+from .codecache import COUNTS
 from .cpu import PAGE, Cpu
 from .decoder import Form, Slot, form_of
 from .handlers import CONVENTION, PARAMETERS, SIGNATURE, Builder, HandlerHooks, begin, item_of, largest, trapped
 from .patterns import Fixed, Imm, Operand, Reg
 
 MAX_INSNS = 400
+LANDINGS = 255  # at most, in a region
+NEAR = 1 << 15  # bytes before and behind a region in which the targets of its computed jumps are looked for
 X86 = os.uname().machine == "x86_64"
 
 
@@ -326,6 +330,7 @@ class Node:
     falls: bool = True
     call: bool = False
     known: bool = False  # its only target is targets[0]
+    computed: bool = False  # see Architecture.computed
     skipped: int = 0  # bytes of the next instruction, which it may skip
     most: int = 0  # what it takes from the budget at most
 
@@ -346,6 +351,7 @@ class Region:
     entries: list[int]
     nodes: dict[int, Node]
     pages: set[int]
+    landings: list[int] = field(default_factory=list)  # where its computed jumps may go
     needs: dict[int, int] = field(default_factory=dict)  # see engine.checkpoints
 
     @property
@@ -374,7 +380,7 @@ class Region:
     @property
     def loops(self) -> bool:
         """Control can come back inside the region."""
-        return any(t <= n.pc and t in self.nodes for n in self.nodes.values() for t in n.targets)
+        return bool(self.landings) or any(t <= n.pc and t in self.nodes for n in self.nodes.values() for t in n.targets)
 
 
 def discover(
@@ -384,15 +390,26 @@ def discover(
     executed: Callable[[int], bool],
     hot: Callable[[int], bool] = lambda pc: True,
     limit: int = MAX_INSNS,
+    sampled: Iterable[int] = (),
 ) -> Region | None:
     """The region around a hot address: what has been executed, and of the targets of jumps those that are `hot`.
 
-    `fetch` gives the instruction word at an address that may be executed.
+    `fetch` gives the instruction word at an address that may be executed.  Where computed jumps go nobody knows, but slices end there:
+    addresses near by that were `sampled`, and that nothing else leads to, are taken to be their targets.
     """
     nodes: dict[int, Node] = {}
     entries = {start}
     work = [start]
-    while work and len(nodes) < limit:
+    landings: list[int] | None = None
+    while len(nodes) < limit:
+        if not work:
+            if landings is not None or not any(n.computed for n in nodes.values()):
+                break
+            first, last = min(nodes) - NEAR, max(nodes) + NEAR
+            landings = [at for at in sampled if first <= at < last and at not in nodes][:LANDINGS]
+            entries.update(landings)
+            work = list(landings)
+            continue
         pc = work.pop(0)
         before: Node | None = None
         while pc not in nodes and len(nodes) < limit:
@@ -433,6 +450,7 @@ def discover(
             before = node
             links = any(o.kind.zero != insn.number(word, o) for o, _ in form.results if isinstance(o.kind, Reg))
             node.call = form.ends and (links or insn.name in templates.arch.calls)
+            node.computed = not node.call and templates.arch.computed(insn, word)
             if node.call and hot(following):
                 entries.add(following)
                 work.append(following)
@@ -442,7 +460,7 @@ def discover(
     if start not in nodes:
         return None
     pages = {p >> 12 for n in nodes.values() for p in (n.pc, n.end - 1)}
-    region = Region(sorted(e for e in entries if e in nodes), nodes, pages)
+    region = Region(sorted(e for e in entries if e in nodes), nodes, pages, sorted(at for at in landings or () if at in nodes))
     if templates.exact:
         for node in nodes.values():
             node.most = node.form.insn.cost + templates.get(node.form).spent + node.skipped // templates.arch.unit
@@ -598,13 +616,16 @@ def region_text(templates: Templates, region: Region, triple: str) -> str:
                     body += goto(n.targets[0], n.pc, t.cuts)
                 else:
                     body.append(f"  %{prefix}to = load i64, ptr %{prefix}target")
-                    if returns and not n.call and not t.cuts:
-                        cases = " ".join(f"i64 {literal(r, u64)}, label %{prefix}r{r:x}" for r in returns)
-                        body.append(f"  switch i64 %{prefix}to, label %{prefix}away [ {cases} ]")
-                        for r in returns:
-                            body += [f"{prefix}r{r:x}:", *goto(r, -1)]
-                        body.append(f"{prefix}away:")
-                    body += leave(f"%{prefix}to", JUMP)
+                    if n.computed and region.landings:
+                        body += [f"  store i64 %{prefix}to, ptr %exit_pc", "  br label %land"]
+                    else:
+                        if returns and not n.call and not t.cuts:
+                            cases = " ".join(f"i64 {literal(r, u64)}, label %{prefix}r{r:x}" for r in returns)
+                            body.append(f"  switch i64 %{prefix}to, label %{prefix}away [ {cases} ]")
+                            for r in returns:
+                                body += [f"{prefix}r{r:x}:", *goto(r, -1)]
+                            body.append(f"{prefix}away:")
+                        body += leave(f"%{prefix}to", JUMP)
             elif n is block[-1]:
                 body += goto(n.following, n.pc, t.cuts)
             if t.slow is not None:
@@ -617,12 +638,36 @@ def region_text(templates: Templates, region: Region, triple: str) -> str:
                 cold.append(f"{prefix}trap:")
                 cold += credit(cost(block[j + 1 :]), f"%{prefix}trapped")
                 cold += leave(literal(n.pc, u64), TRAP)
-    return assemble(templates, region, triple, used, dirty, allocas, body + cold, doors)
+    tables: list[str] = []
+    if region.landings:
+        tables, more = land(region, arch.granule)
+        body += more
+    return assemble(templates, region, triple, used, dirty, allocas, body + cold, doors, tables)
 
 
 def cost(nodes: Iterable[Node]) -> int:
     """What these instructions take from the budget, conditions apart."""
     return sum(n.form.insn.cost for n in nodes)
+
+
+def land(region: Region, granule: int) -> tuple[list[str], list[str]]:
+    """The way of all computed jumps: to %exit_pc, if it is one of the landings; a table of bytes (the first result) numbers them."""
+    first, places = region.landings[0], [at - region.landings[0] >> granule.bit_length() - 1 for at in region.landings]
+    table = bytearray(places[-1] + 1)
+    for k, at in enumerate(places):
+        table[at] = k + 1
+    cases = " ".join(f"i8 {k + 1}, label %P{at:x}" for k, at in enumerate(region.landings))
+    text = "".join(f"\\{b:02x}" for b in table)
+    return [f'@landings = internal constant [{len(table)} x i8] c"{text}"'], [
+        "land:", "  %land.left = load i64, ptr %budget_now", "  %land.over = icmp slt i64 %land.left, 0",
+        "  br i1 %land.over, label %land.away, label %land.on, !prof !1",
+        "land.on:", "  %land.to = load i64, ptr %exit_pc", f"  %land.by = sub i64 %land.to, {literal(first, u64)}",
+        f"  %land.at = lshr i64 %land.by, {granule.bit_length() - 1}", f"  %land.in = icmp ult i64 %land.at, {len(table)}",
+        "  br i1 %land.in, label %land.look, label %land.away, !prof !0",
+        "land.look:", "  %land.p = getelementptr inbounds i8, ptr @landings, i64 %land.at", "  %land.k = load i8, ptr %land.p",
+        f"  switch i8 %land.k, label %land.away [ {cases} ]",
+        "land.away:", f"  store i8 {JUMP}, ptr %exit_kind", "  br label %leave",
+    ]  # fmt: skip
 
 
 def in_cpu(item: type[Word]) -> bool:
@@ -642,6 +687,7 @@ def assemble(
     allocas: list[str],
     body: list[str],
     doors: dict[int, str],
+    tables: list[str],
 ) -> str:
     cpu, shift = templates.arch.cpu, templates.arch.shift
 
@@ -662,6 +708,7 @@ def assemble(
         out += [f"  %{name}p = getelementptr inbounds i8, ptr %cpu, i64 {place(name)}", f"  %{name} = load volatile i64, ptr %{name}p"]
     out += [f"  %biasp = getelementptr inbounds i8, ptr %cpu, i64 {place('bias')}", "  %bias = load i64, ptr %biasp"]
     out += [f"  %targetp = getelementptr inbounds i8, ptr %cpu, i64 {place('target')}"]
+    out += [f"  %entered = load i64, ptr @{COUNTS}", "  %entereds = add i64 %entered, 1", f"  store i64 %entereds, ptr @{COUNTS}"]
     out += ["  store i64 %budget, ptr %budget_now", "  %ei = ptrtoint ptr %e to i64", f"  %es = lshr i64 %ei, {shift}"]
     out += ["  %pc = add i64 %es, %bias", "  store i64 %pc, ptr %exit_pc", f"  store i8 {RETRY}, ptr %exit_kind"]
     cases = " ".join(f"i64 {literal(e, u64)}, label %{doors[e]}" for e in region.entries)
@@ -676,6 +723,8 @@ def assemble(
         item = used[file, n]
         out += [f"  %{file}{n}w = load i{item.bits}, ptr %{file}{n}", f"  store i{item.bits} %{file}{n}w, ptr %{file}{n}p"]
     out += ["  %exit_target = load i64, ptr %exit_pc", "  %exit_budget = load i64, ptr %budget_now", "  %kind = load i8, ptr %exit_kind"]
+    out += ["  %spent = sub i64 %budget, %exit_budget", f"  %executedp = getelementptr inbounds i8, ptr @{COUNTS}, i64 8"]
+    out += ["  %executed = load i64, ptr %executedp", "  %executeds = add i64 %executed, %spent", "  store i64 %executeds, ptr %executedp"]
     rest = f" i8 {BUDGET}, label %rest" if region.needs else ""
     out += [f"  switch i8 %kind, label %go [ i8 {RETRY}, label %again i8 {TRAP}, label %raise{rest} ]", "go:", templates.tail]
     out += ["again:", "  store i64 %exit_target, ptr %targetp"]
@@ -691,7 +740,7 @@ def assemble(
     unit = templates.unit
     declared += [d for n, d in unit.declarations.items() if f"@{n}(" in text]
     weights = '!0 = !{!"branch_weights", i32 2000, i32 1}\n!1 = !{!"branch_weights", i32 1, i32 2000}\n!2 = !{}\n'
-    return "\n".join([f'target triple = "{triple}"', *declared, text, weights])
+    return "\n".join([f'target triple = "{triple}"', *declared, f"@{COUNTS} = external global i64", *tables, text, weights])
 
 
 def moved(line: str, used: dict[tuple[str, int], type[Word]], dirty: set[tuple[str, int]]) -> list[str]:

@@ -247,15 +247,15 @@ def collect(image: Image, facts: dict[str, dict[str, Any]], count: int, origin: 
     The code reaches the CPU by a pointer to the offset `origin` in it; of `reaches` see engine.compact.
     """
     faults: dict[int, int] = dict(image.faults)
-    code, records = bytearray(), []
-    patches = bytearray()
-    for kind, k in product((STENCIL, COMPACT), range(count)):
+    code, patches = bytearray(), bytearray()
+    records: list[tuple[int, ...]] = []
+    for copy, k in product((STENCIL, COMPACT), range(count)):
         number = str(k)
-        found = image.pieces.get(kind + number)
+        found = image.pieces.get(copy + number)
         fact = facts.get(STENCIL + number, {})
         made = found and stencil(image, fact, found, faults, origin)
         if not made:
-            if kind == COMPACT and number in reaches and records[k][0] >= 0:
+            if copy == COMPACT and number in reaches and records[k][0] >= 0:
                 raise LinkError(f"the compact copy of stencil {number} cannot be read")
             records.append((-1, *[0] * 9))
             continue
@@ -270,8 +270,8 @@ def collect(image: Image, facts: dict[str, dict[str, Any]], count: int, origin: 
     tail = bytearray(bytes(-len(image.content) % 16))
     table = len(image.content) + len(tail)
     first = table + len(records) * Stencil.size
-    for at, patch, size, number, *more in records:
-        tail += struct.pack("<IIHHBBBBBBxx", at + first if at >= 0 else 0, patch + first + len(code), size, number, *more)
+    for at, patch, *more in records:
+        tail += struct.pack("<IIHHBBBBBBxx", at + first if at >= 0 else 0, patch + first + len(code), *more)
     tail += code + patches
     tail += bytes(16 + -(len(image.content) + len(tail) + 16) % 4096)
     image.content += bytes(tail)

@@ -55,7 +55,6 @@ class Stencil(Struct):
     spent: u8  # what it takes besides when it jumps, or SKIPS
     slots: u8  # the compact copy needs numbers of registers up to `reach` in these bytes of the entry: bit 0 is byte 8
     reach: u8
-    spare: u16
 
 
 class Patch(Struct):

@@ -14,7 +14,7 @@ LLVM_VERSION = ".".join(map(str, binding.llvm_version_info))
 def _initialise() -> None:
     # options are global to the process: null checks marked !make.implicit become fault maps, 128-bit division needs no library; no strength
     # reduction, whose further loop counters would only take registers: the guest's own are all needed at every exit
-    for option in ("-enable-implicit-null-checks", "-expand-div-rem-bits=64", "-disable-lsr"):
+    for option in ("-enable-implicit-null-checks", "-expand-div-rem-bits=64", "-disable-lsr", "-tail-dup-indirect-size=1"):
         binding.set_option("tinamou", option)
     binding.initialize_native_target()
     binding.initialize_native_asmprinter()

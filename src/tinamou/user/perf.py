@@ -115,9 +115,9 @@ def report(jit: Any, elapsed: float) -> str:
     s = jit.statistics
     parts = {"regions": s.in_regions, "traces": s.in_traces, "interpreter": s.samples - s.in_regions - s.in_traces}
     shares = ", ".join(f"{name} {n / max(s.samples, 1):.0%}" for name, n in parts.items())
-    compiled = s.regions - s.revived
+    fate = f"{s.dropped} dropped, {s.useless} given up, {s.refused} refused"
     rows = [
-        ("regions", f"{s.regions} ({compiled} compiled, {s.revived} from the cache on disk), {s.dropped} dropped, {s.refused} refused"),
+        ("regions", f"{s.regions} ({s.regions - s.revived} compiled, {s.revived} from the cache on disk), {fate}"),
         ("guest instructions in them", f"{s.instructions}"),
         ("machine code", f"{s.code} bytes"),
         ("time spent compiling", f"{s.seconds:.3f} s of CPU in {elapsed:.3f} s"),

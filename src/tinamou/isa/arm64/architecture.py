@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from tinamou.engine.architecture import Architecture
 from tinamou.native.memory import call_host, cycle_counter
@@ -10,6 +10,9 @@ from tinamou.native.types import u32, u64
 
 from . import isa
 from .state import Core
+
+if TYPE_CHECKING:
+    from tinamou.engine.patterns import Insn
 
 
 def length(first: u32) -> u64:
@@ -35,4 +38,9 @@ def _intrinsics() -> dict[Any, Any]:
     return {Core.counter: counter, Core.random: random}
 
 
-ARM64 = Architecture("aarch64", isa, Core, 4, 4, length, ("isa/arm64", "softfloat"), intrinsics=_intrinsics)
+def computed(insn: Insn, word: int) -> bool:
+    """BR, but for X16 and X17, by which linkers' veneers and procedure linkage tables jump."""
+    return insn.name == "br" and insn.field(word, "Rn") not in (16, 17)
+
+
+ARM64 = Architecture("aarch64", isa, Core, 4, 4, length, ("isa/arm64", "softfloat"), computed=computed, intrinsics=_intrinsics)

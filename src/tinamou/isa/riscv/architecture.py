@@ -35,12 +35,18 @@ def pair_target(pc: int, first: Insn, word: int, second: Insn, next_word: int) -
     return pc + upper + offset & mask & ~1
 
 
+def computed(insn: Insn, word: int) -> bool:
+    """Volume I, 2.5.1: x1 and x5 are link registers."""
+    return insn.name in ("jalr", "c.jr") and insn.field(word, "rs1") not in (1, 5) and (insn.name == "c.jr" or insn.field(word, "rd") == 0)
+
+
 def _intrinsics() -> dict[Any, Any]:
     return {Hart.cycles: cycles}
 
 
 def _architecture(xlen: int) -> Architecture:
-    return Architecture(f"riscv{xlen}", partial(isa, xlen), Hart, 2, 2, length, ("isa/riscv", "softfloat"), pair_target, _intrinsics, xlen)
+    sources, rows = ("isa/riscv", "softfloat"), partial(isa, xlen)
+    return Architecture(f"riscv{xlen}", rows, Hart, 2, 2, length, sources, pair_target, computed, _intrinsics, xlen)
 
 
 RV32, RV64 = _architecture(32), _architecture(64)

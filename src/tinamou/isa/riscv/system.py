@@ -12,7 +12,7 @@ from tinamou.native.memory import cycle_counter
 from tinamou.native.types import u32, u64
 
 from . import csr_privileged, isa, mmu, triggers
-from .architecture import length, pair_target
+from .architecture import computed, length, pair_target
 from .privileged import SEIP, PrivilegedHart
 from .state import Hart
 from .traps import INSTRUCTION_ACCESS_FAULT, LOAD_ACCESS_FAULT, STORE_ACCESS_FAULT
@@ -88,8 +88,8 @@ def _intrinsics() -> dict[Any, Any]:
 
 
 def _architecture(xlen: int, cpu: type[SystemHart]) -> Architecture:
-    sources = ("isa/riscv", "softfloat")
-    return Architecture(f"riscv{xlen}", partial(isa, xlen), cpu, 2, 2, length, sources, pair_target, _intrinsics, xlen, system=True)
+    sources, rows = ("isa/riscv", "softfloat"), partial(isa, xlen)
+    return Architecture(f"riscv{xlen}", rows, cpu, 2, 2, length, sources, pair_target, computed, _intrinsics, xlen, system=True)
 
 
 RV32_SYSTEM, RV64_SYSTEM = _architecture(32, SystemHart32), _architecture(64, SystemHart)
