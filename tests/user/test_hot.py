@@ -44,7 +44,7 @@ def test_without_regions(what: str, jit: str, arch: str) -> None:
 @pytest.mark.parametrize("jit", ["on", "eager"])
 def test_with_regions(jit: str, what: str) -> None:
     """Each loop of each phase becomes a region, and is one no more when its code is another; `on` waits till that pays."""
-    found = statistics(hot(what, jit, ROUNDS * (1 if jit == "eager" else 3)))
+    found = statistics(hot(what, jit, ROUNDS * (4 if jit == "eager" else 6)))
     assert found["regions"] >= 2 and found["share"] > (5 if what == "replaced" else 15)
     assert found["dropped"] > 2 or what != "replaced"
 
