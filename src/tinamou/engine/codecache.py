@@ -67,6 +67,7 @@ class CodeCache:
         text = "|".join([arch, sources_key(sources), host_key(), options, program])
         self.name = f"{PREFIX}{hashlib.blake2b(text.encode(), digest_size=12).hexdigest()}{SUFFIX}"
         self.wanted: dict[int, int] = {}  # see Jit.wanted
+        self.bad_luck = 0  # see Jit.bad_luck; written when something else is
         self.heat: dict[int, int] = {}  # address -> samples of all runs, of what is not compiled
         self.kept: dict[tuple[int, str], Kept] = {(k.entries[0], k.digest): k for k in self._load()}
         self.waiting = list(self.kept.values())
@@ -86,6 +87,7 @@ class CodeCache:
             at += 8 + head_size
             if not image_size:
                 self.wanted = {int(pc): n for pc, n in head["wanted"].items()} | self.wanted
+                self.bad_luck = max(self.bad_luck, head["bad_luck"])
                 self.heat = {int(pc): n for pc, n in head["heat"].items()} | self.heat
                 continue
             runs = [(a, n) for a, n in head["runs"]]
@@ -126,9 +128,10 @@ class CodeCache:
         if not self.changed:
             return
         self.changed = False
+        bad_luck = self.bad_luck  # _load() finds that of before
         everything = {(k.entries[0], k.digest): k for k in self._load()} | self.kept
         everything = {key: k for key, k in everything.items() if key not in self.gone}
-        head = json.dumps({"wanted": self.wanted, "heat": self.heat}).encode()
+        head = json.dumps({"wanted": self.wanted, "heat": self.heat, "bad_luck": bad_luck}).encode()
         out = bytearray(struct.pack("<II", len(head), 0) + head)
         for k in everything.values():
             head = json.dumps({"entries": k.entries, "exits": k.exits, "runs": k.runs, "digest": k.digest, "size": k.size}).encode()

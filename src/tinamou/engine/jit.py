@@ -60,6 +60,7 @@ LEAST = 64  # instructions that a region must execute each time that it is enter
 WORST = 6  # Jit.bad_luck at most
 ENTERED = 50_000  # times that it is entered before that is looked at
 RING = 256  # samples that a CPU keeps
+TAKEN = 16  # of these that are looked at each time
 POLL = 0.004  # seconds between looks at the samples while there are some
 IDLE = 0.05  # the same while there are none
 
@@ -243,7 +244,7 @@ class Jit:
         return self.heat[pc] + self.past.get(pc, 0)
 
     def collect(self) -> int:
-        """Count the samples taken since the last time; those that the ring has lost are taken to be like the others.
+        """Count the samples taken since the last time; the newest of each CPU stand for all.
 
         Slices of slow instructions count for more: heat is time.
         """
@@ -260,10 +261,12 @@ class Jit:
                 self.vcpus[key] = vcpu, now
                 total += new
                 ring = (ctypes.c_uint64 * RING).from_address(cpu.address + type(cpu).fields["samples"].offset)
-                start, end = (now - min(new, RING)) % RING, now % RING
+                n = min(new, TAKEN)
+                start, end = (now - n) % RING, now % RING
                 taken = ring[start:end] if start < end else ring[start:] + ring[:end]
-                for pc, n in Counter(taken).items():
-                    seen_at[self.engine.place_of(pc)] += n * max(1, new // RING)
+                for pc, times in Counter(taken).items():
+                    seen_at[self.engine.place_of(pc)] += times * (new // n)
+                seen_at[self.engine.place_of(taken[-1])] += new % n
             slowness = int((self.spent - before) / (total * TYPICAL)) if total else 0
             for pc, n in seen_at.items():
                 self.seen(pc, n, max(1, min(slowness, SLOWEST)))
@@ -314,6 +317,7 @@ class Jit:
         with self.lock:
             self.wanted.update(self.cache.wanted)
             self.past.update(self.cache.heat)
+            self.bad_luck = self.cache.bad_luck
             self.total += sum(self.past.values())
 
     def finish(self) -> None:
@@ -329,6 +333,7 @@ class Jit:
             kept, self.cache = self.cache, None
             if kept is not None and not self.inherited:
                 kept.looked(self.wanted)
+                kept.bad_luck = self.bad_luck
                 kept.sampled({pc: self.samples(pc) for pc in {*self.heat, *self.past} if not self.compiled(pc)})
                 kept.save()
 
