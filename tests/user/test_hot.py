@@ -88,7 +88,7 @@ def test_processes_share_the_cache_on_disk(tmp_path: Path) -> None:
         "phases",
     ]
     several = [
-        subprocess.Popen([*words, str(ROUNDS)], stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, env=environment)
+        subprocess.Popen([*words, str(4 * ROUNDS)], stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, env=environment)
         for _ in range(4)
     ]
     time.sleep(0.8)
@@ -98,7 +98,7 @@ def test_processes_share_the_cache_on_disk(tmp_path: Path) -> None:
     (kept,) = tmp_path.glob("regions-*.bundle")
 
     def again() -> int:
-        done = subprocess.run([*words, str(ROUNDS)], capture_output=True, text=True, env=environment, timeout=100)
+        done = subprocess.run([*words, str(4 * ROUNDS)], capture_output=True, text=True, env=environment, timeout=100)
         assert (done.returncode, done.stdout) == (0, "0 failures\n")
         return int(re.search(r"(\d+) from the cache on disk", done.stderr)[1])  # type: ignore[index]
 

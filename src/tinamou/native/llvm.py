@@ -2,10 +2,25 @@
 
 from __future__ import annotations
 
+import ctypes
 import functools
+import importlib.util
+import os
+from pathlib import Path
 from typing import Any
 
-import llvmlite.binding as binding
+
+def _map_library() -> None:
+    """Load LLVM without the interpreter lock: its relocation takes 25 ms, for which guests' system calls would wait."""
+    spec = importlib.util.find_spec("llvmlite")
+    if spec and spec.origin:
+        path = Path(spec.origin).parent / "binding" / "libllvmlite.so"
+        ctypes.CDLL(None).dlopen(os.fsencode(path), ctypes.c_int(os.RTLD_NOW))  # where it is not there, the import says what is wrong
+
+
+_map_library()
+
+import llvmlite.binding as binding  # noqa: E402
 
 LLVM_VERSION = ".".join(map(str, binding.llvm_version_info))
 
