@@ -39,8 +39,8 @@ def _intrinsics() -> dict[Any, Any]:
 
 
 def computed(insn: Insn, word: int) -> bool:
-    """BR, but for X16 and X17, by which linkers' veneers and procedure linkage tables jump."""
-    return insn.name == "br" and insn.field(word, "Rn") not in (16, 17)
+    """BR.  Procedure linkage tables jump by it, too; but those have no loops."""
+    return insn.name in ("br", "bti.br", "bti.br.x16", "bti.br.x17")
 
 
 ARM64 = Architecture("aarch64", isa, Core, 4, 4, length, ("isa/arm64", "softfloat"), computed=computed, intrinsics=_intrinsics)
