@@ -350,7 +350,6 @@ class Region:
 
     entries: list[int]
     nodes: dict[int, Node]
-    pages: set[int]
     landings: list[int] = field(default_factory=list)  # where its computed jumps may go
     needs: dict[int, int] = field(default_factory=dict)  # see engine.checkpoints
 
@@ -459,8 +458,7 @@ def discover(
             pc = following
     if start not in nodes:
         return None
-    pages = {p >> 12 for n in nodes.values() for p in (n.pc, n.end - 1)}
-    region = Region(sorted(e for e in entries if e in nodes), nodes, pages, sorted(at for at in landings or () if at in nodes))
+    region = Region(sorted(e for e in entries if e in nodes), nodes, sorted(at for at in landings or () if at in nodes))
     if templates.exact:
         for node in nodes.values():
             node.most = node.form.insn.cost + templates.get(node.form).spent + node.skipped // templates.arch.unit

@@ -37,6 +37,19 @@ def program(part: Model, r: random.Random) -> bytearray:
     return flash
 
 
+def agree(engines: list[CompiledAvr], part: Model, r: random.Random, slices: int) -> None:
+    """From one random state on, with an interrupt every now and then, all engines come to the same states."""
+    state, period = random_state(part, r), r.randrange(20, 300)
+    for e in engines:
+        e.put(state)
+        e.cpu.io.shadow(FLAGS, 0)
+        e.cpu.io.alarm(FLAGS, 1, at=e.cpu.cycles + 37, period=period, vector=2)
+    for _ in range(slices):
+        cycles = r.randrange(1, 400)
+        first, *others = [(e.engine.run_cycles(cycles), read_state(e.cpu.cpu, bytes(e.sram.buffer), e.cpu.cycles)) for e in engines]
+        assert all(found == first for found in others), cycles
+
+
 @pytest.mark.parametrize("seed", range(3))
 @pytest.mark.parametrize("name", ["ATmega168", "ATmega2560", "avrxmega2"])
 def test_the_same_on_each_engine(name: str, seed: int, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -47,15 +60,7 @@ def test_the_same_on_each_engine(name: str, seed: int, monkeypatch: pytest.Monke
         monkeypatch.setenv("TINAMOU_JIT", jit)
         engines.append(CompiledAvr(part, flash))
     for _ in range(8):
-        state, period = random_state(part, r), r.randrange(20, 300)
-        for e in engines:
-            e.put(state)
-            e.cpu.io.shadow(FLAGS, 0)
-            e.cpu.io.alarm(FLAGS, 1, at=e.cpu.cycles + 37, period=period, vector=2)
-        for _ in range(20):
-            cycles = r.randrange(1, 400)
-            found = [(e.engine.run_cycles(cycles), read_state(e.cpu.cpu, bytes(e.sram.buffer), e.cpu.cycles)) for e in engines]
-            assert found[1] == found[0] and found[2] == found[0], cycles
+        agree(engines, part, r, 20)
     assert int(engines[0].cpu.shared.traces) == 0 < int(engines[2].cpu.shared.traces)
     for e in engines:
         e.engine.close()
@@ -72,15 +77,7 @@ def test_the_same_in_regions(name: str, seed: int, monkeypatch: pytest.MonkeyPat
     AvrJit.told(monkeypatch)
     engines.append(CompiledAvr(part, flash))
     for _ in range(4):
-        state, period = random_state(part, r), r.randrange(20, 300)
-        for e in engines:
-            e.put(state)
-            e.cpu.io.shadow(FLAGS, 0)
-            e.cpu.io.alarm(FLAGS, 1, at=e.cpu.cycles + 37, period=period, vector=2)
-        for _ in range(12):
-            cycles = r.randrange(1, 400)
-            found = [(e.engine.run_cycles(cycles), read_state(e.cpu.cpu, bytes(e.sram.buffer), e.cpu.cycles)) for e in engines]
-            assert found[1] == found[0], cycles
+        agree(engines, part, r, 12)
     assert engines[0].cpu.jit is None
     assert engines[1].cpu.jit is not None and engines[1].cpu.jit.statistics.instructions > 500
     for e in engines:
