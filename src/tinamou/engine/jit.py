@@ -23,7 +23,7 @@ from typing import TYPE_CHECKING, Any, Protocol
 
 from tinamou.native import types
 from tinamou.native.arena import Arena
-from tinamou.native.image import ROOM, allocate
+from tinamou.native.image import ROOM, allocate, release
 from tinamou.native.link import Image, link
 
 from .codecache import COUNTS, NEVER, USELESS, CodeCache, Kept, digest
@@ -201,6 +201,7 @@ class Jit:
         self.finish()
         self.stop()
         self.arena.close()
+        release(self.counts, REGIONS * 16)
 
     def after_fork(self) -> None:
         """In the child: the thread is gone, and the arena is shared with the parent, which goes on writing to it.
