@@ -25,7 +25,7 @@ def read(address: int, length: int) -> bytes:
 def kept(address: int, length: int = 16) -> Kept:
     runs = [(address, length)]
     image = Image(16, b"code" * 4, {"region": 0}, [], [(8, "h_jump")], [(1, 2)])
-    return Kept([address], [address + length], runs, digest(read, runs), 4, image)
+    return Kept([address], [address + length], runs, digest(read, runs), 4, True, image)
 
 
 @pytest.fixture(autouse=True)
@@ -147,7 +147,7 @@ while True:
     for n in range(30):
         at = 0x1000 * number + n
         image = Image(16, bytes([number]) * 5000, {"region": 0}, [], [(8, "h_jump")], [(1, 2)])
-        c.add(codecache.Kept([at], [], [(at, 16)], f"{at:032x}", 4, image))
+        c.add(codecache.Kept([at], [], [(at, 16)], f"{at:032x}", 4, True, image))
     c.save()
 """
 

@@ -203,6 +203,39 @@ def test_regions_that_are_left_at_once_are_given_up() -> None:
     assert guest.go(1000) == Stop(ECALL)
 
 
+def test_a_region_that_lacks_targets_of_its_jumps_is_made_anew_with_them(monkeypatch: pytest.MonkeyPatch) -> None:
+    guest = RegionsGuest(64)
+    places = guest.load(INTERPRETER.format(rounds=1000))
+    labels = [places[name] for name in ("zero", "one", "two", "three")]
+    guest.map(DATA, PAGE, "rw")
+    guest.write(DATA, b"".join(at.to_bytes(8, "little") for at in labels))
+    guest.x[9] = DATA
+    assert guest.go() == Stop(ECALL)
+    jit = guest.jit
+    jit.price = PRICE
+    monkeypatch.setattr(jit, "choose", partial(Jit.choose, jit))
+    jit.heat.update(dict.fromkeys([places["next"], *labels[:2]], 100 * HOT))
+    jit.prepare()
+    assert jit.compile(places["next"])
+    for more, useless in ((True, 0), (False, 1)):
+        if more:
+            jit.heat[labels[2]] += 100 * HOT  # seen since, outside the region
+        (region,) = jit.judged.values()
+        region.counts[:] = ENTERED, ENTERED
+        jit.judge()
+        assert jit.statistics.useless == useless and not jit.compiled(places["next"])
+        guest.pc = CODE
+        assert guest.go(1000) == Stop(ECALL)
+        jit.seen(places["next"], 1)
+        pc = jit.hottest()
+        assert (pc is None) == (not more)
+        if pc is not None:
+            assert jit.compile(pc)
+            assert [jit.compiled(at) for at in labels] == [True, True, True, False]
+    guest.pc = CODE
+    assert guest.go(1000) == Stop(ECALL)
+
+
 def test_room_is_made_when_every_cpu_has_left_the_regions(monkeypatch: pytest.MonkeyPatch) -> None:
     guest = RegionsGuest(64)
     guest.load("1: addi a0, a0, 1\nj 1b")

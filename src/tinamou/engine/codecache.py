@@ -42,6 +42,7 @@ class Kept:
     runs: list[tuple[int, int]]  # (address, bytes) of the guest code it was made from
     digest: str  # of that code
     size: int  # instructions
+    whole: bool  # it is known where all its jumps go
     image: Image
 
     @property
@@ -91,7 +92,8 @@ class CodeCache:
                 self.heat = {int(pc): n for pc, n in head["heat"].items()} | self.heat
                 continue
             runs = [(a, n) for a, n in head["runs"]]
-            found.append(Kept(head["entries"], head["exits"], runs, head["digest"], head["size"], unpack(raw[at : at + image_size])))
+            image = unpack(raw[at : at + image_size])
+            found.append(Kept(head["entries"], head["exits"], runs, head["digest"], head["size"], head["whole"], image))
             at += image_size
         return found
 
@@ -134,7 +136,8 @@ class CodeCache:
         head = json.dumps({"wanted": self.wanted, "heat": self.heat, "bad_luck": bad_luck}).encode()
         out = bytearray(struct.pack("<II", len(head), 0) + head)
         for k in everything.values():
-            head = json.dumps({"entries": k.entries, "exits": k.exits, "runs": k.runs, "digest": k.digest, "size": k.size}).encode()
+            names = "entries", "exits", "runs", "digest", "size", "whole"
+            head = json.dumps({name: getattr(k, name) for name in names}).encode()
             body = pack(k.image)
             if len(out) + len(head) + len(body) + 8 > LARGEST:
                 break

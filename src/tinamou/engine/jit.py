@@ -59,6 +59,7 @@ LAST = 0.5  # seconds that a program's end waits for the last region
 LEAST = 64  # instructions that a region must execute each time that it is entered: going in and out takes as long as so many in traces
 WORST = 6  # Jit.bad_luck at most
 ENTERED = 50_000  # times that it is entered before that is looked at
+TRIES = 3  # how often a region is made anew with more targets of its computed jumps
 RING = 256  # samples that a CPU keeps
 TAKEN = 16  # of these that are looked at each time
 POLL = 0.004  # seconds between looks at the samples while there are some
@@ -156,6 +157,7 @@ class Jit:
         self.wanted: dict[int, int] = {}  # an address that was looked at -> samples it needs before the next look
         self.by_page: dict[int, list[Installed]] = {}
         self.judged: dict[int, Installed] = {}  # of these it is not known yet whether they are of use
+        self.tries: Counter[int] = Counter()  # entries of those that lacked targets
         self.bad_luck = 0  # how many more were given up than kept: each doubles the price of the next
         self.generation = 0
         self.compiling = False  # the thread is inside the compiler, perhaps holding LLVM's locks
@@ -422,7 +424,8 @@ class Jit:
         self.paid += time.thread_time() - began
         self.bought += region.size
         runs = region.runs
-        kept = Kept(region.entries, region.exits, runs, digest(lambda a, n: code_at(page, a, n), runs), region.size, image)
+        found = digest(lambda a, n: code_at(page, a, n), runs)
+        kept = Kept(region.entries, region.exits, runs, found, region.size, region.whole, image)
         installed = self.install(kept, generation)
         if installed:
             with self.lock:
@@ -478,8 +481,11 @@ class Jit:
         """
         if not self.price:
             return 1.0
-        price = max(self.price, self.paid / (self.bought * GAIN)) * (1 << self.bad_luck)
-        return sum(map(self.samples, region.nodes)) / (price * region.size)
+        return sum(map(self.samples, region.nodes)) / (self.asked() * region.size)
+
+    def asked(self) -> float:
+        """Samples for each instruction of a region before it is compiled."""
+        return max(self.price, self.paid / (self.bought * GAIN)) * (1 << self.bad_luck)
 
     def judge(self) -> None:
         """Give up regions that are left soon after they are entered: traces do without loading and storing registers."""
@@ -489,15 +495,34 @@ class Jit:
                 if made.counts[1] >= made.counts[0] * LEAST or not self.price:
                     self.bad_luck = max(self.bad_luck - 1, 0)
                     continue
-                self.bad_luck = min(self.bad_luck + 1, WORST)
                 self.withdraw(made)
-                self.statistics.useless += 1
-                for start, length in made.kept.runs:
-                    for pc in range(start, start + length, self.engine.arch.granule):
-                        if pc in self.past or pc in self.heat or pc in made.kept.entries:
-                            self.wanted[pc] = USELESS
                 if self.cache is not None:
                     self.cache.remove(made.kept)
+                if not self.widen(made.kept):
+                    self.give_up(made.kept)
+
+    def give_up(self, kept: Kept) -> None:
+        self.bad_luck = min(self.bad_luck + 1, WORST)
+        self.statistics.useless += 1
+        for start, length in kept.runs:
+            for pc in range(start, start + length, self.engine.arch.granule):
+                if pc in self.past or pc in self.heat or pc in kept.entries:
+                    self.wanted[pc] = USELESS
+
+    def widen(self, kept: Kept) -> bool:
+        """Look again at a region with computed jumps, when some of their targets were seen only after it was made."""
+        from .regions import NEAR
+
+        first, last = kept.runs[0][0] - NEAR, sum(kept.runs[-1]) + NEAR
+        known = {*kept.entries}
+        if kept.whole or max(self.tries[pc] for pc in known) == TRIES:
+            return False
+        if not any(first <= pc < last and pc not in known for pc in self.heat):
+            return False
+        self.tries.update(known)
+        for pc in known:
+            self.heat[pc] += max(self.hot, math.ceil(self.asked() * kept.size / len(known)))
+        return True  # the next sample at one of them makes it due; by then they have been decoded again
 
     def install(self, region: Kept, generation: tuple[int, int]) -> bool:
         with self.lock:

@@ -377,6 +377,11 @@ class Region:
         return sorted(out - self.nodes.keys())
 
     @property
+    def whole(self) -> bool:
+        """It is known where all its jumps go, or there is no room for more."""
+        return self.size == MAX_INSNS or not any(n.computed for n in self.nodes.values())
+
+    @property
     def loops(self) -> bool:
         """Control can come back inside the region."""
         return bool(self.landings) or any(t <= n.pc and t in self.nodes for n in self.nodes.values() for t in n.targets)
