@@ -194,7 +194,7 @@ def test_regions_that_are_left_at_once_are_given_up() -> None:
     assert jit.compile(head)
     region = jit.by_page[head >> 12][0]
     for entered, executed, useless in ((ENTERED - 1, 0, 0), (ENTERED, ENTERED, 1)):
-        region.counts[:] = entered, executed
+        region.counts[:] = entered, executed, 0
         jit.judge()
         assert jit.statistics.useless == useless and jit.compiled(head) == (not useless)
     jit.seen(head, 1000 * HOT)
@@ -218,10 +218,8 @@ def test_a_region_that_lacks_targets_of_its_jumps_is_made_anew_with_them(monkeyp
     jit.prepare()
     assert jit.compile(places["next"])
     for more, useless in ((True, 0), (False, 1)):
-        if more:
-            jit.heat[labels[2]] += 100 * HOT  # seen since, outside the region
         (region,) = jit.judged.values()
-        region.counts[:] = ENTERED, ENTERED
+        region.counts[:] = ENTERED, ENTERED, labels[2]
         jit.judge()
         assert jit.statistics.useless == useless and not jit.compiled(places["next"])
         guest.pc = CODE

@@ -29,7 +29,8 @@ AGAIN = 20_000  # samples after which even those are looked at again of which no
 COUNTED = 1000  # addresses whose samples are kept
 FEW = 250  # samples that are not worth a file
 MORE = 1.25  # kept anew when there are so many times more samples
-COUNTS = "region.counts"  # what a region's image imports besides handlers: two words, times entered and instructions executed
+# what a region's image imports besides handlers, three words: times entered, instructions executed, an address to which it was left
+COUNTS = "region.counts"
 PREFIX, SUFFIX = "regions-", ".bundle"
 
 

@@ -98,6 +98,7 @@ class Installed:
     kept: Kept
     counts: Any  # see codecache.COUNTS
     entries: list[int] = field(default_factory=list)
+    left: set[int] = field(default_factory=set)  # some of the addresses to which it was left
 
 
 class Engine(Protocol):
@@ -164,7 +165,7 @@ class Jit:
         self.disabled = self.inherited = False
         self.cache: CodeCache | None = None
         self.arena = Arena(ARENA)
-        self.counts = allocate(REGIONS * 16)  # two words a region; they stay as long as a CPU may be inside
+        self.counts = allocate(REGIONS * 24)  # three words a region; they stay as long as a CPU may be inside
         self.placed = 0  # regions in the arena, of which some are not used any more
         self.thread: threading.Thread | None = None
         self.stopped = threading.Event()
@@ -203,7 +204,7 @@ class Jit:
         self.finish()
         self.stop()
         self.arena.close()
-        release(self.counts, REGIONS * 16)
+        release(self.counts, REGIONS * 24)
 
     def after_fork(self) -> None:
         """In the child: the thread is gone, and the arena is shared with the parent, which goes on writing to it.
@@ -490,7 +491,10 @@ class Jit:
     def judge(self) -> None:
         """Give up regions that are left soon after they are entered: traces do without loading and storing registers."""
         with self.lock:
-            for made in [m for m in self.judged.values() if m.counts[0] >= ENTERED]:
+            for made in [*self.judged.values()]:
+                made.left.add(made.counts[2])
+                if made.counts[0] < ENTERED:
+                    continue
                 del self.judged[id(made)]
                 if made.counts[1] >= made.counts[0] * LEAST or not self.price:
                     self.bad_luck = max(self.bad_luck - 1, 0)
@@ -498,7 +502,7 @@ class Jit:
                 self.withdraw(made)
                 if self.cache is not None:
                     self.cache.remove(made.kept)
-                if not self.widen(made.kept):
+                if not self.widen(made):
                     self.give_up(made.kept)
 
     def give_up(self, kept: Kept) -> None:
@@ -509,19 +513,19 @@ class Jit:
                 if pc in self.past or pc in self.heat or pc in kept.entries:
                     self.wanted[pc] = USELESS
 
-    def widen(self, kept: Kept) -> bool:
-        """Look again at a region with computed jumps, when some of their targets were seen only after it was made."""
+    def widen(self, made: Installed) -> bool:
+        """Look again at a region with computed jumps, when it was left to targets that were not known when it was made."""
         from .regions import NEAR
 
+        kept = made.kept
         first, last = kept.runs[0][0] - NEAR, sum(kept.runs[-1]) + NEAR
-        known = {*kept.entries}
-        if kept.whole or max(self.tries[pc] for pc in known) == TRIES:
+        missed = {pc for pc in made.left if first <= pc < last and not any(0 <= pc - at < n for at, n in kept.runs)}
+        if kept.whole or not missed or max(self.tries[pc] for pc in kept.entries) == TRIES:
             return False
-        if not any(first <= pc < last and pc not in known for pc in self.heat):
-            return False
-        self.tries.update(known)
-        for pc in known:
-            self.heat[pc] += max(self.hot, math.ceil(self.asked() * kept.size / len(known)))
+        self.tries.update(kept.entries)
+        targets = {*kept.entries, *missed}
+        for pc in targets:
+            self.heat[pc] += max(self.hot, math.ceil(self.asked() * kept.size / len(targets)))
         return True  # the next sample at one of them makes it due; by then they have been decoded again
 
     def install(self, region: Kept, generation: tuple[int, int]) -> bool:
@@ -555,14 +559,14 @@ class Jit:
         return True
 
     def counts_of(self, number: int) -> Any:
-        return (ctypes.c_uint64 * 2).from_address(self.counts + number * 16)
+        return (ctypes.c_uint64 * 3).from_address(self.counts + number * 24)
 
     def place(self, image: Image) -> int | None:
         """Copy a region into the arena; gives its address, or None when there is no room."""
         if self.placed == REGIONS:
             return None
         counts = self.counts_of(self.placed)
-        counts[:] = 0, 0
+        counts[:] = 0, 0, 0
         at = self.arena.place(image, lambda name: ctypes.addressof(counts) if name == COUNTS else self.engine.image[name])
         faults = self.engine.faults
         if at is None or (faults is not None and not faults.append([(at + a, at + b) for a, b in image.faults])):

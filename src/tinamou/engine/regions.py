@@ -11,8 +11,8 @@ A region has the signature of a handler and stands in for the handlers of its en
     at an exception             `h_trap`
     where cycles are counted, before the slice ends: `h_budget` (engine.checkpoints)
 always with the registers written back, so every exception is precise.  It counts how often it is entered and how many instructions it
-executes, at COUNTS, for engine.jit to see whether it is of use.  It holds no addresses but guest ones: the text of a region can be
-compiled in one process and run in another.
+executes, and notes where it was left to, at COUNTS, for engine.jit to see whether it is of use.  It holds no addresses but guest ones:
+the text of a region can be compiled in one process and run in another.
 """
 
 from __future__ import annotations
@@ -410,9 +410,9 @@ def discover(
             if landings is not None or not any(n.computed for n in nodes.values()):
                 break
             first, last = min(nodes) - NEAR, max(nodes) + NEAR
-            landings = [at for at in sampled if first <= at < last and at not in nodes][:LANDINGS]
+            landings = [start, *(at for at in sampled if first <= at < last and at not in nodes)][:LANDINGS]
             entries.update(landings)
-            work = list(landings)
+            work = landings[1:]
             continue
         pc = work.pop(0)
         before: Node | None = None
@@ -729,7 +729,8 @@ def assemble(
     out += ["  %spent = sub i64 %budget, %exit_budget", f"  %executedp = getelementptr inbounds i8, ptr @{COUNTS}, i64 8"]
     out += ["  %executed = load i64, ptr %executedp", "  %executeds = add i64 %executed, %spent", "  store i64 %executeds, ptr %executedp"]
     rest = f" i8 {BUDGET}, label %rest" if region.needs else ""
-    out += [f"  switch i8 %kind, label %go [ i8 {RETRY}, label %again i8 {TRAP}, label %raise{rest} ]", "go:", templates.tail]
+    out += [f"  switch i8 %kind, label %go [ i8 {RETRY}, label %again i8 {TRAP}, label %raise{rest} ]", "go:"]
+    out += [f"  %leftp = getelementptr inbounds i8, ptr @{COUNTS}, i64 16", "  store i64 %exit_target, ptr %leftp", templates.tail]
     out += ["again:", "  store i64 %exit_target, ptr %targetp"]
     behind = templates.builder.arguments(budget="%exit_budget")
     out += [f"  musttail call {CONVENTION} void @h_retry({behind})", "  ret void"]
