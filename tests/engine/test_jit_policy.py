@@ -176,11 +176,11 @@ def test_computed_jumps_stay_in_the_region(monkeypatch: pytest.MonkeyPatch) -> N
             monkeypatch.setattr(jit, "choose", partial(Jit.choose, jit))
             jit.prepare()
             assert jit.compile(places["next"]) and all(jit.compiled(at) for at in labels)
-            entered = jit.counts_of(0)[0]
+            monkeypatch.setattr(jit, "compile", lambda pc: False)
         guest.pc = CODE
         assert guest.go() == Stop(ECALL)
         results.append([int(guest.x[n]) for n in range(1, 32)] + [guest.count])
-    assert results[0] == results[1] and jit.counts_of(0)[0] == entered + 1
+    assert results[0] == results[1] and jit.counts_of(0)[0] == 1
 
 
 def test_regions_that_are_left_at_once_are_given_up() -> None:

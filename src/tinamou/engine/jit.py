@@ -446,9 +446,13 @@ class Jit:
         cold = self.samples(pc) // COLD
         often = [at for at in {*self.heat, *self.past} if self.samples(at) >= max(cold, 1)]
         often.sort(key=self.samples, reverse=True)
+        with self.lock:  # what other regions with computed jumps have becomes part of this one
+            joined = {e for page in self.by_page.values() for made in page if not made.kept.whole for e in made.kept.entries}
         best = 0.0
         for hot in (lambda at: True), (lambda at: self.samples(at) >= cold or self.compiled(at)):
-            region = discover(templates, pc, fetch, self.executed, hot, sampled=often)
+            region = discover(templates, pc, fetch, self.executed, hot, sampled=[*often, *joined])
+            if region and joined and region.size == MAX_INSNS:
+                region = discover(templates, pc, fetch, self.executed, hot, sampled=often)
             if region is None or not region.loops:
                 break
             worth = self.worth(region)

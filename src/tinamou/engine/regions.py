@@ -40,6 +40,8 @@ from .patterns import Fixed, Imm, Operand, Reg
 MAX_INSNS = 400
 LANDINGS = 255  # at most, in a region
 NEAR = 1 << 15  # bytes before and behind a region in which the targets of its computed jumps are looked for
+# In each way out: else LLVM makes one of all, and puts what differs (the address) before every branch to it, on the hot path.
+APART = '  call void asm sideeffect "", ""()'
 X86 = os.uname().machine == "x86_64"
 
 
@@ -384,7 +386,7 @@ class Region:
     @property
     def loops(self) -> bool:
         """Control can come back inside the region."""
-        return bool(self.landings) or any(t <= n.pc and t in self.nodes for n in self.nodes.values() for t in n.targets)
+        return len(self.landings) > 1 or any(t <= n.pc and t in self.nodes for n in self.nodes.values() for t in n.targets)
 
 
 def discover(
@@ -536,7 +538,7 @@ def region_text(templates: Templates, region: Region, triple: str) -> str:
     def test(what: str, otherwise: list[str], then: str) -> list[str]:
         """`otherwise` when the budget is smaller, else go to `then`."""
         k = f"%test{len(cold)}"
-        cold.extend([f"{k[1:]}o:", *otherwise])
+        cold.extend([f"{k[1:]}o:", APART, *otherwise])
         out = [f"  {k} = load i64, ptr %budget_now", f"  {k}x = icmp slt i64 {k}, {what}"]
         return [*out, f"  br i1 {k}x, label {k}o, label %{then}, !prof !1"]
 
@@ -573,7 +575,7 @@ def region_text(templates: Templates, region: Region, triple: str) -> str:
         back = test("0", leave(literal(n.following, u64), JUMP), f"{prefix}back")
         cold.extend([f"{prefix}retry:", *credit(rest, f"%{prefix}early"), *visible(t, *fill(t, n, slow), slow), *back])
         cold.extend([f"{prefix}back:", *credit(-rest, f"%{prefix}late"), f"  br label %{prefix}done"])
-        cold.extend([f"{slow}retry:", *credit(n.form.insn.cost, f"%{prefix}retried"), *leave(literal(n.pc, u64), RETRY)])
+        cold.extend([f"{slow}retry:", APART, *credit(n.form.insn.cost, f"%{prefix}retried"), *leave(literal(n.pc, u64), RETRY)])
 
     def visible(t: Template, text: str, results: list[str], prefix: str) -> list[str]:
         """The text between lines that have in the CPU what it uses there."""
@@ -634,11 +636,11 @@ def region_text(templates: Templates, region: Region, triple: str) -> str:
             if t.slow is not None:
                 detour(t.slow, n, prefix, cost(block[j + 1 :]))
             elif t.retries:
-                cold.append(f"{prefix}retry:")
+                cold += [f"{prefix}retry:", APART]
                 cold += credit(cost(block[j:]), f"%{prefix}retried")
                 cold += leave(literal(n.pc, u64), RETRY)
             if t.traps:
-                cold.append(f"{prefix}trap:")
+                cold += [f"{prefix}trap:", APART]
                 cold += credit(cost(block[j + 1 :]), f"%{prefix}trapped")
                 cold += leave(literal(n.pc, u64), TRAP)
     tables: list[str] = []
