@@ -451,11 +451,11 @@ class Jit:
         best = 0.0
         for hot in (lambda at: True), (lambda at: self.samples(at) >= cold or self.compiled(at)):
             region = discover(templates, pc, fetch, self.executed, hot, sampled=[*often, *joined])
-            if region and joined and region.size == MAX_INSNS:
-                region = discover(templates, pc, fetch, self.executed, hot, sampled=often)
             if region is None or not region.loops:
                 break
             worth = self.worth(region)
+            if region.landings and region.size == MAX_INSNS and self.price:  # a part of an interpreter is soon left
+                worth = min(worth, 1 / 32)
             if worth >= 1:
                 with self.lock:
                     for n in region.nodes:
@@ -527,6 +527,7 @@ class Jit:
         if kept.whole or not missed or max(self.tries[pc] for pc in kept.entries) == TRIES:
             return False
         self.tries.update(kept.entries)
+        self.bad_luck = min(self.bad_luck + 1, WORST)
         targets = {*kept.entries, *missed}
         for pc in targets:
             self.heat[pc] += max(self.hot, math.ceil(self.asked() * kept.size / len(targets)))
