@@ -51,12 +51,13 @@ def test_what_one_process_saves_another_finds() -> None:
 
 def test_what_was_looked_at_in_vain_is_not_looked_at_again_soon() -> None:
     first, second = bundle(), bundle()
-    first.looked({0x1000: 700, 0x2000: 1 << 62})
+    never = codecache.NEVER
+    first.looked({0x1000: 700, 0x2000: never + 30, 0x3000: never + codecache.AGAIN})
     first.save()
     second.add(kept(0x1000))
     second.save()
     again = bundle()
-    assert again.wanted == {0x1000: 700, 0x2000: codecache.AGAIN} and len(again.waiting) == 1
+    assert again.wanted == {0x1000: 700, 0x2000: codecache.AGAIN, 0x3000: 4 * codecache.AGAIN} and len(again.waiting) == 1
 
 
 def test_samples_of_several_runs_add_up() -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import time
 from functools import partial
 
@@ -9,7 +10,7 @@ import pytest
 from engine_harness import CODE, DATA, ECALL, PAGE, CpuThread, InterpreterGuest, RegionsGuest, Stop
 
 from tinamou.engine.codecache import Kept
-from tinamou.engine.jit import ENTERED, FRESH, HOT, PRICE, RING, Jit
+from tinamou.engine.jit import DEARER, ENTERED, FRESH, HOT, PRICE, RING, Jit
 
 HEAD, OTHER = 0x1000, 0x2000
 
@@ -181,6 +182,35 @@ def test_computed_jumps_stay_in_the_region(monkeypatch: pytest.MonkeyPatch) -> N
         assert guest.go() == Stop(ECALL)
         results.append([int(guest.x[n]) for n in range(1, 32)] + [guest.count])
     assert results[0] == results[1] and jit.counts_of(0)[0] == 1
+
+
+def test_a_region_that_is_not_finished_is_dearer_next_time(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Else a short program would begin with it in every run."""
+    guest = RegionsGuest(64)
+    head = guest.load("li t0, 100\nhead: addi t0, t0, -1\nbnez t0, head\necall")["head"]
+    assert guest.go() == Stop(ECALL)
+    jit = guest.jit
+    monkeypatch.setattr(jit, "choose", partial(Jit.choose, jit))
+    jit.prepare()
+    jit.heat[head] = 100 * HOT
+
+    class Ended(Exception):
+        """The process ends while this compiles."""
+
+    class Endless:
+        triple = "x86_64-unknown-linux-gnu"
+
+        def compile(self, text: str) -> bytes:
+            raise Ended
+
+    made = jit.compiler
+    for compiler, wanted in ((Endless(), DEARER * 100 * HOT), (made, None)):
+        jit.__dict__["compiler"] = compiler
+        with contextlib.suppress(Ended):
+            jit.compile(head)
+        assert jit.wanted.get(head) == wanted
+        jit.heat[head] = 100 * HOT
+    assert jit.compiled(head)
 
 
 def test_regions_that_are_left_at_once_are_given_up() -> None:

@@ -23,9 +23,9 @@ from tinamou.native.link import Image
 LIMIT = 256 << 20  # bytes of all bundles
 LARGEST = 16 << 20  # bytes of one
 LOOKED = 1000  # addresses of which a bundle says that they were looked at
-NEVER = 1 << 62  # samples: not again in this run
+NEVER = 1 << 62  # and more, by the samples so far: not again in this run
 USELESS = 1 << 61  # the same in later runs
-AGAIN = 20_000  # samples after which even those are looked at again of which no region can be made
+AGAIN = 20_000  # samples at least after which, in a later run, even those are looked at again of which no region can be made
 COUNTED = 1000  # addresses whose samples are kept
 FEW = 250  # samples that are not worth a file
 MORE = 1.25  # kept anew when there are so many times more samples
@@ -116,7 +116,7 @@ class CodeCache:
 
     def looked(self, wanted: dict[int, int]) -> None:
         """Addresses that were looked at in vain, and how hot they must be for another look."""
-        kept = {pc: n if n < NEVER else AGAIN for pc, n in list(wanted.items())[-LOOKED:]}
+        kept = {pc: n if n < NEVER else max(AGAIN, 4 * (n - NEVER)) for pc, n in list(wanted.items())[-LOOKED:]}
         if kept != self.wanted:
             self.wanted, self.changed = kept, True
 

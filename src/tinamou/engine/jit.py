@@ -36,7 +36,7 @@ if TYPE_CHECKING:
 
     from .architecture import Architecture
     from .cpu import Cpu, Shared
-    from .regions import Region, Templates
+    from .regions import Node, Region, Templates
 
 HOT = 500  # samples of an address before it is looked at: 10 million instructions
 FRESH = 25  # of these samples must be of this run: the code around has been decoded then
@@ -56,6 +56,7 @@ TYPICAL = 7e-6  # seconds of CPU time for a slice
 SLOWEST = 8  # times that, for which a sample counts more
 PATIENCE = 0.1  # seconds for which CPUs are waited for that run old regions
 LAST = 0.5  # seconds that a program's end waits for the last region
+DEARER = 8  # a region that is not finished by then needs so many times more samples in later runs
 LEAST = 64  # instructions that a region must execute each time that it is entered: going in and out takes as long as so many in traces
 WORST = 6  # Jit.bad_luck at most
 ENTERED = 50_000  # times that it is entered before that is looked at
@@ -278,14 +279,13 @@ class Jit:
 
     def seen(self, pc: int, n: int, slowness: int = 1) -> None:
         """Slices ended at pc; the caller has the lock."""
-        handler, beyond = self.handler(pc), self.engine.image.beyond
+        handler = self.handler(pc)
         self.statistics.samples += n
         self.total += n * slowness
         if self.arena.holds(handler):
             self.statistics.in_regions += n
             return
-        if beyond and beyond <= handler < beyond + ROOM:
-            self.statistics.in_traces += n
+        self.statistics.in_traces += n * self.traced(pc)
         self.heat[pc] += n * slowness
         if self.samples(pc) >= max(self.wanted.get(pc, self.hot), self.total // TAIL) and (not self.past or self.heat[pc] >= FRESH):
             self.due.add(pc)
@@ -305,6 +305,11 @@ class Jit:
 
     def compiled(self, pc: int) -> bool:
         return self.arena.holds(self.handler(pc))
+
+    def traced(self, pc: int) -> bool:
+        """A trace begins there."""
+        beyond = self.engine.image.beyond
+        return bool(beyond) and beyond <= self.handler(pc) < beyond + ROOM
 
     def executed(self, pc: int) -> bool:
         """The instruction has been decoded."""
@@ -428,51 +433,47 @@ class Jit:
         found = digest(lambda a, n: code_at(page, a, n), runs)
         kept = Kept(region.entries, region.exits, runs, found, region.size, region.whole, image)
         installed = self.install(kept, generation)
-        if installed:
-            with self.lock:
-                if self.cache is not None:
-                    self.cache.add(kept)
+        with self.lock:
+            for n in region.nodes:
+                self.wanted.pop(n, None)
+            if installed and self.cache is not None:
+                self.cache.add(kept)
         self.statistics.seconds += time.thread_time() - start
         return installed
 
     def choose(self, pc: int, fetch: Callable[[int], int | None]) -> Region | None:
-        """The region around pc that is worth compiling: all that has been executed, or if that is too much, what is hot of it.
-
-        If there is none, pc is looked at again when it is much hotter.
-        """
+        """The region around pc, if it is worth compiling.  If not, pc is looked at again when it is much hotter."""
         from .regions import MAX_INSNS, discover
 
-        templates = self.makers[0]()
         cold = self.samples(pc) // COLD
         often = [at for at in {*self.heat, *self.past} if self.samples(at) >= max(cold, 1)]
         often.sort(key=self.samples, reverse=True)
         with self.lock:  # what other regions with computed jumps have becomes part of this one
             joined = {e for page in self.by_page.values() for made in page if not made.kept.whole for e in made.kept.entries}
-        best = 0.0
-        for hot in (lambda at: True), (lambda at: self.samples(at) >= cold or self.compiled(at)):
-            region = discover(templates, pc, fetch, self.executed, hot, sampled=[*often, *joined])
-            if region is None or not region.loops:
-                break
-            worth = self.worth(region)
-            if region.landings and region.size == MAX_INSNS and self.price:  # a part of an interpreter is soon left
-                worth = min(worth, 1 / 32)
-            if worth >= 1:
-                with self.lock:
-                    for n in region.nodes:
-                        self.heat.pop(n, None)
-                        self.past.pop(n, None)
-                    self.due -= region.nodes.keys()
-                return region
-            best = max(best, worth)
-            if region.size < MAX_INSNS:
-                break
+
+        def hot(node: Node, at: int) -> bool:
+            """Slices end at loops' heads and functions' entries; of other targets it is known whether they have been visited often."""
+            inside = at > node.pc and (not node.call or at == node.following)
+            return self.samples(at) >= cold or self.compiled(at) or (inside and self.traced(at))
+
+        region = discover(self.makers[0](), pc, fetch, self.executed, hot, sampled=[*often, *joined])
+        worth = self.worth(region) if region and region.loops else 0.0
+        if self.price and region and region.landings and region.size == MAX_INSNS:  # a part of an interpreter is soon left
+            worth = min(worth, 1 / 32)
         with self.lock:
-            if best and region:
+            if region and worth >= 1:
+                for n in {*region.nodes} & {*self.heat, *self.past}:
+                    self.wanted[n] = DEARER * self.samples(n)  # should the program end before the region is made
+                    self.heat.pop(n, None)
+                    self.past.pop(n, None)
+                self.due -= region.nodes.keys()
+                return region
+            if region and worth:
                 for n in {*region.nodes} & {*self.heat, *self.past}:  # any of these would lead to much the same
-                    self.wanted[n] = max(self.hot, self.samples(n) * max(2, min(32, math.ceil(1 / best))))
+                    self.wanted[n] = max(self.hot, self.samples(n) * max(2, min(32, math.ceil(1 / worth))))
                 self.due -= region.nodes.keys()
             else:
-                self.wanted[pc] = NEVER
+                self.wanted[pc] = NEVER + self.samples(pc)
                 self.heat.pop(pc, None)
                 self.past.pop(pc, None)
                 self.statistics.refused += 1

@@ -37,7 +37,7 @@ from .decoder import Form, Slot, form_of
 from .handlers import CONVENTION, PARAMETERS, SIGNATURE, Builder, HandlerHooks, begin, item_of, largest, trapped
 from .patterns import Fixed, Imm, Operand, Reg
 
-MAX_INSNS = 400
+MAX_INSNS = 600
 LANDINGS = 255  # at most, in a region
 NEAR = 1 << 15  # bytes before and behind a region in which the targets of its computed jumps are looked for
 # In each way out: else LLVM makes one of all, and puts what differs (the address) before every branch to it, on the hot path.
@@ -394,11 +394,11 @@ def discover(
     start: int,
     fetch: Callable[[int], int | None],
     executed: Callable[[int], bool],
-    hot: Callable[[int], bool] = lambda pc: True,
+    hot: Callable[[Node, int], bool] = lambda node, pc: True,
     limit: int = MAX_INSNS,
     sampled: Iterable[int] = (),
 ) -> Region | None:
-    """The region around a hot address: what has been executed, and of the targets of jumps those that are `hot`.
+    """The region around a hot address: what has been executed, and of the targets of jumps (the nodes) those that are `hot`.
 
     `fetch` gives the instruction word at an address that may be executed.  Where computed jumps go nobody knows, but slices end there:
     addresses near by that were `sampled`, and that nothing else leads to, are taken to be their targets.
@@ -437,6 +437,9 @@ def discover(
                 skipped = int(templates.arch.length(u32(more & 0xFFFF_FFFF)))
             node = nodes[pc] = Node(pc, word, form, falls=not form.ends, skipped=skipped)
             following = pc + insn.size
+            links = any(o.kind.zero != insn.number(word, o) for o, _ in form.results if isinstance(o.kind, Reg))
+            node.call = form.ends and (links or insn.name in templates.arch.calls)
+            node.computed = not node.call and templates.arch.computed(insn, word)
             target: int | None = None
             if form.forwards:
                 node.known, target = True, node.end & templates.mask
@@ -444,20 +447,17 @@ def discover(
                 node.known = True
                 op = next(o for o, _ in form.operands if o.name == (form.relative or form.absolute))
                 target = insn.number(word, op) + (pc if form.relative else 0) & (1 << op.type.bits) - 1 & templates.mask
-            elif form.ends and before and before.pc + before.form.insn.size == pc:
+            elif form.ends and before and before.following == pc:
                 target = templates.arch.pair_target(before.pc, before.form.insn, before.word, insn, word)
                 node.known = target is not None
             if target is not None:
                 node.targets = [target]
-                if hot(target):
+                if hot(node, target):
                     work.append(target)
                     if target <= pc:
                         entries.add(target)
             before = node
-            links = any(o.kind.zero != insn.number(word, o) for o, _ in form.results if isinstance(o.kind, Reg))
-            node.call = form.ends and (links or insn.name in templates.arch.calls)
-            node.computed = not node.call and templates.arch.computed(insn, word)
-            if node.call and hot(following):
+            if node.call and hot(node, following):
                 entries.add(following)
                 work.append(following)
             if not node.falls:
@@ -702,12 +702,10 @@ def assemble(
 
     out = [f"define {CONVENTION} void @region({SIGNATURE}) nounwind {{", "entry:", begin(cpu)]
     out += ["  %exit_pc = alloca i64", "  %exit_kind = alloca i8", "  %budget_now = alloca i64", templates.tail_allocas, *allocas]
-    for (file, n), item in sorted(used.items(), key=lambda u: u[0]):
+    held = [(f"{file}{n}", f"i{item.bits}") for (file, n), item in sorted(used.items(), key=lambda u: u[0]) if not in_cpu(item)]
+    for file, n in sorted(used):
         out.append(f"  %{file}{n}p = getelementptr inbounds i8, ptr %cpu, i64 {place(file, n)}")
-        if in_cpu(item):
-            continue
-        out += [f"  %{file}{n} = alloca i{item.bits}", f"  %{file}{n}v = load volatile i{item.bits}, ptr %{file}{n}p"]
-        out.append(f"  store i{item.bits} %{file}{n}v, ptr %{file}{n}")
+    out += [f"  %{name} = alloca {type_}" for name, type_ in held]
     # volatile: LLVM would move these loads between null checks and the accesses that they guard
     for name in templates.looked:
         out += [f"  %{name}p = getelementptr inbounds i8, ptr %cpu, i64 {place(name)}", f"  %{name} = load volatile i64, ptr %{name}p"]
@@ -716,8 +714,15 @@ def assemble(
     out += [f"  %entered = load i64, ptr @{COUNTS}", "  %entereds = add i64 %entered, 1", f"  store i64 %entereds, ptr @{COUNTS}"]
     out += ["  store i64 %budget, ptr %budget_now", "  %ei = ptrtoint ptr %e to i64", f"  %es = lshr i64 %ei, {shift}"]
     out += ["  %pc = add i64 %es, %bias", "  store i64 %pc, ptr %exit_pc", f"  store i8 {RETRY}, ptr %exit_kind"]
-    cases = " ".join(f"i64 {literal(e, u64)}, label %{doors[e]}" for e in region.entries)
-    out.append(f"  switch i64 %pc, label %leave [ {cases} ]")
+    cases = " ".join(f"i64 {literal(e, u64)}, label %D{e:x}" for e in region.entries)
+    out.append(f"  switch i64 %pc, label %unreachable [ {cases} ]")
+    out += ["unreachable:", "  unreachable"]
+    for e in region.entries:
+        out.append(f"D{e:x}:")
+        for name, type_ in held:
+            value = f"%D{e:x}{name}"
+            out += [f"  {value} = load volatile {type_}, ptr %{name}p", f"  store {type_} {value}, ptr %{name}"]
+        out.append(f"  br label %{doors[e]}")
     for line in body:
         if line.startswith(("!flush", "!reload")):
             out += moved(line, used, set(dirty))

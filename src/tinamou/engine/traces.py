@@ -24,7 +24,7 @@ from tinamou.native.types import Struct, i8, i16, i32, i64, u8, u16, u32, u64
 
 from . import predecode
 from .cpu import PAGE, Cpu, Shared
-from .predecode import BUSY, WARM, publish
+from .predecode import BUSY, DECODE, WARM, publish
 
 LONGEST = 64  # instructions of a trace
 ENOUGH = 12  # instructions after which a trace ends where another one begins
@@ -239,6 +239,13 @@ def target_of(cpu: Cpu, step: u64, stencil: Stencil, pc: u64) -> u64:
     return predecode.linked(cpu, jump_target(step, stencil, pc))
 
 
+def decode_too(cpu: Cpu, entry: u64, host: u64, offset: u64) -> None:
+    """Decode an instruction of a trace at its own entry, too, if nothing has come there yet: to engine.jit it is executed then."""
+    if compare_exchange(u64, entry, predecode.symbol(DECODE), predecode.symbol(BUSY)) == predecode.symbol(DECODE):
+        word = u32(peek(u16, host)) if offset > predecode.page_end(cpu) - 4 else peek(u32, host)
+        publish(entry, predecode.handler_of(predecode.decode(cpu, entry, word, offset, u64(1))))
+
+
 def plan(cpu: Cpu, s: Shared, entry: u64, host: u64, pc: u64) -> tuple[u64, u64, bool]:
     """Decode a trace's instructions into s.trace_steps: how many, the distance of the entry behind them, and whether the last goes there.
 
@@ -260,6 +267,7 @@ def plan(cpu: Cpu, s: Shared, entry: u64, host: u64, pc: u64) -> tuple[u64, u64,
                 st = Step.at(step)
                 st.number, st.delta = number, u32(delta)
                 st.stencil = compact(s, u64(number), step)
+                decode_too(cpu, entry + delta, host, offset)
                 delta += size << predecode.shift()
                 offset += size
                 host += size
