@@ -64,6 +64,8 @@ TRIES = 3  # how often a region is made anew with more targets of its computed j
 RING = 256  # samples that a CPU keeps
 TAKEN = 16  # of these that are looked at each time
 POLL = 0.004  # seconds between looks at the samples while there are some
+CALM = 250  # looks after which these become rarer, when nothing was due
+RARE = 0.02  # the same then
 IDLE = 0.05  # the same while there are none
 
 
@@ -220,12 +222,14 @@ class Jit:
     # -- the thread
 
     def work(self) -> None:
-        wait = POLL
+        wait, calm = POLL, 0
         while not self.stopped.wait(wait):
-            wait = POLL if self.collect() else IDLE
+            calm += 1
+            wait = IDLE if not self.collect() else POLL if calm < CALM else RARE
             self.revive()
             self.judge()
             while not self.stopped.is_set() and (pc := self.hottest()) is not None:
+                calm = 0
                 if not self.compiled(pc):
                     self.compiling = True
                     self.compile(pc)
