@@ -1,18 +1,22 @@
 """One CPU, RAM and nothing else: programs run to an instruction that waits for interrupts, and nothing ends the waiting.
 
-The golden model and the compiled engine run them on the same machine.  Each architecture's harness says what its CPU is.
+The golden model and the compiled engine run them on the same machine; "regions" is the compiled engine in small slices, with a region
+around each place where one ends.  Each architecture's harness says what its CPU is.
 """
 
 from __future__ import annotations
 
 import threading
 
+from support.told import MachineJit
 from tinamou.engine.cpu import EXECUTE, READ, WRITE, Trap
 from tinamou.engine.golden import Golden
 from tinamou.engine.system import SystemEngine
 from tinamou.machine.machine import Machine, Settings
 from tinamou.machine.memory import BusError
 from tinamou.native.types import u64
+
+SLICE = 40  # instructions
 
 
 class GuestMemory:
@@ -89,13 +93,15 @@ class BareMachine:
 
     def __init__(self, engine, architecture, make_cpu, model, ram, size, cpus=1, **properties):
         self.name, self.base = engine, ram
-        self.engine = SystemEngine(architecture, make_cpu)
+        self.engine = SystemEngine(architecture, make_cpu, jit="traces")
         self.machine = Machine("test", Settings(), cpu_factory=self.engine.factory)
         for _ in range(cpus):
             self.machine.add_cpu(model, **properties)
         self.ram = self.machine.ram(ram, size)
         self.cpu = self.engine.vcpus[0]
         self.state = self.cpu.cpu
+        if engine == "regions":
+            self.engine.jit = MachineJit(self.engine.code)
         if engine == "golden":
             self.state.flush_tlb = self.cpu.flush  # the same, at once
         self.furnish()
@@ -126,7 +132,12 @@ class BareMachine:
             return
         alarm = threading.Timer(10, self.cpu.stop)
         alarm.start()
-        self.cpu.run()
+        if self.name == "regions":
+            while not self.cpu.halted and alarm.is_alive():
+                self.cpu.run_some(SLICE)
+                self.engine.jit.at(self.cpu)
+        else:
+            self.cpu.run()
         alarm.cancel()
         assert self.cpu.halted, f"the program did not end: pc {self.cpu.pc:#x}"
 

@@ -10,6 +10,7 @@ import pytest
 
 from tinamou.engine.jit import Jit
 from tinamou.engine.regions import Region, discover
+from tinamou.engine.systemcode import PIECE
 
 
 class ToldJit(Jit):
@@ -29,6 +30,34 @@ class EagerJit(ToldJit):
 
     def executed(self, pc: int) -> bool:
         return pc in self.code
+
+
+class MachineJit(ToldJit):
+    """Of a whole machine; `at(cpu)` makes the region around where a CPU stands still."""
+
+    templates: dict[str, Any] = {}  # made once for all machines of a kind
+
+    def prepare(self) -> None:
+        e = self.engine
+        key = f"{e.arch.name} {e.extensions}"
+        self.makers = self.templates.get(key, [])
+        super().prepare()
+        self.templates[key] = self.makers
+
+    @functools.cached_property
+    def compiler(self) -> Any:
+        return _compiler()
+
+    def at(self, cpu: Any) -> None:
+        physical = cpu.translate(cpu.pc)
+        if physical is None:
+            return
+        for r in cpu.engine.memory.ram_regions():
+            if r.base <= physical < r.base + r.size:
+                piece = [*cpu.engine.pagemaps].index(id(r.ram)) + 1
+                pc = (piece << PIECE) + r.offset + physical - r.base
+                if self.executed(pc) and not self.compiled(pc):
+                    self.compile(pc)
 
 
 class AvrJit(EagerJit):

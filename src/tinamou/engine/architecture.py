@@ -34,6 +34,7 @@ class Architecture:
     bits: int = 64  # of an address: pc wraps
     system: bool = False  # whole machines: instructions may `switch`; user programs never do
     calls: frozenset[str] = frozenset()  # names of rows that are calls, where no register takes the return address
+    refetch: frozenset[str] = frozenset()  # names of rows behind which code counts as it is then
 
     @cached_property
     def isa(self) -> BoundIsa:

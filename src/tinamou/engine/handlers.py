@@ -397,6 +397,7 @@ class Functions:
         self.specials: list[tuple[Callable[..., None], str]] = [*specials.COMMON, *module.SPECIALS]
         self.step: str = getattr(module, "STEP", "h_step")  # the special that a single step begins with
         self.direct: bool = getattr(module, "DIRECT", False)
+        self.placed: bool = getattr(module, "PLACED", True)  # a region's code is at one address
         self.exact: bool = getattr(module, "EXACT", False)  # the budget is looked at after every instruction
 
 

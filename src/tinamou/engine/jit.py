@@ -40,8 +40,6 @@ if TYPE_CHECKING:
 
 HOT = 500  # samples of an address before it is looked at: 10 million instructions
 FRESH = 25  # of these samples must be of this run: the code around has been decoded then
-# Samples at few places before the first look: loading LLVM and the region compiler takes 0.25 s; regions save half of a sample's 7 us.
-FIRST = 20_000
 SHARE = 32  # few places: each has at least such a part of all samples
 LONG = 128  # where there are none, so many times more; regions in code without hot loops save little
 TAIL = 512  # places with a smaller part are not looked at
@@ -109,24 +107,33 @@ class Engine(Protocol):
 
     model: str
     arch: Architecture
-    extensions: int
     image: Loaded
     shared: Shared
     decode_handler: int
     limit: int  # code addresses from here on are none
-    pagemap: int
     quantum: int
+    first: int  # samples at few places before the compiler is loaded for them
     constants: dict[str, int]  # words of the CPU that never change
+
+    @property
+    def extensions(self) -> int:
+        """A bit for each extension that all CPUs have."""
 
     @property
     def faults(self) -> FaultMap | None:
         """Where loads and stores are noted that may fault, if any may."""
 
+    def entries(self, number: int) -> int:
+        """Host address of the entries of a page of guest code, or 0."""
+
     def code_page(self, number: int) -> bytes:
         """A page of guest code, as long as it is; nothing if it may not be executed."""
 
-    def place_of(self, pc: int) -> int:
-        """Where the piece of code begins to which a sample at pc belongs."""
+    def place_of(self, sample: int) -> int:
+        """Where the piece of code begins to which a sample belongs."""
+
+    def compiled(self, number: int) -> None:
+        """A page is going to have regions."""
 
 
 class Runner(Protocol):
@@ -148,7 +155,7 @@ class Jit:
         self.lock = threading.RLock()
         eager = (mode or os.environ.get("TINAMOU_JIT")) == "eager"
         self.hot, self.price = (1, 0) if eager else (HOT, PRICE)
-        self.first = 0 if eager else FIRST + engine.image.code_size // ROWS  # samples of what is hot before the compiler is loaded for it
+        self.first = 0 if eager else engine.first + engine.image.code_size // ROWS  # samples of what is hot before the compiler is loaded
         if eager:
             engine.quantum = SHORT
         self.mark_warm = engine.image.function("mark_warm", None, ctypes.c_uint64, ctypes.c_uint64)
@@ -225,7 +232,7 @@ class Jit:
         wait, calm = POLL, 0
         while not self.stopped.wait(wait):
             calm += 1
-            wait = IDLE if not self.collect() else POLL if calm < CALM else RARE
+            wait = IDLE if not self.collect() else POLL if calm < CALM and self.expecting() else RARE
             self.revive()
             self.judge()
             while not self.stopped.is_set() and (pc := self.hottest()) is not None:
@@ -235,6 +242,10 @@ class Jit:
                     self.compile(pc)
                     self.compiling = False
                 self.collect()
+
+    def expecting(self) -> bool:
+        """Something may be due soon."""
+        return 2 * self.total > self.first or bool(self.cache and self.cache.waiting)
 
     def hottest(self) -> int | None:
         """The address to look at next.  The first one must be worth loading the compiler, together with others that are due."""
@@ -298,9 +309,7 @@ class Jit:
 
     def entry(self, pc: int) -> int:
         """Host address of the entry of a guest address, or 0."""
-        if pc >= self.engine.limit or not self.engine.pagemap:
-            return 0
-        base = ctypes.c_uint64.from_address(self.engine.pagemap + (pc >> 12) * 8).value
+        base = self.engine.entries(pc >> 12) if pc < self.engine.limit else 0
         return base + ((pc & (PAGE - self.engine.arch.granule)) << self.engine.arch.shift) if base else 0
 
     def handler(self, pc: int) -> int:
@@ -407,6 +416,7 @@ class Jit:
         self.prepare()
         generation = self.generation, int(self.engine.shared.fences)
         pages: dict[int, bytes] = {}
+        placed = self.makers[0]().placed
 
         def page(number: int) -> bytes:
             if number not in pages:
@@ -414,8 +424,10 @@ class Jit:
             return pages[number]
 
         def fetch(at: int) -> int | None:
+            if not placed and at >> 12 != pc >> 12:
+                return None
             data = page(at >> 12)[at & 4095 : (at & 4095) + 4]
-            if len(data) < 4 and at & 4095 > PAGE - 4:
+            if placed and len(data) < 4 and at & 4095 > PAGE - 4:
                 data += page((at >> 12) + 1)[: 4 - len(data)]
             word = int.from_bytes(data, "little")
             unit = self.engine.arch.unit
@@ -549,12 +561,15 @@ class Jit:
             if at is None:
                 return False
             made = Installed(at + image.symbols["region"], region, self.counts_of(self.placed - 1))
+            for number in region.pages:
+                self.engine.compiled(number)
             for pc in region.entries:
                 entry = self.entry(pc)
                 if entry:
                     ctypes.c_uint64.from_address(entry).value = made.address
                     made.entries.append(entry)
-            if generation[1] != int(self.engine.shared.fences):  # a CPU's fence came just now: it may have missed these entries
+            # a CPU's fence, or a store to this code, came just now: it may have missed these entries
+            if generation[1] != int(self.engine.shared.fences) or digest(self.read_code, region.runs) != region.digest:
                 self.withdraw(made)
                 return False
             if self.engine.shared.stencils:

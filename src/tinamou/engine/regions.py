@@ -20,7 +20,7 @@ from __future__ import annotations
 import os
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass, field, replace
-from itertools import pairwise
+from itertools import count, pairwise
 from types import FunctionType
 from typing import Any
 
@@ -220,7 +220,7 @@ class Templates:
     ) -> None:
         self.arch = arch
         self.builder = Builder(arch, model, checked)
-        self.exact = self.builder.model.exact
+        self.exact, self.placed = self.builder.model.exact, self.builder.model.placed
         self.enabled = frozenset(name for name, k in self.builder.bits.items() if extensions >> k & 1)
         self.looked = tuple(model.KEPT)  # words of the CPU that a region looks at once
         self.kept = {name: f"%{name}" for name in (*self.looked, "direct_limit")} | {name: literal(n, u64) for name, n in constants.items()}
@@ -427,8 +427,10 @@ def discover(
                 break
             form, word = decoded
             insn = form.insn
-            if form.switches or (form.ends and not form.jumps):
+            if form.switches or (form.ends and not form.jumps) or insn.name in templates.arch.refetch:
                 break
+            if not templates.exact and templates.get(form).exact:
+                break  # in a region nobody knows how many instructions have been executed
             skipped = 0
             if form.forwards:
                 more = fetch(pc + insn.size & templates.mask)
@@ -523,12 +525,21 @@ def region_text(templates: Templates, region: Region, triple: str) -> str:
         if write:
             dirty.add(key)
 
+    names = count()
     allocas: list[str] = []
     body: list[str] = []
     cold: list[str] = []  # the exits, after everything else
 
-    def leave(pc: str, kind: int) -> list[str]:
-        return [f"  store i64 {pc}, ptr %exit_pc", f"  store i8 {kind}, ptr %exit_kind", "  br label %leave"]
+    first = 0 if templates.placed else min(known) & -PAGE  # else addresses count from that of the page, which is known when it runs
+
+    def address(pc: int, name: str) -> list[str]:
+        """Give an address this name."""
+        return [f"  {name} = add i64 {'0' if templates.placed else '%page'}, {literal(pc - first, u64)}"]
+
+    def leave(pc: int | str, kind: int) -> list[str]:
+        named = f"%away{next(names)}"
+        out = [f"  {named} = add i64 {pc}, 0"] if isinstance(pc, str) else address(pc, named)
+        return [*out, f"  store i64 {named}, ptr %exit_pc", f"  store i8 {kind}, ptr %exit_kind", "  br label %leave"]
 
     def credit(n: int, name: str) -> list[str]:
         if not n:
@@ -544,18 +555,20 @@ def region_text(templates: Templates, region: Region, triple: str) -> str:
 
     def goto(target: int, source: int, cut: bool = False) -> list[str]:
         """Go on at `target`; `cut`: the slice may have ended with the instruction at `source`."""
-        away = leave(literal(target, u64), JUMP)
+        away = leave(target, JUMP)
         if target not in known:
             return away
         if target in needs_:
-            return test(str(needs_[target] - 1), leave(literal(target, u64), BUDGET), f"P{target:x}")
+            return test(str(needs_[target] - 1), leave(target, BUDGET), f"P{target:x}")
         if cut or (target <= source and not needs_):
             return test("0", away, f"P{target:x}")
         return [f"  br label %P{target:x}"]
 
     def fill(t: Template, n: Node, prefix: str) -> tuple[str, list[str]]:
         """The text of an instruction, and the variables of its results."""
-        text = t.body.replace("@@", prefix).replace("@PC@", literal(n.pc, u64))
+        text = t.body.replace("@@", prefix)
+        if "@PC@" in text:
+            text = "\n".join([*address(n.pc, f"%{prefix}pc"), text.replace("@PC@", f"%{prefix}pc")])
         for m, (op, _) in enumerate(n.form.operands):
             number = n.form.insn.number(n.word, op)
             hole = register(op.kind, number, False) if isinstance(op.kind, Reg) else literal(number, op.type)
@@ -572,10 +585,10 @@ def region_text(templates: Templates, region: Region, triple: str) -> str:
     def detour(t: Template, n: Node, prefix: str, rest: int) -> None:
         """The slow path, from its own label back to the instruction's end; the budget is exact there."""
         slow = f"{prefix}slow_"
-        back = test("0", leave(literal(n.following, u64), JUMP), f"{prefix}back")
+        back = test("0", leave(n.following, JUMP), f"{prefix}back")
         cold.extend([f"{prefix}retry:", *credit(rest, f"%{prefix}early"), *visible(t, *fill(t, n, slow), slow), *back])
         cold.extend([f"{prefix}back:", *credit(-rest, f"%{prefix}late"), f"  br label %{prefix}done"])
-        cold.extend([f"{slow}retry:", APART, *credit(n.form.insn.cost, f"%{prefix}retried"), *leave(literal(n.pc, u64), RETRY)])
+        cold.extend([f"{slow}retry:", APART, *credit(n.form.insn.cost, f"%{prefix}retried"), *leave(n.pc, RETRY)])
 
     def visible(t: Template, text: str, results: list[str], prefix: str) -> list[str]:
         """The text between lines that have in the CPU what it uses there."""
@@ -625,8 +638,9 @@ def region_text(templates: Templates, region: Region, triple: str) -> str:
                         body += [f"  store i64 %{prefix}to, ptr %exit_pc", "  br label %land"]
                     else:
                         if returns and not n.call and not t.cuts:
-                            cases = " ".join(f"i64 {literal(r, u64)}, label %{prefix}r{r:x}" for r in returns)
-                            body.append(f"  switch i64 %{prefix}to, label %{prefix}away [ {cases} ]")
+                            cases = " ".join(f"i64 {literal(r - first, u64)}, label %{prefix}r{r:x}" for r in returns)
+                            body.append(f"  %{prefix}by = sub i64 %{prefix}to, {'0' if templates.placed else '%page'}")
+                            body.append(f"  switch i64 %{prefix}by, label %{prefix}away [ {cases} ]")
                             for r in returns:
                                 body += [f"{prefix}r{r:x}:", *goto(r, -1)]
                             body.append(f"{prefix}away:")
@@ -638,14 +652,14 @@ def region_text(templates: Templates, region: Region, triple: str) -> str:
             elif t.retries:
                 cold += [f"{prefix}retry:", APART]
                 cold += credit(cost(block[j:]), f"%{prefix}retried")
-                cold += leave(literal(n.pc, u64), RETRY)
+                cold += leave(n.pc, RETRY)
             if t.traps:
                 cold += [f"{prefix}trap:", APART]
                 cold += credit(cost(block[j + 1 :]), f"%{prefix}trapped")
-                cold += leave(literal(n.pc, u64), TRAP)
+                cold += leave(n.pc, TRAP)
     tables: list[str] = []
     if region.landings:
-        tables, more = land(region, arch.granule)
+        tables, more = land(region, arch.granule, address(region.landings[0], "%land.first"))
         body += more
     return assemble(templates, region, triple, used, dirty, allocas, body + cold, doors, tables)
 
@@ -655,9 +669,12 @@ def cost(nodes: Iterable[Node]) -> int:
     return sum(n.form.insn.cost for n in nodes)
 
 
-def land(region: Region, granule: int) -> tuple[list[str], list[str]]:
-    """The way of all computed jumps: to %exit_pc, if it is one of the landings; a table of bytes (the first result) numbers them."""
-    first, places = region.landings[0], [at - region.landings[0] >> granule.bit_length() - 1 for at in region.landings]
+def land(region: Region, granule: int, lines: list[str]) -> tuple[list[str], list[str]]:
+    """The way of all computed jumps: to %exit_pc, if it is one of the landings; a table of bytes (the first result) numbers them.
+
+    `lines` call the first of them %land.first.
+    """
+    places = [at - region.landings[0] >> granule.bit_length() - 1 for at in region.landings]
     table = bytearray(places[-1] + 1)
     for k, at in enumerate(places):
         table[at] = k + 1
@@ -666,7 +683,7 @@ def land(region: Region, granule: int) -> tuple[list[str], list[str]]:
     return [f'@landings = internal constant [{len(table)} x i8] c"{text}"'], [
         "land:", "  %land.left = load i64, ptr %budget_now", "  %land.over = icmp slt i64 %land.left, 0",
         "  br i1 %land.over, label %land.away, label %land.on, !prof !1",
-        "land.on:", "  %land.to = load i64, ptr %exit_pc", f"  %land.by = sub i64 %land.to, {literal(first, u64)}",
+        "land.on:", *lines, "  %land.to = load i64, ptr %exit_pc", "  %land.by = sub i64 %land.to, %land.first",
         f"  %land.at = lshr i64 %land.by, {granule.bit_length() - 1}", f"  %land.in = icmp ult i64 %land.at, {len(table)}",
         "  br i1 %land.in, label %land.look, label %land.away, !prof !0",
         "land.look:", "  %land.p = getelementptr inbounds i8, ptr @landings, i64 %land.at", "  %land.k = load i8, ptr %land.p",
@@ -713,9 +730,10 @@ def assemble(
     out += [f"  %targetp = getelementptr inbounds i8, ptr %cpu, i64 {place('target')}"]
     out += [f"  %entered = load i64, ptr @{COUNTS}", "  %entereds = add i64 %entered, 1", f"  store i64 %entereds, ptr @{COUNTS}"]
     out += ["  store i64 %budget, ptr %budget_now", "  %ei = ptrtoint ptr %e to i64", f"  %es = lshr i64 %ei, {shift}"]
-    out += ["  %pc = add i64 %es, %bias", "  store i64 %pc, ptr %exit_pc", f"  store i8 {RETRY}, ptr %exit_kind"]
-    cases = " ".join(f"i64 {literal(e, u64)}, label %D{e:x}" for e in region.entries)
-    out.append(f"  switch i64 %pc, label %unreachable [ {cases} ]")
+    out += ["  %pc = add i64 %es, %bias", f"  %page = and i64 %pc, {-PAGE}"]
+    first = 0 if templates.placed else min(region.nodes) & -PAGE
+    cases = " ".join(f"i64 {literal(e - first, u64)}, label %D{e:x}" for e in region.entries)
+    out += [f"  %door = sub i64 %pc, {'0' if templates.placed else '%page'}", f"  switch i64 %door, label %unreachable [ {cases} ]"]
     out += ["unreachable:", "  unreachable"]
     for e in region.entries:
         out.append(f"D{e:x}:")

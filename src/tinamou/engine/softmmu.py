@@ -46,6 +46,7 @@ UNUSED = 0xFFFF_FFFF_FFFF_FFFF
 LONGEST = 8  # bytes of the longest instruction that a store could change from behind
 RETIRED = 1  # the entries of a page are all undone: it may be written without notice until code on it is decoded again
 PATIENCE = 32  # stores to a page with code before it is retired
+SLOT, COMPILED = 56, 72  # bytes behind the entries of a page, in its sentinels: host address of its pagemap word; not 0: it has had regions
 BREAK, WATCH = 3, 4  # why run() returned, besides those of engine.interpreter: before the instruction at pc
 CLOCK_MONOTONIC = 1
 SECOND = 1_000_000_000
@@ -493,8 +494,19 @@ def written(cpu: Cpu, address: u64, host: u64, region: u64, physical: u64, size:
         undo_page(entries)
 
 
+def slot_behind(entries: u64) -> u64:
+    """Where a page's entries have the host address of their word in the pagemap: in the fourth sentinel."""
+    return entries + ((PAGE << shift()) + SLOT)
+
+
 def forget_bytes(cpu: Cpu, entries: u64, offset: u64, size: u64) -> None:
-    """Undo the entries of instructions that may contain these bytes of a page, and those before them whose traces may."""
+    """Undo the entries of instructions that may contain these bytes of a page, and those before them whose traces may.
+
+    A region may have all of its page.
+    """
+    if peek_acquire(u64, entries + ((PAGE << shift()) + COMPILED)) != 0:
+        undo_page(entries)
+        return
     first = entries + entry_offset(offset - LONGEST if offset > LONGEST else u64(0))
     reach = traces.LONGEST * LONGEST
     at = entries + entry_offset(offset - reach if offset > reach else u64(0))
@@ -564,6 +576,7 @@ def become_code(cpu: Cpu, slot: u64) -> u64:
     fresh = u64(0)
     if peek_acquire(u64, slot) == 0:
         fresh = fresh_page(cpu)
+        poke(u64, slot_behind(fresh), slot)
     young.lock(cpu)
     entries = compare_exchange(u64, slot, u64(0), fresh)
     if entries == 0:
@@ -658,7 +671,7 @@ def h_pause(cpu: Cpu, entry: u64) -> None:
     end_slice(cpu, i64(0))
     if cpu.kick | cpu.single | cpu.stepping != 0:
         leave(KICK, pc_of(entry))
-    sample(cpu, pc_of(entry))
+    sample(cpu, entry)
     young.pass_on(cpu)
     begin_slice(cpu)
     if system(cpu).attention == 0:
@@ -727,6 +740,8 @@ def h_trap_fetch(cpu: Cpu, entry: u64) -> None:
     take(cpu)
 
 
+KEPT = ()  # words of the CPU that a region looks at once
+PLACED = False  # regions are made for physical pages, wherever they are mapped
 SPECIALS = [
     (h_pause, "h_trap_fetch"),
     (h_switch, "h_trap_fetch"),

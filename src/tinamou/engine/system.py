@@ -10,18 +10,19 @@ CPU threads hold the interpreter lock only in device accesses and while they wai
 from __future__ import annotations
 
 import ctypes
+import os
 import struct
 import threading
 import time
 import traceback
 from collections.abc import Callable, Sequence
-from typing import Any, NamedTuple
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 from tinamou.machine.lines import Pin
 from tinamou.machine.machine import Machine
 from tinamou.machine.memory import BusError, Memory, MemoryListener, Ram
 from tinamou.machine.props import PropertyError
-from tinamou.native.image import allocate, libc, release
+from tinamou.native.image import LLVM, address_space_left, allocate, libc, release
 from tinamou.native.types import Array, i64, u64
 
 from . import interpreter, softmmu
@@ -30,7 +31,11 @@ from .counted import Icount, Turns
 from .cpu import PAGE, READ, WRITE, Shared
 from .machinecpu import MachineCpu, tell_failure
 from .softmmu import RETIRED, TLB, TLBS, Mmu, SystemCpu
+from .systemcode import SystemCode
 from .traceroom import TraceRoom
+
+if TYPE_CHECKING:
+    from .jit import Jit
 
 ENTRIES = 36 * PAGE  # at least the bytes of one page's entries
 ARENA_LIMIT = 1 << 38
@@ -80,6 +85,7 @@ class SystemVcpu(MachineCpu):
         self.wake = threading.Event()
         self.still = True
         self.held = False  # stands still while others run
+        self.running = False  # perhaps in compiled code
         self.thread = None
         self.clock: Any = None
         self.tlbs = allocate(TLBS * TLB)
@@ -93,7 +99,7 @@ class SystemVcpu(MachineCpu):
             self.word(n) for n in ("masked", "report", "watched", "watched_at")
         )
         cpu.tlbs = u64(self.tlbs)
-        cpu.mmio, cpu.shared, cpu.quantum = u64(engine.mmio_address), u64(engine.shared.address), i64(QUANTUM)
+        cpu.mmio, cpu.shared, cpu.quantum = u64(engine.mmio_address), u64(engine.shared.address), i64(engine.code.quantum)
         self.flush()
         self._heard_trap, self._heard_code = HeardFunction(self._trap), HeardFunction(self._code_in_range)
         self.pins = {name: Pin(self._input(bit), name, bit, self) for name, bit in self.lines.items()}
@@ -219,7 +225,9 @@ class SystemVcpu(MachineCpu):
 
     def run(self) -> Hit | None:
         """Run guest code until somebody kicks, the CPU waits for an interrupt, or there is a breakpoint or watchpoint."""
+        self.running = True
         self.engine.run_native(self.cpu.address)
+        self.running = False
         self._kick.value = 0
         match self._reason.value:
             case interpreter.KICK:
@@ -294,7 +302,7 @@ class SystemEngine(MemoryListener):
     """What executes the CPUs of one machine (`machine.cpu.Runner`).
 
     With `icount` the machine's time is the number of instructions executed (see engine.counted), and the CPUs take turns in one thread.
-    `jit`: off, traces, on or eager (engine.traceroom); on is traces, there are no regions.
+    `jit`: off, traces, on or eager (engine.traceroom, engine.jit); "" leaves it to the environment.
     """
 
     name = "tcg"
@@ -319,6 +327,14 @@ class SystemEngine(MemoryListener):
         self.states = (ctypes.c_uint64 * MOST_CPUS)()
         self.shared.states = u64(ctypes.addressof(self.states))
         self.room = TraceRoom(self.image, self.shared, jit=jit)
+        self.code = SystemCode(self, QUANTUM)
+        self.jit: Jit | None = None
+        wanted = jit or os.environ.get("TINAMOU_JIT", "")
+        # Where time is counted in instructions, it must not depend on what is compiled when.
+        if wanted not in ("off", "traces") and icount is None and arch.bits == 64 and address_space_left() >= LLVM:
+            from .jit import Jit
+
+            self.jit = Jit(self.code, wanted)
         self.arena = self.arena_size = 0
         self.pagemaps: dict[int, tuple[int, Ram]] = {}
         self.maps: list[Mmu] = []
@@ -475,6 +491,8 @@ class SystemEngine(MemoryListener):
                 v.held = only is not None and v.index not in only
                 v.set_time()
                 v.logging()
+                if self.jit is not None:
+                    self.jit.add(v)
                 if v.thread is None and self.turns is None:
                     v.thread = threading.Thread(target=v.work, name=f"CPU {v.index}", daemon=True)
                     v.thread.start()
@@ -583,6 +601,8 @@ class SystemEngine(MemoryListener):
                 v.thread.join()
         if self.memory is not None:
             self.memory.unlisten(self)
+        if self.jit is not None:
+            self.jit.close()
         for v in self.vcpus:
             v.close()
         self.room.close()

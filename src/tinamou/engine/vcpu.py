@@ -57,6 +57,7 @@ class Engine:
     """
 
     model = "flat"
+    first = 20_000  # loading LLVM and the region compiler takes 0.25 s; regions save half of a sample's 7 us
     constants: dict[str, int] = {}
 
     def __init__(
@@ -114,14 +115,21 @@ class Engine:
         if self.jit:
             self.jit.after_fork()
 
+    def entries(self, number: int) -> int:
+        """Host address of the entries of a page, or 0 (engine.jit)."""
+        return ctypes.c_uint64.from_address(self.pagemap + number * 8).value if self.pagemap else 0
+
     def code_page(self, number: int) -> bytes:
         """A page of guest code, or nothing if it may not be executed (engine.jit)."""
         flags = ctypes.c_uint8.from_address(self.page_flags + number).value
         return read_page(self.memory + (number << 12)) if flags & EXECUTE else b""
 
-    def place_of(self, pc: int) -> int:
+    def place_of(self, sample: int) -> int:
         """Slices end where a piece of code begins (engine.jit)."""
-        return pc
+        return sample
+
+    def compiled(self, number: int) -> None:
+        """Who changes code says so."""
 
     def vcpu(self, cpu: Cpu | None = None) -> Vcpu:
         """A CPU on this memory, in its reset state if none is given."""

@@ -8,7 +8,7 @@ import sys
 import warnings
 from typing import TYPE_CHECKING, Any
 
-from tinamou.native.image import address_space_left
+from tinamou.native.image import LLVM, address_space_left
 
 from .errors import GuestFault
 from .memory import EXEC
@@ -22,7 +22,6 @@ if TYPE_CHECKING:
 
 __all__ = ["Exit", "GoldenEngine", "GoldenVcpu", "Watched", "new_vcpu"]
 
-LLVM = 1 << 30  # bytes of address space without which nothing is compiled (ulimit -v)
 SWITCH = 0.0005  # seconds for which the thread that compiles may keep a guest's system call waiting for the interpreter lock
 QUANTUM = 1000  # instructions of the golden model between looks at kick
 

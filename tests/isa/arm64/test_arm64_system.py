@@ -44,7 +44,7 @@ def esr(ec, iss=0, il=1):
     return ec << 26 | il << 25 | iss
 
 
-@pytest.fixture(params=["golden", "softmmu"])
+@pytest.fixture(params=["golden", "softmmu", "regions"])
 def kind(request):
     return request.param
 

@@ -27,7 +27,7 @@ HANDLER = "\n.balign 4\nhandler: csrw mie, zero; wfi; j handler\n"
 RETURN = "mret\n.balign 4\nstart:\n"
 
 
-@pytest.fixture(params=["golden", "softmmu"])
+@pytest.fixture(params=["golden", "softmmu", "regions"])
 def kind(request):
     return request.param
 

@@ -19,7 +19,7 @@ HANDLER = """
 """
 
 
-@pytest.fixture(params=["golden", "compiled"])
+@pytest.fixture(params=["golden", "compiled", "regions"])
 def engine(request):
     return request.param
 

@@ -43,4 +43,6 @@ def computed(insn: Insn, word: int) -> bool:
     return insn.name in ("br", "bti.br", "bti.br.x16", "bti.br.x17")
 
 
-ARM64 = Architecture("aarch64", isa, Core, 4, 4, length, ("isa/arm64", "softfloat"), computed=computed, intrinsics=_intrinsics)
+REFETCH = frozenset({"isb"})
+_SOURCES = ("isa/arm64", "softfloat")
+ARM64 = Architecture("aarch64", isa, Core, 4, 4, length, _SOURCES, computed=computed, intrinsics=_intrinsics, refetch=REFETCH)

@@ -12,7 +12,7 @@ from tinamou.native.ops import outlined
 from tinamou.native.types import Word, u32, u64
 
 from . import csr_privileged, mmu, system_isa
-from .architecture import length, random
+from .architecture import REFETCH, computed, length, random
 from .privileged import EL20, TLB_EL0, TLB_GUARDED, TLB_HOST_EL0, PrivilegedCore
 from .state import Core
 
@@ -166,4 +166,7 @@ def _intrinsics() -> dict[Any, Any]:
     return {Core.random: random, SystemCpu.note_budget: note_budget}
 
 
-A64_SYSTEM = Architecture("aarch64", system_isa, SystemCore, 4, 4, length, ("isa/arm64", "softfloat"), intrinsics=_intrinsics, system=True)
+_SOURCES = ("isa/arm64", "softfloat")
+A64_SYSTEM = Architecture(
+    "aarch64", system_isa, SystemCore, 4, 4, length, _SOURCES, computed=computed, intrinsics=_intrinsics, system=True, refetch=REFETCH
+)

@@ -23,6 +23,7 @@ class Code:
 
     model = "harvard"
     faults = None  # nothing faults
+    first = 20_000
     jit: Jit | None = None
 
     def __init__(self, arch: Architecture, image: Loaded, shared: Shared, cpu: Avr, quantum: int) -> None:
@@ -31,17 +32,24 @@ class Code:
         self.extensions, self.limit = int(cpu.extensions), int(cpu.code_mask) + 1
         self.constants = {"code_mask": int(cpu.code_mask)}
 
+    def entries(self, number: int) -> int:
+        """Host address of the entries of a page, or 0."""
+        return ctypes.c_uint64.from_address(self.pagemap + number * 8).value
+
+    def compiled(self, number: int) -> None:
+        """Who changes flash says so."""
+
     def code_page(self, number: int) -> bytes:
         """A page of flash; zeros where it is shorter than a page."""
         at = number << 12
         return ctypes.string_at(int(self.cpu.code) + at, min(PAGE, self.limit - at)).ljust(PAGE, b"\0")
 
-    def place_of(self, pc: int) -> int:
+    def place_of(self, sample: int) -> int:
         """A slice ends at any instruction: what counts is the trace or region that it is in."""
-        base = ctypes.c_uint64.from_address(self.pagemap + (pc >> 12) * 8).value
+        base = self.entries(sample >> 12)
         traces = self.image.beyond
-        for at in range(pc, max(pc - 2 * BACK, pc & -PAGE) - 1, -2) if base else ():
+        for at in range(sample, max(sample - 2 * BACK, sample & -PAGE) - 1, -2) if base else ():
             handler = ctypes.c_uint64.from_address(base + ((at & PAGE - 1) << self.arch.shift)).value
             if traces <= handler < traces + ROOM or (self.jit is not None and self.jit.arena.holds(handler)):
                 return at
-        return pc
+        return sample

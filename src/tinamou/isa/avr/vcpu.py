@@ -20,7 +20,7 @@ from tinamou.machine.clock import SECOND, Clock
 from tinamou.machine.lines import Pin
 from tinamou.machine.machine import Machine
 from tinamou.machine.memory import FlatRange, Io, Memory, Ram
-from tinamou.native.image import address_space_left, allocate, release
+from tinamou.native.image import LLVM, address_space_left, allocate, release
 from tinamou.native.types import i64, u8, u32, u64
 
 from .architecture import architecture, length
@@ -37,7 +37,6 @@ ARENA = 64 * 36 * PAGE  # room for the entries of 256 KiB of code
 NO_ADDRESS = 1 << 32
 QUANTUM = 200_000  # cycles between looks at what other threads want
 HZ = 16_000_000
-LLVM = 1 << 30  # bytes of address space that compiling regions may take
 DELAY = 0.1  # seconds that a CPU runs before anybody looks whether something is worth compiling
 
 R_NAMES = {f"r{n}": n for n in range(32)}

@@ -44,9 +44,12 @@ def _intrinsics() -> dict[Any, Any]:
     return {Hart.cycles: cycles}
 
 
+REFETCH = frozenset({"fence.i"})
+
+
 def _architecture(xlen: int) -> Architecture:
     sources, rows = ("isa/riscv", "softfloat"), partial(isa, xlen)
-    return Architecture(f"riscv{xlen}", rows, Hart, 2, 2, length, sources, pair_target, computed, _intrinsics, xlen)
+    return Architecture(f"riscv{xlen}", rows, Hart, 2, 2, length, sources, pair_target, computed, _intrinsics, xlen, refetch=REFETCH)
 
 
 RV32, RV64 = _architecture(32), _architecture(64)

@@ -12,7 +12,7 @@ from tinamou.native.memory import cycle_counter
 from tinamou.native.types import u32, u64
 
 from . import csr_privileged, isa, mmu, triggers
-from .architecture import computed, length, pair_target
+from .architecture import REFETCH, computed, length, pair_target
 from .privileged import SEIP, PrivilegedHart
 from .state import Hart
 from .traps import INSTRUCTION_ACCESS_FAULT, LOAD_ACCESS_FAULT, STORE_ACCESS_FAULT
@@ -89,7 +89,9 @@ def _intrinsics() -> dict[Any, Any]:
 
 def _architecture(xlen: int, cpu: type[SystemHart]) -> Architecture:
     sources, rows = ("isa/riscv", "softfloat"), partial(isa, xlen)
-    return Architecture(f"riscv{xlen}", rows, cpu, 2, 2, length, sources, pair_target, computed, _intrinsics, xlen, system=True)
+    return Architecture(
+        f"riscv{xlen}", rows, cpu, 2, 2, length, sources, pair_target, computed, _intrinsics, xlen, system=True, refetch=REFETCH
+    )
 
 
 RV32_SYSTEM, RV64_SYSTEM = _architecture(32, SystemHart32), _architecture(64, SystemHart)
