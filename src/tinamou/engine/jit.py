@@ -305,6 +305,15 @@ class Jit:
         if self.samples(pc) >= max(self.wanted.get(pc, self.hot), self.total // TAIL) and (not self.past or self.heat[pc] >= FRESH):
             self.due.add(pc)
 
+    def describe(self) -> str:
+        """For people: lines of `info jit`."""
+        s = self.statistics
+        return (
+            f"region count        {s.regions}, {s.useless} given up\n"
+            f"region code size    {s.code}/{self.arena.size}\n"
+            f"region time         {s.seconds:.3f} s compiling, {s.in_regions / (s.samples or 1):.0%} of all slices ended in one\n"
+        )
+
     # -- entries
 
     def entry(self, pc: int) -> int:

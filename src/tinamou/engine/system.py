@@ -585,6 +585,7 @@ class SystemEngine(MemoryListener):
             f"trace avg length    {traced / (traces or 1):.1f} instructions\n"
             f"trace avg host size {used // (traces or 1)} bytes\n"
             f"decoded code size   {int(s.arena - s.arena_start)}/{self.arena_size}\n"
+            f"{self.jit.describe() if self.jit is not None else ''}"
             f"\nStatistics:\ndecoded flush count {int(s.fences)}\n"
         )
 

@@ -140,3 +140,9 @@ def test_thirty_two_bits_have_no_regions():
     engine = SystemEngine(RV32_SYSTEM, RiscvCpu, jit="on")
     assert engine.jit is None
     engine.close()
+
+
+def test_info_jit(both):
+    compiled = same(both, LOOP)
+    lines = compiled.engine.describe().splitlines()
+    assert next(line for line in lines if line.startswith("region count")).endswith(", 0 given up")
