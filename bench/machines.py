@@ -1,10 +1,11 @@
-"""Whole machines beside qemu-system-riscv64: boot to a shell, a device's registers, a disk, and a snapshot of ours.
+"""Whole machines beside qemu-system-riscv64: boot to a shell, programs, a device's registers, a disk, and a snapshot of ours.
 
-    python bench/machines.py [--runs 3] [boot uart disk snapshot]
+    python bench/machines.py [--runs 3] [boot compute uart disk snapshot]
 
-The guests are those of the tests (OpenSBI and Debian's riscv64 kernel by package name, busybox in an initramfs, a few assembled
-instructions).  Both programs take turns; CPU time is that of all threads of the process between two lines of the guest's output, so on a
-busy machine the ratio of CPU times is the one to look at.  Ratios are tinamou / original: below 1 is faster than the original.
+The programs are the kernels of bench/run.py, one after the other under Linux.  The guests are those of the tests (OpenSBI and Debian's
+riscv64 kernel by package name, busybox in an initramfs, a few assembled instructions).  Both programs take turns; CPU time is that of all
+threads of the process between two lines of the guest's output, so on a busy machine the ratio of CPU times is the one to look at.  Ratios
+are tinamou / original: below 1 is faster than the original.
 
 Whole machines keep the interpreter on disk and no guest code.  "First run" is with an empty cache, once: it builds the interpreter.  "Cold"
 and warm runs are the same otherwise: with the interpreter there, all guest code is decoded and compiled anew.  A goal is reached when
@@ -26,6 +27,8 @@ from dataclasses import dataclass
 from pathlib import Path
 
 sys.path.append(str(Path(__file__).resolve().parents[1] / "tests"))
+
+import build
 
 from support.machines import initramfs, kernel, modules, opensbi
 
@@ -56,6 +59,12 @@ $b mount -t devtmpfs devtmpfs /dev
 echo "MARK shell"
 $b sh -c 'echo MARK command'
 $b poweroff -f
+"""
+COMPUTE_INIT = """\
+#!/bin/busybox sh
+b=/bin/busybox
+run() { $b chmod 755 /bin/$1; echo "MARK $1"; /bin/$1 $2 > /dev/null; echo "MARK end"; }
+$b mount -t devtmpfs devtmpfs /dev
 """
 UART = f"""
     li s0, 0x10000000; li s1, 65; jal ra, mark
@@ -165,6 +174,27 @@ def boot(folder: Path, runs: int) -> None:
             show(f"{name}, first run", "s", 1, ((first.cpu, first.wall), pair[1]))
 
 
+def compute(folder: Path, runs: int) -> None:
+    disk, kernels = folder / "compute.gz", build.kernels()
+    programs = {f"bin/{k}": build.compile(k, "riscv64").read_bytes() for k in kernels}
+    lines = "".join(f"run {k.name} {k.rounds}\n" for k in kernels.values())
+    disk.write_bytes(initramfs("riscv64", f"{COMPUTE_INIT}{lines}$b poweroff -f\n", programs))
+    taken: dict[bool, list[list[Moment]]] = {True: [], False: []}
+    for _ in range(runs):
+        for tinamou in (True, False):
+            taken[tinamou].append(watch(linux(tinamou, disk)))
+    ratios: dict[str, list[float]] = {}
+    for n, k in enumerate(kernels.values()):
+        ours, theirs = (
+            tuple(statistics.median(getattr(m[2 * n + 1], what) - getattr(m[2 * n], what) for m in taken[side]) for what in ("cpu", "wall"))
+            for side in (True, False)
+        )
+        show(f"{k.name} under Linux", "s", 1, ((ours[0], ours[1]), (theirs[0], theirs[1])))
+        ratios.setdefault(k.group, []).append(ours[1] / theirs[1])
+    for group, found in ratios.items():
+        print(f"{group} under Linux, geometric mean by wall time: {statistics.geometric_mean(found):.2f}x")
+
+
 def uart(folder: Path, runs: int) -> None:
     from tinamou.isa.riscv.pseudo import assembler
 
@@ -224,7 +254,7 @@ def snapshot(folder: Path, runs: int) -> None:
           f"{verdict(answered < 100, '100 ms')}")  # fmt: skip
 
 
-ALL = {"boot": boot, "uart": uart, "disk": disk, "snapshot": snapshot}
+ALL = {"boot": boot, "compute": compute, "uart": uart, "disk": disk, "snapshot": snapshot}
 
 
 def main() -> int:

@@ -100,6 +100,7 @@ class Installed:
     counts: Any  # see codecache.COUNTS
     entries: list[int] = field(default_factory=list)
     left: set[int] = field(default_factory=set)  # some of the addresses to which it was left
+    before: tuple[int, int] = 0, 0  # counts when it was judged last
 
 
 class Engine(Protocol):
@@ -112,6 +113,7 @@ class Engine(Protocol):
     decode_handler: int
     limit: int  # code addresses from here on are none
     quantum: int
+    lasting: bool  # how long a region is stayed in does not change
     first: int  # samples at few places before the compiler is loaded for them
     constants: dict[str, int]  # words of the CPU that never change
 
@@ -522,12 +524,15 @@ class Jit:
         """Give up regions that are left soon after they are entered: traces do without loading and storing registers."""
         with self.lock:
             for made in [*self.judged.values()]:
-                made.left.add(made.counts[2])
-                if made.counts[0] < ENTERED:
+                entered, executed, left = made.counts
+                made.left.add(left)
+                if entered - made.before[0] < ENTERED:
                     continue
-                del self.judged[id(made)]
-                if made.counts[1] >= made.counts[0] * LEAST or not self.price:
+                if executed - made.before[1] >= (entered - made.before[0]) * LEAST or not self.price:
                     self.bad_luck = max(self.bad_luck - 1, 0)
+                    if self.engine.lasting:
+                        del self.judged[id(made)]
+                    made.before = entered, executed
                     continue
                 self.withdraw(made)
                 if self.cache is not None:

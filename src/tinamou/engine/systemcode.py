@@ -25,6 +25,7 @@ class SystemCode:
 
     model = "softmmu"
     faults = None  # nothing faults
+    lasting = False  # accesses that miss the TLB leave regions, and what is in it depends on where pages are
     first = 200_000  # a second and a half: the start of an operating system is spread over much code, and over soon
     constants: dict[str, int] = {}
     limit = 1 << 63

@@ -23,6 +23,7 @@ class Code:
 
     model = "harvard"
     faults = None  # nothing faults
+    lasting = True
     first = 20_000
     jit: Jit | None = None
 
