@@ -10,7 +10,7 @@ import pytest
 from engine_harness import CODE, DATA, ECALL, PAGE, CpuThread, InterpreterGuest, RegionsGuest, Stop
 
 from tinamou.engine.codecache import Kept
-from tinamou.engine.jit import DEARER, ENTERED, FRESH, HOT, PRICE, RING, Jit
+from tinamou.engine.jit import DEARER, ENTERED, FRESH, HOT, LEAST, PRICE, RING, Jit
 
 HEAD, OTHER = 0x1000, 0x2000
 
@@ -231,6 +231,25 @@ def test_regions_that_are_left_at_once_are_given_up() -> None:
     assert jit.hottest() is None
     guest.pc = CODE
     assert guest.go(1000) == Stop(ECALL)
+
+
+@pytest.mark.parametrize("lasting", [True, False])
+def test_where_accesses_may_begin_to_leave_regions_they_are_judged_again(lasting: bool, monkeypatch: pytest.MonkeyPatch) -> None:
+    guest = RegionsGuest(64)
+    head = guest.load("li t0, 100\nhead: addi t0, t0, -1\nbnez t0, head\necall")["head"]
+    assert guest.go() == Stop(ECALL)
+    jit = guest.jit
+    jit.prepare()
+    jit.price = PRICE
+    monkeypatch.setattr(jit.engine, "lasting", lasting)
+    assert jit.compile(head)
+    region = jit.by_page[head >> 12][0]
+    region.counts[:] = ENTERED, ENTERED * LEAST, 0
+    jit.judge()
+    assert jit.compiled(head)
+    region.counts[:] = 2 * ENTERED, ENTERED * LEAST + ENTERED, 0
+    jit.judge()
+    assert jit.compiled(head) == lasting
 
 
 def test_a_region_that_lacks_targets_of_its_jumps_is_made_anew_with_them(monkeypatch: pytest.MonkeyPatch) -> None:

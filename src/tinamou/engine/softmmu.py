@@ -1,6 +1,6 @@
 """The soft MMU: guest addresses are translated by the architecture, and a TLB in the CPU remembers the translations.
 
-For whole machines.  A TLB is three tables (reads, writes, fetches) of 256 pairs:
+For whole machines.  A TLB is three tables (reads, writes, fetches) of SLOTS pairs:
 
     tag      the page's address; ~0 when the pair is unused
     addend   host address - guest address; in the fetch table the address of the page's entries
@@ -38,7 +38,8 @@ from .young import PacedCpu
 W = TypeVar("W", bound=Word)
 
 TLBS = 8
-SLOTS = 256
+SLOTS = 1024
+INDEX = (SLOTS - 1) << 4  # of an address shifted right by 8: offset of its pair in a table
 KIND = SLOTS * 16  # bytes of one table
 READS, WRITES, FETCHES = 0, KIND, 2 * KIND
 TLB = 3 * KIND
@@ -172,7 +173,7 @@ class SystemCpu(PacedCpu):
 
     def flush_tlb_page(self, address: u64) -> None:
         """Forget the translations of one page."""
-        at = self.tlbs + (address >> 8 & 0xFF0)
+        at = self.tlbs + (address >> 8 & INDEX)
         end = at + TLBS * TLB
         while at < end:
             poke(u64, at, u64(UNUSED))
@@ -229,28 +230,28 @@ def float_unit(h: SystemCpu) -> None:
 
 
 def load(cpu: Cpu, kind: type[W], address: u64) -> W:
-    at = memory_base() + (address >> 8 & 0xFF0)
+    at = memory_base() + (address >> 8 & INDEX)
     if unlikely(peek(u64, at + READS) != address & (-PAGE | (kind.size - 1))):
         slow()
     return peek(kind, address + peek(u64, at + (READS + 8)))
 
 
 def store(cpu: Cpu, kind: type[W], address: u64, value: W) -> None:
-    at = memory_base() + (address >> 8 & 0xFF0)
+    at = memory_base() + (address >> 8 & INDEX)
     if unlikely(peek(u64, at + WRITES) != address & (-PAGE | (kind.size - 1))):
         slow()
     poke(kind, address + peek(u64, at + (WRITES + 8)), value)
 
 
 def writable(cpu: Cpu, address: u64) -> u64:
-    at = memory_base() + (address >> 8 & 0xFF0)
+    at = memory_base() + (address >> 8 & INDEX)
     if unlikely(peek(u64, at + WRITES) != address & -PAGE):
         slow()
     return address + peek(u64, at + (WRITES + 8))
 
 
 def find(cpu: Cpu, target: u64) -> u64:
-    at = memory_base() + (target >> 8 & 0xFF0)
+    at = memory_base() + (target >> 8 & INDEX)
     if unlikely(peek(u64, at + FETCHES) != target & -PAGE):
         return u64(0)
     return peek(u64, at + (FETCHES + 8)) + entry_offset(target)
@@ -337,7 +338,7 @@ def fill(cpu: Cpu, table: int, address: u64, addend: u64, region: u64, physical:
     r = Region.at(region)
     page = physical & -PAGE
     if system(cpu).partial == 0 and page - r.base < r.length and page + (PAGE - 1) - r.base < r.length:
-        at = cpu.memory + (address >> 8 & 0xFF0) + table
+        at = cpu.memory + (address >> 8 & INDEX) + table
         poke(u64, at + 8, addend)
         poke(u64, at, address & -PAGE)
 
@@ -476,7 +477,7 @@ def written(cpu: Cpu, address: u64, host: u64, region: u64, physical: u64, size:
         fence()
         if peek_acquire(u64, slot) == entries:
             return
-        poke(u64, cpu.memory + (address >> 8 & 0xFF0) + WRITES, u64(UNUSED))  # somebody decodes just now
+        poke(u64, cpu.memory + (address >> 8 & INDEX) + WRITES, u64(UNUSED))  # somebody decodes just now
         entries = peek_acquire(u64, slot)
     else:
         fence()  # the store is seen before `undo` looks: another CPU decodes the old bytes and is undone, or the new ones
