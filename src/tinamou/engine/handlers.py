@@ -384,9 +384,9 @@ def mark_warm(shared: u64, entry: u64) -> None:
 class Functions:
     """The memory model's functions by role."""
 
-    def __init__(self, module: ModuleType, checked: bool) -> None:
-        self.load = module.load_checked if checked else module.load
-        self.store = module.store_checked if checked else module.store
+    def __init__(self, module: ModuleType, checked: bool, aligned: bool) -> None:
+        kind = "_checked" if checked else "_aligned" if aligned else ""
+        self.load, self.store = getattr(module, f"load{kind}"), getattr(module, f"store{kind}")
         self.load_slow, self.store_slow = module.load_slow, module.store_slow
         self.writable, self.writable_slow = module.writable, module.writable_slow
         self.find, self.find_code = module.find, module.find_code
@@ -405,7 +405,7 @@ class Builder:
     """The text of one interpreter."""
 
     def __init__(self, arch: Architecture, model: ModuleType, checked: bool = False) -> None:
-        self.arch, self.model = arch, Functions(model, checked)
+        self.arch, self.model = arch, Functions(model, checked, not getattr(arch.cpu, "anywhere", True))
         self.bits = decoder.extension_bits(arch)
         self.intrinsics = self.make_intrinsics()
         self.unit = Unit(EngineHooks(self), linkage="dso_local")

@@ -6,9 +6,10 @@ For whole machines.  A TLB is three tables (reads, writes, fetches) of SLOTS pai
     addend   host address - guest address; in the fetch table the address of the page's entries
 
 `cpu.memory` points at the TLB in use; an architecture with several translation regimes (privilege levels, MPRV ...) has one of the
-CPU's TLBS for each and changes by `use_tlb` and `switch`.  An access compares the tag with the address, in which the bits of a misaligned
-or page-crossing access stay and so miss.  The slow path translates (the architecture's `translate`, which raises), looks the physical
-address up in the machine's regions, fills the TLB for RAM, and calls the machine (`cpu.mmio`) for everything else.
+CPU's TLBS for each and changes by `use_tlb` and `switch`.  An access compares the tag with the page of its last byte, so one that crosses
+pages misses; where misaligned ones may be forbidden, with the address, in which the bits of a misaligned access stay and so miss.  The
+slow path translates (the architecture's `translate`, which raises), looks the physical address up in the machine's regions, fills the TLB
+for RAM, and calls the machine (`cpu.mmio`) for everything else.
 
 Pages with predecoded code are never in the write table: a store there takes the slow path, which undoes the entries it hits.
 
@@ -20,7 +21,7 @@ not in the tables of reads or writes: the slow path looks.  Code elsewhere runs 
 
 from __future__ import annotations
 
-from typing import Annotated, TypeVar
+from typing import Annotated, ClassVar, TypeVar
 
 from tinamou.native.memory import call_host, compare_exchange, exchange, fence, peek, peek_acquire, poke
 from tinamou.native.ops import intrinsic, outlined, unlikely
@@ -111,6 +112,16 @@ class SystemCpu(PacedCpu):
     clock_ticks: u64  # to add to its ticks
     counted: u64  # not 0: time is counted in instructions
     timespec: Annotated[Array[u64], 2]
+
+    anywhere: ClassVar[bool] = True  # misaligned accesses are like others; else bears_misaligned() and remembered() say when
+
+    def bears_misaligned(self) -> bool:
+        """Misaligned accesses to pages in the TLB are allowed now."""
+        return True
+
+    def remembered(self) -> bool:
+        """The translation just made may be in the TLB: on its page, misaligned accesses are allowed whenever bears_misaligned() says so."""
+        return True
 
     def translate(self, access: int, address: u64) -> u64:
         """The physical address, for READ, WRITE or EXECUTE; raises the architecture's fault."""
@@ -231,12 +242,26 @@ def float_unit(h: SystemCpu) -> None:
 
 def load(cpu: Cpu, kind: type[W], address: u64) -> W:
     at = memory_base() + (address >> 8 & INDEX)
-    if unlikely(peek(u64, at + READS) != address & (-PAGE | (kind.size - 1))):
+    if unlikely(peek(u64, at + READS) != address + (kind.size - 1) & -PAGE):
         slow()
     return peek(kind, address + peek(u64, at + (READS + 8)))
 
 
 def store(cpu: Cpu, kind: type[W], address: u64, value: W) -> None:
+    at = memory_base() + (address >> 8 & INDEX)
+    if unlikely(peek(u64, at + WRITES) != address + (kind.size - 1) & -PAGE):
+        slow()
+    poke(kind, address + peek(u64, at + (WRITES + 8)), value)
+
+
+def load_aligned(cpu: Cpu, kind: type[W], address: u64) -> W:
+    at = memory_base() + (address >> 8 & INDEX)
+    if unlikely(peek(u64, at + READS) != address & (-PAGE | (kind.size - 1))):
+        slow()
+    return peek(kind, address + peek(u64, at + (READS + 8)))
+
+
+def store_aligned(cpu: Cpu, kind: type[W], address: u64, value: W) -> None:
     at = memory_base() + (address >> 8 & INDEX)
     if unlikely(peek(u64, at + WRITES) != address & (-PAGE | (kind.size - 1))):
         slow()
@@ -257,7 +282,7 @@ def find(cpu: Cpu, target: u64) -> u64:
     return peek(u64, at + (FETCHES + 8)) + entry_offset(target)
 
 
-load_checked, store_checked = load, store  # no access faults on the host
+load_checked, store_checked = load_aligned, store_aligned  # no access faults on the host: nobody asks for these
 
 
 # -- breakpoints and watchpoints
@@ -337,7 +362,7 @@ def fill(cpu: Cpu, table: int, address: u64, addend: u64, region: u64, physical:
             return
     r = Region.at(region)
     page = physical & -PAGE
-    if system(cpu).partial == 0 and page - r.base < r.length and page + (PAGE - 1) - r.base < r.length:
+    if system(cpu).partial == 0 and system(cpu).remembered() and page - r.base < r.length and page + (PAGE - 1) - r.base < r.length:
         at = cpu.memory + (address >> 8 & INDEX) + table
         poke(u64, at + 8, addend)
         poke(u64, at, address & -PAGE)
@@ -380,9 +405,20 @@ def look_up(cpu: Cpu) -> None:
         set_budget(i64(-1))
 
 
+def misaligned_page(cpu: Cpu, table: int, address: u64, size: int) -> u64:
+    """Of a misaligned access to a page in the TLB, if that is allowed: host address - guest address; 0 otherwise."""
+    at = cpu.memory + (address >> 8 & INDEX) + table
+    if address & (size - 1) == 0 or peek(u64, at) != address + (size - 1) & -PAGE or not system(cpu).bears_misaligned():
+        return u64(0)
+    return peek(u64, at + 8)
+
+
 @outlined
 def load_outlined(cpu: Cpu, kind: type[W], address: u64) -> W:
     if kind.size > 1:
+        addend = misaligned_page(cpu, READS, address, kind.size)
+        if addend != 0:
+            return peek(kind, address + addend)
         if (address & (PAGE - 1)) + kind.size > PAGE:
             return load_across(cpu, kind, address)
     tell_trigger(cpu, READ, address, u64(kind.size))
@@ -425,6 +461,11 @@ def load_device(cpu: Cpu, kind: type[W], address: u64, physical: u64) -> W:
 
 @outlined
 def store_outlined(cpu: Cpu, kind: type[W], address: u64, value: W) -> None:
+    if kind.size > 1:
+        addend = misaligned_page(cpu, WRITES, address, kind.size)
+        if addend != 0:
+            poke(kind, address + addend, value)
+            return
     tell_trigger(cpu, WRITE, address, u64(kind.size))
     if kind.size > 1:
         if (address & (PAGE - 1)) + kind.size > PAGE:

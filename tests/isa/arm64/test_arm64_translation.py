@@ -275,6 +275,24 @@ def test_alignment_checks(guest):
     assert (guest.x(20), guest.x(22)) == (esr(0x25, 0x21 | 1 << 6), PAGE + 2)
 
 
+def test_device_memory_that_has_been_accessed_must_be_aligned(guest):
+    root = guest.map([program_at(12), (PAGE, DATA, AF | DEVICE, 3)])
+    on(guest, root, "ldr x0, [x9]; str x0, [x9]; ldr x0, [x9, #8]; ldr w0, [x9, #6]")
+    assert (guest.x(20), guest.x(22)) == (esr(0x25, 0x21), PAGE + 6)
+
+
+def test_alignment_checks_that_are_switched_on_later(guest):
+    """Misaligned accesses to a page that is known are quick, and what they may do is looked at each time."""
+    root = guest.map([program_at(12), (PAGE, DATA, AF, 3)])
+    guest.put(DATA, 0x1122_3344_5566_7788)
+    guest.put(DATA + 8, 0x99AA_BBCC_DDEE_FF00)
+    text = "ldr x3, [x9, #3]; ldr x4, [x9, #3]; str w4, [x9, #17]; str w4, [x9, #21]; ldr x5, [x9, #17]\n"
+    on(guest, root, f"{text}mrs x0, sctlr_el1; orr x0, x0, #2; msr sctlr_el1, x0; isb; ldr x6, [x9, #8]; ldr x7, [x9, #3]")
+    assert guest.x(3) == guest.x(4) == 0xEE_FF00_1122_3344_55 & (1 << 64) - 1
+    assert (guest.x(5), guest.x(6)) == ((guest.x(4) & 0xFFFF_FFFF) * 0x1_0000_0001, 0x99AA_BBCC_DDEE_FF00)
+    assert (guest.x(20), guest.x(22)) == (esr(0x25, 0x21), PAGE + 3)
+
+
 INVALIDATIONS = ["tlbi vmalle1", "tlbi vae1, x6", "tlbi vaae1is, x6", "tlbi vale1, x6", "tlbi aside1, xzr", "tlbi vmalle1is",
                  "tlbi vaale1is, x6"]  # fmt: skip
 

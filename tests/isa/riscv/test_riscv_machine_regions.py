@@ -14,7 +14,7 @@ from tinamou.native.types import u64
 
 LOOP = f"""
     li t0, 1000; li a0, 0; li s0, {DATA}; li s1, 0
-    loop: ld t1, 0(s0); add a0, a0, t1; sd a0, 8(s0); addi s1, s1, 3; lw t2, 8(s0); xor a0, a0, t2; sb a0, 18(s0); lhu t3, 18(s0)
+    loop: ld t1, 0(s0); add a0, a0, t1; sd a0, 8(s0); addi s1, s1, 3; lw t2, 8(s0); xor a0, a0, t2; sb a0, 17(s0); lhu t3, 17(s0)
     add a0, a0, t3; andi t3, t0, 7; beqz t3, skip; addi a0, a0, 5
     skip: addi t0, t0, -1; bnez t0, loop
     wfi

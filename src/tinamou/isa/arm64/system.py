@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Any, TypeVar
+from typing import Any, ClassVar, TypeVar
 
 from tinamou.engine.architecture import Architecture
 from tinamou.engine.cpu import EXECUTE, READ, WRITE
@@ -13,7 +13,7 @@ from tinamou.native.types import Word, u32, u64
 
 from . import csr_privileged, mmu, system_isa
 from .architecture import REFETCH, computed, length, random
-from .privileged import EL20, TLB_EL0, TLB_GUARDED, TLB_HOST_EL0, PrivilegedCore
+from .privileged import EL20, TLB_EL0, TLB_GUARDED, TLB_HOST_EL0, A, M, PrivilegedCore
 from .state import Core
 
 W = TypeVar("W", bound=Word)
@@ -22,6 +22,16 @@ FLOAT = "fp simd fp16 rdm dotprod fhm fcma jscvt frintts aes pmull sha1 sha2 sha
 
 class SystemCore(PrivilegedCore):
     """A core with EL1 and, by its model, EL2 and EL3."""
+
+    anywhere: ClassVar[bool] = False
+
+    def bears_misaligned(self) -> bool:
+        """Unless SCTLR_ELx.A is set, and with translation: without, memory is Device."""
+        return self.sctlr[self.controller() & 3] & (M | A) == M
+
+    def remembered(self) -> bool:
+        """Device memory that is RAM would forbid them."""
+        return self.attributes >> 4 != 0 or self.sctlr[self.controller() & 3] & M == 0
 
     def translate(self, access: int, address: u64) -> u64:
         return mmu.translate(self, u64(access), address)
