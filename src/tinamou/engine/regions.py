@@ -39,6 +39,7 @@ from .patterns import Fixed, Imm, Operand, Reg
 
 MAX_INSNS = 600
 LANDINGS = 255  # at most, in a region
+LOOKED = 100  # instructions behind a sampled address among which a jump back to it is looked for
 NEAR = 1 << 15  # bytes before and behind a region in which the targets of its computed jumps are looked for
 # In each way out: else LLVM makes one of all, and puts what differs (the address) before every branch to it, on the hot path.
 APART = '  call void asm sideeffect "", ""()'
@@ -412,7 +413,8 @@ def discover(
             if landings is not None or not any(n.computed for n in nodes.values()):
                 break
             first, last = min(nodes) - NEAR, max(nodes) + NEAR
-            landings = [start, *(at for at in sampled if first <= at < last and at not in nodes)][:LANDINGS]
+            others = [at for at in sampled if first <= at < last and at not in nodes and not repeats(templates, at, fetch)]
+            landings = [start, *others][:LANDINGS]
             entries.update(landings)
             work = landings[1:]
             continue
@@ -474,6 +476,23 @@ def discover(
         region.needs = needs(region, blocks_of(templates, region))
         region.entries = sorted(region.needs)
     return region
+
+
+def repeats(templates: Templates, start: int, fetch: Callable[[int], int | None]) -> bool:
+    """A jump further down leads here: what was sampled is a loop's head, rather than the target of a computed jump."""
+    pc = start
+    for _ in range(LOOKED):
+        word = fetch(pc)
+        decoded = templates.decode(word) if word is not None else None
+        if decoded is None:
+            break
+        form, word = decoded
+        if form.relative:
+            op = next(o for o, _ in form.operands if o.name == form.relative)
+            if form.insn.number(word, op) + pc & (1 << op.type.bits) - 1 & templates.mask == start:
+                return True
+        pc += form.insn.size
+    return False
 
 
 def blocks_of(templates: Templates, region: Region) -> list[list[Node]]:
