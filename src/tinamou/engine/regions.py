@@ -234,6 +234,7 @@ class Templates:
         self.files = frozenset(o.kind.file for i in rows for o in (*i.operands, *i.results) if isinstance(o.kind, Reg))
         self.made: dict[str, Template] = {}
         self.decoded: dict[int, tuple[Form, int] | None] = {}
+        self.repeating: dict[tuple[int, int | None], bool] = {}  # see repeats()
         self.tail = self.make_tail()
 
     def external(self, symbol: str) -> Outlined | None:
@@ -480,6 +481,13 @@ def discover(
 
 def repeats(templates: Templates, start: int, fetch: Callable[[int], int | None]) -> bool:
     """A jump further down leads here: what was sampled is a loop's head, rather than the target of a computed jump."""
+    key = start, fetch(start)
+    if key not in templates.repeating:
+        templates.repeating[key] = jumps_back(templates, start, fetch)
+    return templates.repeating[key]
+
+
+def jumps_back(templates: Templates, start: int, fetch: Callable[[int], int | None]) -> bool:
     pc = start
     for _ in range(LOOKED):
         word = fetch(pc)
