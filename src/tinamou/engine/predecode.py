@@ -182,9 +182,8 @@ def predecode(cpu: Cpu, entry: u64, pc: u64) -> None:
             return
         number = decode(cpu, entry, word, offset, u64(1))
         if tracing and number != 0:
-            distance = distance_of(number)
-            if distance != 0:
-                to = entry + u64(i64(peek(i32, entry + distance)))
+            to = jumps_to(entry, number)
+            if to != 0:
                 if to - start < ENTRY * 64:
                     targets |= u64(1) << (to - start >> 4)
                 warm(s, to)
@@ -196,6 +195,12 @@ def predecode(cpu: Cpu, entry: u64, pc: u64) -> None:
         offset += size
         host += size
         n += 1
+
+
+def jumps_to(entry: u64, number: u32) -> u64:
+    """The entry to which an instruction that has just been decoded jumps in its page, or 0."""
+    distance = distance_of(number)
+    return entry + u64(i64(peek(i32, entry + distance))) if distance != 0 else u64(0)
 
 
 def plain(s: Shared, handler: u64) -> bool:

@@ -243,7 +243,11 @@ def decode_too(cpu: Cpu, entry: u64, host: u64, offset: u64) -> None:
     """Decode an instruction of a trace at its own entry, too, if nothing has come there yet: to engine.jit it is executed then."""
     if compare_exchange(u64, entry, predecode.symbol(DECODE), predecode.symbol(BUSY)) == predecode.symbol(DECODE):
         word = u32(peek(u16, host)) if offset > predecode.page_end(cpu) - 4 else peek(u32, host)
-        publish(entry, predecode.handler_of(predecode.decode(cpu, entry, word, offset, u64(1))))
+        number = predecode.decode(cpu, entry, word, offset, u64(1))
+        to = predecode.jumps_to(entry, number)
+        publish(entry, predecode.handler_of(number))
+        if to != 0:
+            predecode.warm(Shared.at(cpu.shared), to)
 
 
 def plan(cpu: Cpu, s: Shared, entry: u64, host: u64, pc: u64) -> tuple[u64, u64, bool]:
