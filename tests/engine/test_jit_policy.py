@@ -283,6 +283,24 @@ def test_a_region_that_lacks_targets_of_its_jumps_is_made_anew_with_them(monkeyp
     assert guest.go(1000) == Stop(ECALL)
 
 
+def test_a_loop_that_is_decoded_with_a_trace_before_it_has_one_of_its_own() -> None:
+    """The trace of `again` goes on behind the branch, which is always taken while it is made."""
+    guest = InterpreterGuest(64)
+    nops = "nop; " * 40
+    places = guest.load(f"""
+        li s1, 20; li t0, 1000; li a0, 0
+        again: addi a1, a1, 1; bnez s1, skip
+        {nops}
+        loop: addi a0, a0, 1; addi t0, t0, -1; bnez t0, loop
+        ecall
+        skip: addi s1, s1, -1; j again
+    """)
+    assert guest.go(1_000_000) == Stop(ECALL) and int(guest.x[10]) == 1000
+    jit = Jit(guest.engine)
+    assert jit.traced(places["again"]) and jit.traced(places["loop"])
+    jit.close()
+
+
 def test_room_is_made_when_every_cpu_has_left_the_regions(monkeypatch: pytest.MonkeyPatch) -> None:
     guest = RegionsGuest(64)
     guest.load("1: addi a0, a0, 1\nj 1b")
