@@ -158,6 +158,7 @@ class Jit:
         eager = (mode or os.environ.get("TINAMOU_JIT")) == "eager"
         self.hot, self.price = (1, 0) if eager else (HOT, PRICE)
         self.first = 0 if eager else engine.first + engine.image.code_size // ROWS  # samples of what is hot before the compiler is loaded
+        self.anywhere = not int(engine.shared.stencils)  # no traces tell what is visited often: all that has been executed counts
         if eager:
             engine.quantum = SHORT
         self.mark_warm = engine.image.function("mark_warm", None, ctypes.c_uint64, ctypes.c_uint64)
@@ -481,7 +482,7 @@ class Jit:
         def hot(node: Node, at: int) -> bool:
             """Slices end at loops' heads and functions' entries; of other targets it is known whether they have been visited often."""
             inside = at > node.pc and (not node.call or at == node.following)
-            return self.samples(at) >= cold or self.compiled(at) or (inside and self.traced(at))
+            return self.anywhere or self.samples(at) >= cold or self.compiled(at) or (inside and self.traced(at))
 
         region = discover(self.makers[0](), pc, fetch, self.executed, hot, sampled=[*often, *joined])
         worth = self.worth(region) if region and region.loops else 0.0

@@ -393,7 +393,7 @@ class LockstepVcpu(Watched):
         jit = self.engine.jit
         if jit and not self.known:
             jit.add(self.vcpu)
-            jit.first = 0
+            jit.first, jit.anywhere = 0, True
             self.known = True
         if len(self.lockstep.process.threads) > 1:
             self.lockstep.crowded = True
