@@ -193,8 +193,8 @@ def test_image_tools() -> None:
 # What a warm start does without: the compiler, the rows, what turns rows into handlers and regions.
 FRONT_END = ["llvmlite", "tinamou.native.llvm", "tinamou.native.lower", "tinamou.native.intrinsics", "tinamou.native.floats",
              "tinamou.native.floatforms",
-             "tinamou.engine.handlers", "tinamou.engine.decoder", "tinamou.engine.regions", "tinamou.engine.patterns",
-             "tinamou.engine.golden", "tinamou.engine.assemble", "tinamou.softfloat", "tinamou.isa.riscv.base",
+             "tinamou.engine.handlers", "tinamou.engine.decoder", "tinamou.engine.regions", "tinamou.engine.discovery",
+             "tinamou.engine.patterns", "tinamou.engine.golden", "tinamou.engine.assemble", "tinamou.softfloat", "tinamou.isa.riscv.base",
              "tinamou.isa.riscv.operands", *(f"tinamou.{n}" for n in FILES if n.startswith(("isa.riscv.ext_", "isa.riscv.csr"))),
 ]  # fmt: skip
 

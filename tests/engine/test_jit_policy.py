@@ -160,23 +160,29 @@ done: ecall
 """
 
 
+def interpreting(guest: InterpreterGuest) -> tuple[int, list[int]]:
+    """INTERPRETER has run: the address of its loop, and the targets of its table."""
+    places = guest.load(INTERPRETER.format(rounds=1000))
+    labels = [places[name] for name in ("zero", "one", "two", "three")]
+    guest.map(DATA, PAGE, "rw")
+    guest.write(DATA, b"".join(at.to_bytes(8, "little") for at in labels))
+    guest.x[9] = DATA
+    assert guest.go() == Stop(ECALL)
+    return places["next"], labels
+
+
 def test_computed_jumps_stay_in_the_region(monkeypatch: pytest.MonkeyPatch) -> None:
     """The targets of a jump through a table are places where slices have ended."""
     results = []
     for guest in (RegionsGuest(64), InterpreterGuest(64)):
-        places = guest.load(INTERPRETER.format(rounds=1000))
-        labels = [places[name] for name in ("zero", "one", "two", "three")]
-        guest.map(DATA, PAGE, "rw")
-        guest.write(DATA, b"".join(at.to_bytes(8, "little") for at in labels))
-        guest.x[9] = DATA
-        assert guest.go() == Stop(ECALL)
+        head, labels = interpreting(guest)
         if isinstance(guest, RegionsGuest):
             jit = guest.jit
-            jit.heat.update(dict.fromkeys([places["next"], *labels], HOT))
+            jit.heat.update(dict.fromkeys([head, *labels], HOT))
             jit.price = 0
             monkeypatch.setattr(jit, "choose", partial(Jit.choose, jit))
             jit.prepare()
-            assert jit.compile(places["next"]) and all(jit.compiled(at) for at in labels)
+            assert jit.compile(head) and all(jit.compiled(at) for at in labels)
             monkeypatch.setattr(jit, "compile", lambda pc: False)
         guest.pc = CODE
         assert guest.go() == Stop(ECALL)
@@ -254,26 +260,21 @@ def test_where_accesses_may_begin_to_leave_regions_they_are_judged_again(lasting
 
 def test_a_region_that_lacks_targets_of_its_jumps_is_made_anew_with_them(monkeypatch: pytest.MonkeyPatch) -> None:
     guest = RegionsGuest(64)
-    places = guest.load(INTERPRETER.format(rounds=1000))
-    labels = [places[name] for name in ("zero", "one", "two", "three")]
-    guest.map(DATA, PAGE, "rw")
-    guest.write(DATA, b"".join(at.to_bytes(8, "little") for at in labels))
-    guest.x[9] = DATA
-    assert guest.go() == Stop(ECALL)
+    head, labels = interpreting(guest)
     jit = guest.jit
     jit.price = PRICE
     monkeypatch.setattr(jit, "choose", partial(Jit.choose, jit))
-    jit.heat.update(dict.fromkeys([places["next"], *labels[:2]], 100 * HOT))
+    jit.heat.update(dict.fromkeys([head, *labels[:2]], 100 * HOT))
     jit.prepare()
-    assert jit.compile(places["next"])
+    assert jit.compile(head)
     for more, useless in ((True, 0), (False, 1)):
         (region,) = jit.judged.values()
         region.counts[:] = ENTERED, ENTERED, labels[2]
         jit.judge()
-        assert jit.statistics.useless == useless and not jit.compiled(places["next"])
+        assert jit.statistics.useless == useless and not jit.compiled(head)
         guest.pc = CODE
         assert guest.go(1000) == Stop(ECALL)
-        jit.seen(places["next"], 1)
+        jit.seen(head, 1)
         pc = jit.hottest()
         assert (pc is None) == (not more)
         if pc is not None:

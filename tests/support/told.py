@@ -8,8 +8,8 @@ from typing import Any
 
 import pytest
 
+from tinamou.engine.discovery import Region, discover
 from tinamou.engine.jit import Jit
-from tinamou.engine.regions import Region, discover
 from tinamou.engine.systemcode import PIECE
 
 
@@ -32,14 +32,14 @@ class EagerJit(ToldJit):
         return pc in self.code
 
 
-class MachineJit(ToldJit):
-    """Of a whole machine; `at(cpu)` makes the region around where a CPU stands still."""
+class SharingJit(ToldJit):
+    """With one compiler, and templates made once for all CPUs of a kind."""
 
-    templates: dict[str, Any] = {}  # made once for all machines of a kind
+    templates: dict[str, Any] = {}
 
     def prepare(self) -> None:
         e = self.engine
-        key = f"{e.arch.name} {e.extensions}"
+        key = f"{e.model} {e.arch.name} {e.extensions} {e.constants}"
         self.makers = self.templates.get(key, [])
         super().prepare()
         self.templates[key] = self.makers
@@ -47,6 +47,10 @@ class MachineJit(ToldJit):
     @functools.cached_property
     def compiler(self) -> Any:
         return _compiler()
+
+
+class MachineJit(SharingJit):
+    """Of a whole machine; `at(cpu)` makes the region around where a CPU stands still."""
 
     def at(self, cpu: Any) -> None:
         physical = cpu.translate(cpu.pc)
@@ -60,27 +64,16 @@ class MachineJit(ToldJit):
                     self.compile(pc)
 
 
-class AvrJit(EagerJit):
+class AvrJit(EagerJit, SharingJit):
     """Of a microcontroller: the region around wherever a slice begins; `told` makes CPUs have it."""
 
     limit = 60  # instructions of a region
     quantum = 100  # cycles of a slice
-    templates: dict[str, Any] = {}  # made once for all CPUs of a kind
 
     def __init__(self, engine: Any, mode: str = "") -> None:
         super().__init__(engine, mode)
         self.code = range(engine.limit)
         engine.quantum = self.quantum
-
-    def prepare(self) -> None:
-        e = self.engine
-        self.makers = self.templates.get(f"{e.arch.name} {e.extensions} {e.constants}", [])
-        super().prepare()
-        self.templates[f"{e.arch.name} {e.extensions} {e.constants}"] = self.makers
-
-    @functools.cached_property
-    def compiler(self) -> Any:
-        return _compiler()
 
     def choose(self, pc: int, fetch: Callable[[int], int | None]) -> Region | None:
         return discover(self.makers[0](), pc, fetch, self.executed, limit=self.limit)

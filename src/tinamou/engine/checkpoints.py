@@ -10,7 +10,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
-    from .regions import Node, Region
+    from .discovery import Node, Region
 
 LONGEST = 160  # cycles without a checkpoint: tier 0 does half of that at the end of each slice
 

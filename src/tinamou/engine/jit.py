@@ -36,7 +36,8 @@ if TYPE_CHECKING:
 
     from .architecture import Architecture
     from .cpu import Cpu, Shared
-    from .regions import Node, Region, Templates
+    from .discovery import Node, Region
+    from .regions import Templates
 
 HOT = 500  # samples of an address before it is looked at: 10 million instructions
 FRESH = 25  # of these samples must be of this run: the code around has been decoded then
@@ -471,7 +472,7 @@ class Jit:
 
     def choose(self, pc: int, fetch: Callable[[int], int | None]) -> Region | None:
         """The region around pc, if it is worth compiling.  If not, pc is looked at again when it is much hotter."""
-        from .regions import MAX_INSNS, discover
+        from .discovery import MAX_INSNS, discover
 
         cold = self.samples(pc) // COLD
         often = [at for at in {*self.heat, *self.past} if self.samples(at) >= max(cold, 1)]
@@ -526,7 +527,8 @@ class Jit:
         with self.lock:
             for made in [*self.judged.values()]:
                 entered, executed, left = made.counts
-                made.left.add(left)
+                if not made.kept.whole:
+                    made.left.add(left)
                 if entered - made.before[0] < ENTERED:
                     continue
                 if executed - made.before[1] >= (entered - made.before[0]) * LEAST or not self.price:
@@ -551,7 +553,7 @@ class Jit:
 
     def widen(self, made: Installed) -> bool:
         """Look again at a region with computed jumps, when it was left to targets that were not known when it was made."""
-        from .regions import NEAR
+        from .discovery import NEAR
 
         kept = made.kept
         first, last = kept.runs[0][0] - NEAR, sum(kept.runs[-1]) + NEAR
@@ -657,6 +659,7 @@ class Jit:
             self.generation += 1
             self.by_page.clear()
             self.judged.clear()
+            self.tries.clear()
             self.close_cache()
             self.heat.clear()
             self.past.clear()

@@ -56,6 +56,11 @@ WATCHED = 1 << 62  # cause of the exception that ends a run before a watched acc
 BREAKS, WATCHES = 256, 64  # how many there can be
 
 
+def pair(tlb: u64, address: u64) -> u64:
+    """Host address of the pair of an address in the first table of a TLB."""
+    return tlb + (address >> 8 & INDEX)
+
+
 class Region(Struct):
     """Guest-physical memory that is host memory."""
 
@@ -184,7 +189,7 @@ class SystemCpu(PacedCpu):
 
     def flush_tlb_page(self, address: u64) -> None:
         """Forget the translations of one page."""
-        at = self.tlbs + (address >> 8 & INDEX)
+        at = pair(self.tlbs, address)
         end = at + TLBS * TLB
         while at < end:
             poke(u64, at, u64(UNUSED))
@@ -241,42 +246,42 @@ def float_unit(h: SystemCpu) -> None:
 
 
 def load(cpu: Cpu, kind: type[W], address: u64) -> W:
-    at = memory_base() + (address >> 8 & INDEX)
+    at = pair(memory_base(), address)
     if unlikely(peek(u64, at + READS) != address + (kind.size - 1) & -PAGE):
         slow()
     return peek(kind, address + peek(u64, at + (READS + 8)))
 
 
 def store(cpu: Cpu, kind: type[W], address: u64, value: W) -> None:
-    at = memory_base() + (address >> 8 & INDEX)
+    at = pair(memory_base(), address)
     if unlikely(peek(u64, at + WRITES) != address + (kind.size - 1) & -PAGE):
         slow()
     poke(kind, address + peek(u64, at + (WRITES + 8)), value)
 
 
 def load_aligned(cpu: Cpu, kind: type[W], address: u64) -> W:
-    at = memory_base() + (address >> 8 & INDEX)
+    at = pair(memory_base(), address)
     if unlikely(peek(u64, at + READS) != address & (-PAGE | (kind.size - 1))):
         slow()
     return peek(kind, address + peek(u64, at + (READS + 8)))
 
 
 def store_aligned(cpu: Cpu, kind: type[W], address: u64, value: W) -> None:
-    at = memory_base() + (address >> 8 & INDEX)
+    at = pair(memory_base(), address)
     if unlikely(peek(u64, at + WRITES) != address & (-PAGE | (kind.size - 1))):
         slow()
     poke(kind, address + peek(u64, at + (WRITES + 8)), value)
 
 
 def writable(cpu: Cpu, address: u64) -> u64:
-    at = memory_base() + (address >> 8 & INDEX)
+    at = pair(memory_base(), address)
     if unlikely(peek(u64, at + WRITES) != address & -PAGE):
         slow()
     return address + peek(u64, at + (WRITES + 8))
 
 
 def find(cpu: Cpu, target: u64) -> u64:
-    at = memory_base() + (target >> 8 & INDEX)
+    at = pair(memory_base(), target)
     if unlikely(peek(u64, at + FETCHES) != target & -PAGE):
         return u64(0)
     return peek(u64, at + (FETCHES + 8)) + entry_offset(target)
@@ -363,7 +368,7 @@ def fill(cpu: Cpu, table: int, address: u64, addend: u64, region: u64, physical:
     r = Region.at(region)
     page = physical & -PAGE
     if system(cpu).partial == 0 and system(cpu).remembered() and page - r.base < r.length and page + (PAGE - 1) - r.base < r.length:
-        at = cpu.memory + (address >> 8 & INDEX) + table
+        at = pair(cpu.memory, address) + table
         poke(u64, at + 8, addend)
         poke(u64, at, address & -PAGE)
 
@@ -407,7 +412,7 @@ def look_up(cpu: Cpu) -> None:
 
 def misaligned_page(cpu: Cpu, table: int, address: u64, size: int) -> u64:
     """Of a misaligned access to a page in the TLB, if that is allowed: host address - guest address; 0 otherwise."""
-    at = cpu.memory + (address >> 8 & INDEX) + table
+    at = pair(cpu.memory, address) + table
     if address & (size - 1) == 0 or peek(u64, at) != address + (size - 1) & -PAGE or not system(cpu).bears_misaligned():
         return u64(0)
     return peek(u64, at + 8)
@@ -518,7 +523,7 @@ def written(cpu: Cpu, address: u64, host: u64, region: u64, physical: u64, size:
         fence()
         if peek_acquire(u64, slot) == entries:
             return
-        poke(u64, cpu.memory + (address >> 8 & INDEX) + WRITES, u64(UNUSED))  # somebody decodes just now
+        poke(u64, pair(cpu.memory, address) + WRITES, u64(UNUSED))  # somebody decodes just now
         entries = peek_acquire(u64, slot)
     else:
         fence()  # the store is seen before `undo` looks: another CPU decodes the old bytes and is undone, or the new ones

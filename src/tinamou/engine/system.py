@@ -10,7 +10,6 @@ CPU threads hold the interpreter lock only in device accesses and while they wai
 from __future__ import annotations
 
 import ctypes
-import os
 import struct
 import threading
 import time
@@ -22,7 +21,7 @@ from tinamou.machine.lines import Pin
 from tinamou.machine.machine import Machine
 from tinamou.machine.memory import BusError, Memory, MemoryListener, Ram
 from tinamou.machine.props import PropertyError
-from tinamou.native.image import LLVM, address_space_left, allocate, libc, release
+from tinamou.native.image import allocate, libc, release
 from tinamou.native.types import Array, i64, u64
 
 from . import interpreter, softmmu
@@ -32,7 +31,7 @@ from .cpu import PAGE, READ, WRITE, Shared
 from .machinecpu import MachineCpu, tell_failure
 from .softmmu import RETIRED, TLB, TLBS, Mmu, SystemCpu
 from .systemcode import SystemCode
-from .traceroom import TraceRoom
+from .traceroom import TraceRoom, regions_allowed
 
 if TYPE_CHECKING:
     from .jit import Jit
@@ -329,12 +328,11 @@ class SystemEngine(MemoryListener):
         self.room = TraceRoom(self.image, self.shared, jit=jit)
         self.code = SystemCode(self, QUANTUM)
         self.jit: Jit | None = None
-        wanted = jit or os.environ.get("TINAMOU_JIT", "")
         # Where time is counted in instructions, it must not depend on what is compiled when.
-        if wanted not in ("off", "traces") and icount is None and arch.bits == 64 and address_space_left() >= LLVM:
+        if icount is None and arch.bits == 64 and regions_allowed(jit):
             from .jit import Jit
 
-            self.jit = Jit(self.code, wanted)
+            self.jit = Jit(self.code, jit)
         self.arena = self.arena_size = 0
         self.pagemaps: dict[int, tuple[int, Ram]] = {}
         self.maps: list[Mmu] = []

@@ -9,7 +9,7 @@ import os
 from typing import TYPE_CHECKING
 
 from tinamou.native.arena import Arena
-from tinamou.native.image import ROOM, Loaded, allocate, release
+from tinamou.native.image import ROOM, Loaded, address_space_left, allocate, release
 from tinamou.native.types import u64
 
 if TYPE_CHECKING:
@@ -19,6 +19,13 @@ SIZE = 128 << 20  # bytes of address space: a part of the room behind the image
 STEPS = 1 << 14
 HEAT = 1 << 16
 PATIENCE = 5  # visits of an entry before it gets a trace: they cost half as much as making it
+
+LLVM = 1 << 30  # bytes of address space without which there are no regions (ulimit -v)
+
+
+def regions_allowed(jit: str = "") -> bool:
+    """Tier 1 is wanted and possible.  `jit`: off, traces, on or eager; "" leaves it to the environment."""
+    return (jit or os.environ.get("TINAMOU_JIT")) not in ("off", "traces") and address_space_left() >= LLVM
 
 
 class TraceRoom:

@@ -47,9 +47,6 @@ def allocate(size: int, protection: int = PROT_READ | PROT_WRITE) -> int:
     return int(at)
 
 
-LLVM = 1 << 30  # bytes of address space without which nothing is compiled at run time (ulimit -v)
-
-
 def address_space_left() -> int:
     """Bytes of address space that RLIMIT_AS allows still."""
     limit = resource.getrlimit(resource.RLIMIT_AS)[0]

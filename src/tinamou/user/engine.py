@@ -3,12 +3,9 @@
 from __future__ import annotations
 
 import ctypes
-import os
 import sys
 import warnings
 from typing import TYPE_CHECKING, Any
-
-from tinamou.native.image import LLVM, address_space_left
 
 from .errors import GuestFault
 from .memory import EXEC
@@ -40,13 +37,13 @@ def _plain_vcpu(process: Process, arch: Architecture, cpu: Cpu, extensions: froz
             process.engine = GoldenEngine()
         return GoldenVcpu(process.engine, arch, cpu, extensions, process.memory, process.abi.bits)
     if process.engine is None:
+        from tinamou.engine.traceroom import regions_allowed
         from tinamou.engine.vcpu import Engine
         from tinamou.native import host
 
         host.prepare()
         memory = process.memory
-        jit = os.environ.get("TINAMOU_JIT") not in ("off", "traces") and address_space_left() >= LLVM
-        process.engine = Engine(arch, memory.base, memory.limit, memory.flags, extensions, jit=jit)
+        process.engine = Engine(arch, memory.base, memory.limit, memory.flags, extensions, jit=regions_allowed())
         if process.options.perf_map or "jit" in process.options.log_items:
             from .perf import watch
 

@@ -73,7 +73,7 @@ class PerfMap:
         words = (arch.granule << arch.shift) // 8  # of an entry
         for region in self.process.memory.regions():
             for page in range(region.start, region.end if region.prot & EXEC else region.start, PAGE):
-                at = ctypes.c_uint64.from_address(engine.pagemap + (page >> 12) * 8).value
+                at = engine.entries(page >> 12)
                 if at:
                     row = array("Q", ctypes.string_at(at, PAGE << arch.shift))[::words]
                     yield from zip(range(page, page + PAGE, arch.granule), row, strict=True)

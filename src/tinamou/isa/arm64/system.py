@@ -6,7 +6,7 @@ from typing import Any, ClassVar, TypeVar
 
 from tinamou.engine.architecture import Architecture
 from tinamou.engine.cpu import EXECUTE, READ, WRITE
-from tinamou.engine.softmmu import INDEX, READS, TLB, WRITES, SystemCpu, load_outlined, note_budget, now, store_outlined
+from tinamou.engine.softmmu import READS, TLB, WRITES, SystemCpu, load_outlined, note_budget, now, pair, store_outlined
 from tinamou.native.memory import cycle_counter, peek, poke
 from tinamou.native.ops import outlined
 from tinamou.native.types import Word, u32, u64
@@ -123,7 +123,7 @@ class SystemCore(PrivilegedCore):
 @outlined
 def guarded(h: PrivilegedCore, address: u64) -> bool:
     """GP of the page's descriptor.  What was found is remembered where a TLB is that no level uses."""
-    at = h.tlbs + TLB_GUARDED * TLB + (address >> 8 & INDEX)
+    at = pair(h.tlbs + TLB_GUARDED * TLB, address)
     tag = address & -4096 | h.translated_by
     if peek(u64, at) == tag:
         return peek(u64, at + 8) != 0
@@ -147,7 +147,7 @@ def el0_table(h: PrivilegedCore) -> u64:
 @outlined
 def load_as_el0(h: PrivilegedCore, kind: type[W], address: u64) -> W:
     table = el0_table(h)
-    at = table + (address >> 8 & INDEX)
+    at = pair(table, address)
     if peek(u64, at + READS) == address & (-4096 | (kind.size - 1)):
         return peek(kind, address + peek(u64, at + (READS + 8)))
     own = h.memory
@@ -160,7 +160,7 @@ def load_as_el0(h: PrivilegedCore, kind: type[W], address: u64) -> W:
 @outlined
 def store_as_el0(h: PrivilegedCore, kind: type[W], address: u64, value: W) -> None:
     table = el0_table(h)
-    at = table + (address >> 8 & INDEX)
+    at = pair(table, address)
     if peek(u64, at + WRITES) == address & (-4096 | (kind.size - 1)):
         poke(kind, address + peek(u64, at + (WRITES + 8)), value)
         return

@@ -15,12 +15,12 @@ from tinamou.engine.architecture import Architecture
 from tinamou.engine.cpu import PAGE, Shared
 from tinamou.engine.harvard import NEVER, SAMPLE
 from tinamou.engine.machinecpu import MachineCpu
-from tinamou.engine.traceroom import TraceRoom
+from tinamou.engine.traceroom import TraceRoom, regions_allowed
 from tinamou.machine.clock import SECOND, Clock
 from tinamou.machine.lines import Pin
 from tinamou.machine.machine import Machine
 from tinamou.machine.memory import FlatRange, Io, Memory, Ram
-from tinamou.native.image import LLVM, address_space_left, allocate, release
+from tinamou.native.image import allocate, release
 from tinamou.native.types import i64, u8, u32, u64
 
 from .architecture import architecture, length
@@ -411,7 +411,7 @@ class AvrVcpu(MachineCpu):
     def _consider(self) -> None:
         """Have regions, if they are wanted: later, so that no start takes longer.  In real time there is time enough without."""
         mode = self.engine.jit or os.environ.get("TINAMOU_JIT", "")
-        if mode not in ("off", "traces") and address_space_left() >= LLVM:
+        if regions_allowed(mode):
             self._soon = threading.Timer(0 if mode == "eager" else DELAY, self._compile, [mode])
             self._soon.daemon = True
             self._soon.start()
