@@ -102,11 +102,13 @@ def discover(
     hot: Callable[[Node, int], bool] = lambda node, pc: True,
     limit: int = MAX_INSNS,
     sampled: Iterable[int] = (),
+    visited: Callable[[int, int], Iterable[int]] = lambda first, last: (),
 ) -> Region | None:
     """The region around a hot address: what has been executed, and of the targets of jumps (the nodes) those that are `hot`.
 
-    `fetch` gives the instruction word at an address that may be executed.  Where computed jumps go nobody knows, but slices end there:
-    addresses near by that were `sampled`, and that nothing else leads to, are taken to be their targets.
+    `fetch` gives the instruction word at an address that may be executed.  Where computed jumps go nobody knows, but slices end there, and
+    traces begin there: addresses near by that were `sampled`, and those between the region's first and last that are `visited` often,
+    are taken to be their targets, if nothing else leads to them.
     """
     nodes: dict[int, Node] = {}
     entries = {start}
@@ -117,7 +119,8 @@ def discover(
             if landings is not None or not any(n.computed for n in nodes.values()):
                 break
             first, last = min(nodes) - NEAR, max(nodes) + NEAR
-            others = [at for at in sampled if first <= at < last and at not in nodes and not repeats(templates, at, fetch)]
+            found = dict.fromkeys([*sampled, *visited(min(nodes), max(nodes))])
+            others = [at for at in found if first <= at < last and at not in nodes and not repeats(templates, at, fetch)]
             landings = [start, *others][:LANDINGS]
             entries.update(landings)
             work = landings[1:]

@@ -13,6 +13,7 @@ import importlib
 import math
 import os
 import signal
+import sys
 import threading
 import time
 from collections import Counter
@@ -48,7 +49,8 @@ ROWS = 224  # one sample more for so many bytes of the interpreter: rows take as
 PRICE = 60  # samples in a region for each of its instructions before it is compiled: it would run 1.2 million times
 GAIN = 6e-6  # seconds of compiling that a sample is worth: rows of some architectures take longer than that price
 SHORT = 1000  # instructions of a slice where everything is compiled at once (TINAMOU_JIT=eager)
-COLD = 64  # a target of jumps with so many times fewer samples than the region's first address is left out
+SPAN = 1 << 16  # bytes of code that are searched for traces
+COLD = 256  # a target of jumps with so many times fewer samples than the region's first address is left out
 ARENA = 256 << 20  # bytes of address space for regions
 REGIONS = 1 << 16  # in it
 TYPICAL = 7e-6  # seconds of CPU time for a slice
@@ -64,8 +66,10 @@ RING = 256  # samples that a CPU keeps
 TAKEN = 16  # of these that are looked at each time
 POLL = 0.004  # seconds between looks at the samples while there are some
 CALM = 250  # looks after which these become rarer, when nothing was due
+SOME = 16  # or when not even such a part of the samples was outside regions
 RARE = 0.02  # the same then
 IDLE = 0.05  # the same while there are none
+SWITCH = 3e-5  # seconds that a CPU waits for the interpreter lock before it asks for it; a system call may need it several times
 
 
 def code_at(page: Callable[[int], bytes], address: int, length: int) -> bytes:
@@ -168,6 +172,7 @@ class Jit:
         self.past: dict[int, int] = {}  # those of earlier runs
         self.paid, self.bought = PRICE * GAIN * 200, 200  # seconds of compiling for how many instructions, with a guess to begin with
         self.total = 0  # all of them, and those in regions of this run
+        self.outside = True  # of the samples taken last, some were not in regions
         self.due: set[int] = set()  # addresses that are hot enough to be looked at
         self.wanted: dict[int, int] = {}  # an address that was looked at -> samples it needs before the next look
         self.by_page: dict[int, list[Installed]] = {}
@@ -199,6 +204,7 @@ class Jit:
 
     def start(self) -> None:
         self.stopped.clear()
+        sys.setswitchinterval(SWITCH)
         self.thread = threading.Thread(target=self.work, name="tinamou-jit", daemon=True)
         old = signal.pthread_sigmask(signal.SIG_BLOCK, signal.valid_signals())
         try:
@@ -249,7 +255,7 @@ class Jit:
 
     def expecting(self) -> bool:
         """Something may be due soon."""
-        return 2 * self.total > self.first or bool(self.cache and self.cache.waiting)
+        return (self.outside and 2 * self.total > self.first) or bool(self.cache and self.cache.waiting)
 
     def hottest(self) -> int | None:
         """The address to look at next.  The first one must be worth loading the compiler, together with others that are due."""
@@ -291,21 +297,24 @@ class Jit:
                 for pc, times in Counter(taken).items():
                     seen_at[self.engine.place_of(pc)] += times * (new // n)
                 seen_at[self.engine.place_of(taken[-1])] += new % n
-            slowness = int((self.spent - before) / (total * TYPICAL)) if total else 0
+            slowness = (self.spent - before) / (total * TYPICAL) if total else 0.0
+            before_that = self.statistics.in_regions
             for pc, n in seen_at.items():
-                self.seen(pc, n, max(1, min(slowness, SLOWEST)))
+                self.seen(pc, n, max(1.0, min(slowness, SLOWEST)))
+            self.outside = (self.statistics.in_regions - before_that) * SOME < total * (SOME - 1)
         return total
 
-    def seen(self, pc: int, n: int, slowness: int = 1) -> None:
+    def seen(self, pc: int, n: int, slowness: float = 1.0) -> None:
         """Slices ended at pc; the caller has the lock."""
         handler = self.handler(pc)
+        heat = round(n * slowness)
         self.statistics.samples += n
-        self.total += n * slowness
+        self.total += heat
         if self.arena.holds(handler):
             self.statistics.in_regions += n
             return
         self.statistics.in_traces += n * self.traced(pc)
-        self.heat[pc] += n * slowness
+        self.heat[pc] += heat
         if self.samples(pc) >= max(self.wanted.get(pc, self.hot), self.total // TAIL) and (not self.past or self.heat[pc] >= FRESH):
             self.due.add(pc)
 
@@ -336,6 +345,16 @@ class Jit:
         """A trace begins there."""
         beyond = self.engine.image.beyond
         return bool(beyond) and beyond <= self.handler(pc) < beyond + ROOM
+
+    def visited(self, first: int, last: int) -> list[int]:
+        """Where traces begin between two addresses that are not far from each other."""
+        image, arch, found = self.engine.image, self.engine.arch, list[int]()
+        for number in range(first >> 12, (last >> 12) + 1) if image.beyond and last - first < SPAN else ():
+            base = self.engine.entries(number)
+            words = PAGE << arch.shift >> 3
+            handlers = (ctypes.c_uint64 * words).from_address(base)[:: arch.granule << arch.shift >> 3] if base else []
+            found += [(number << 12) + k * arch.granule for k, h in enumerate(handlers) if image.beyond <= h < image.beyond + ROOM]
+        return [at for at in found if first <= at <= last]
 
     def executed(self, pc: int) -> bool:
         """The instruction has been decoded."""
@@ -482,10 +501,10 @@ class Jit:
 
         def hot(node: Node, at: int) -> bool:
             """Slices end at loops' heads and functions' entries; of other targets it is known whether they have been visited often."""
-            inside = at > node.pc and (not node.call or at == node.following)
+            inside = not node.call or at == node.following
             return self.anywhere or self.samples(at) >= cold or self.compiled(at) or (inside and self.traced(at))
 
-        region = discover(self.makers[0](), pc, fetch, self.executed, hot, sampled=[*often, *joined])
+        region = discover(self.makers[0](), pc, fetch, self.executed, hot, sampled=[*often, *joined], visited=self.visited)
         worth = self.worth(region) if region and region.loops else 0.0
         if self.price and region and region.landings and region.size == MAX_INSNS:  # a part of an interpreter is soon left
             worth = min(worth, 1 / 32)

@@ -58,7 +58,7 @@ class Engine:
 
     model = "flat"
     lasting = True
-    first = 20_000  # loading LLVM and the region compiler takes 0.25 s; regions save half of a sample's 7 us
+    first = 12_000  # loading LLVM and the region compiler takes 0.15 s; regions save half of a sample's 7 us
     constants: dict[str, int] = {}
 
     def __init__(

@@ -11,11 +11,13 @@ import math
 import operator
 import struct
 from collections.abc import Callable
-from fractions import Fraction
-from typing import TypeVar
+from typing import TYPE_CHECKING, TypeVar
 
 from .ops import intrinsic
 from .types import Word, u32, u64
+
+if TYPE_CHECKING:
+    from fractions import Fraction
 
 W = TypeVar("W", bound=Word)
 N = TypeVar("N", bound=Word)
@@ -71,6 +73,8 @@ def host_sqrt(a: W) -> W:
 @intrinsic
 def host_fma(a: W, b: W, c: W) -> W:
     """a * b + c, rounded once."""
+    from fractions import Fraction  # (loading it takes 5 ms)
+
     try:
         exact = Fraction(_number(a)) * Fraction(_number(b)) + Fraction(_number(c))
         value = float(exact)
@@ -81,11 +85,11 @@ def host_fma(a: W, b: W, c: W) -> W:
         return _bits(type(a), math.nan)
 
 
-def _odd(exact: Fraction, value: float) -> float:
+def _odd(exact: Fraction | int, value: float) -> float:
     """The double next to `exact` whose last bit is odd if it is not exact: it rounds to the right single."""
-    if Fraction(value) == exact or struct.unpack("<Q", struct.pack("<d", value))[0] & 1:
+    if exact == value or struct.unpack("<Q", struct.pack("<d", value))[0] & 1:
         return value
-    return math.nextafter(value, math.inf if Fraction(value) < exact else -math.inf)
+    return math.nextafter(value, math.inf if exact > value else -math.inf)
 
 
 @intrinsic
@@ -104,7 +108,7 @@ def host_equal(a: W, b: W) -> bool:
 def host_from_int(kind: type[W], value: Word) -> W:
     """An integer rounded to a double or single."""
     if kind is u32:
-        return _bits(kind, _odd(Fraction(int(value)), float(int(value))))
+        return _bits(kind, _odd(int(value), float(int(value))))
     return _bits(kind, float(int(value)))
 
 

@@ -131,9 +131,11 @@ def sources_key(packages: tuple[str, ...]) -> str:
     root = Path(__file__).parent.parent
     digest = hashlib.blake2b(digest_size=16)
     for package in packages:
-        for path in sorted((root / package).rglob("*.py")):
-            if path.name not in NEVER_COMPILED:
-                digest.update(str(path.relative_to(root)).encode() + b"\0" + path.read_bytes() + b"\0")
+        found = [(folder, name) for folder, _, names in os.walk(root / package) for name in names if name.endswith(".py")]
+        for folder, name in sorted(found):
+            if name not in NEVER_COMPILED:
+                with open(os.path.join(folder, name), "rb") as file:
+                    digest.update(f"{package} {folder.removeprefix(str(root))} {name}\0".encode() + file.read() + b"\0")
     return digest.hexdigest()
 
 

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import ctypes
-import sys
 import warnings
 from typing import TYPE_CHECKING, Any
 
@@ -19,7 +18,6 @@ if TYPE_CHECKING:
 
 __all__ = ["Exit", "GoldenEngine", "GoldenVcpu", "Watched", "new_vcpu"]
 
-SWITCH = 0.0005  # seconds for which the thread that compiles may keep a guest's system call waiting for the interpreter lock
 QUANTUM = 1000  # instructions of the golden model between looks at kick
 
 
@@ -49,7 +47,6 @@ def _plain_vcpu(process: Process, arch: Architecture, cpu: Cpu, extensions: froz
 
             watch(process)
         if process.engine.jit:
-            sys.setswitchinterval(SWITCH)
             # Python warns of signals 32 and 33 in masks, which libc keeps to itself and guests block like any other.
             warnings.filterwarnings("ignore", "invalid signal number")
         process.open_code_cache()

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import ast
 import inspect
+import linecache
 import textwrap
 import types
 from collections.abc import Callable
@@ -140,17 +141,34 @@ _sources: dict[tuple[Any, int], Source] = {}
 _trees: dict[types.CodeType, tuple[ast.FunctionDef, str, int, int]] = {}
 
 
+def parsed(function: Callable[..., Any]) -> tuple[ast.Module, str, int]:
+    """A function's tree, its lines and the number of the first.
+
+    Lines behind the last that has code (a closing bracket) are looked for only where it does not parse without them: that takes longer.
+    """
+    code = function.__code__
+    last = max(line for _, line, _, _ in code.co_positions() if line)
+    text = "".join(linecache.getlines(code.co_filename)[code.co_firstlineno - 1 : last])
+    try:
+        tree = ast.parse(textwrap.dedent(text))
+        if tree.body:
+            return tree, text, code.co_firstlineno
+    except SyntaxError:
+        pass
+    try:
+        lines, first = inspect.getsourcelines(function)
+    except OSError:
+        raise Broken(f"{function.__qualname__}() has no source text") from None
+    text = "".join(lines)
+    return ast.parse(textwrap.dedent(text)), text, first
+
+
 def source_of(function: Callable[..., Any]) -> Source:
     key = (function, id(function))
     if key not in _sources:
         code = function.__code__
         if code not in _trees:
-            try:
-                lines, first = inspect.getsourcelines(function)
-            except OSError:
-                raise Broken(f"{function.__qualname__}() has no source text") from None
-            text = "".join(lines)
-            tree = ast.parse(textwrap.dedent(text))
+            tree, text, first = parsed(function)
             found = [n for n in tree.body if isinstance(n, ast.FunctionDef)]
             if len(found) != 1:
                 raise Broken(f"{function.__qualname__} is no function made by def")
