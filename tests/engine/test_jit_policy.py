@@ -10,7 +10,7 @@ import pytest
 from engine_harness import CODE, DATA, ECALL, PAGE, CpuThread, InterpreterGuest, RegionsGuest, Stop
 
 from tinamou.engine.codecache import Kept
-from tinamou.engine.jit import DEARER, ENTERED, FRESH, HOT, LEAST, PRICE, RING, Jit
+from tinamou.engine.jit import DEARER, ENTERED, FRESH, HOT, LEAST, PRICE, RING, SPAN, Jit
 
 HEAD, OTHER = 0x1000, 0x2000
 
@@ -188,6 +188,33 @@ def test_computed_jumps_stay_in_the_region(monkeypatch: pytest.MonkeyPatch) -> N
         assert guest.go() == Stop(ECALL)
         results.append([int(guest.x[n]) for n in range(1, 32)] + [guest.count])
     assert results[0] == results[1] and jit.counts_of(0)[0] == 1
+
+
+def test_targets_of_computed_jumps_at_which_no_slice_has_ended_are_found_by_their_traces(monkeypatch: pytest.MonkeyPatch) -> None:
+    guest = RegionsGuest(64)
+    head, labels = interpreting(guest)
+    guest.pc = CODE
+    assert guest.go() == Stop(ECALL)
+    jit = guest.jit
+    assert jit.visited(head, labels[3]) == sorted({head, *filter(jit.traced, labels)}) and jit.traced(labels[1])
+    assert jit.visited(labels[1], labels[1]) == [labels[1]] and not jit.visited(head + SPAN, head + 2 * SPAN)
+    jit.heat.update({head: HOT, labels[3]: HOT})
+    jit.price = 0
+    monkeypatch.setattr(jit, "choose", partial(Jit.choose, jit))
+    jit.prepare()
+    assert jit.compile(head) and [jit.compiled(at) for at in labels] == [True] * 4
+
+
+def test_cpus_that_stay_in_regions_are_looked_at_rarely(jit: Jit, monkeypatch: pytest.MonkeyPatch) -> None:
+    guest = InterpreterGuest(64)
+    cpu = guest.vcpu.cpu
+    jit.vcpus[1] = guest.vcpu, 0
+    for n in range(RING):
+        cpu.samples[n] = type(cpu.samples[0])(HEAD)
+    for inside, looks in ((False, True), (True, False)):
+        monkeypatch.setattr(jit.arena, "holds", lambda handler, inside=inside: inside)
+        cpu.sampled = type(cpu.sampled)(cpu.sampled + 1000)
+        assert jit.collect() == 1000 and jit.expecting() == looks
 
 
 def test_a_region_that_is_not_finished_is_dearer_next_time(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -113,17 +113,19 @@ def discover(
     nodes: dict[int, Node] = {}
     entries = {start}
     work = [start]
-    landings: list[int] | None = None
+    landings: list[int] = []
     while len(nodes) < limit:
         if not work:
-            if landings is not None or not any(n.computed for n in nodes.values()):
+            if not any(n.computed for n in nodes.values()):
                 break
-            first, last = min(nodes) - NEAR, max(nodes) + NEAR
-            found = dict.fromkeys([*sampled, *visited(min(nodes), max(nodes))])
-            others = [at for at in found if first <= at < last and at not in nodes and not repeats(templates, at, fetch)]
-            landings = [start, *others][:LANDINGS]
+            landings = landings or [start]
+            first, last = min(nodes), max(nodes)
+            near = [at for at in (*sampled, *visited(first, last)) if first - NEAR <= at < last + NEAR and at not in nodes]
+            work = [at for at in dict.fromkeys(near) if at not in landings and not repeats(templates, at, fetch)][: LANDINGS - len(landings)]
+            if not work:
+                break
+            landings += work
             entries.update(landings)
-            work = landings[1:]
             continue
         pc = work.pop(0)
         before: Node | None = None
@@ -174,7 +176,7 @@ def discover(
             pc = following
     if start not in nodes:
         return None
-    region = Region(sorted(e for e in entries if e in nodes), nodes, sorted(at for at in landings or () if at in nodes))
+    region = Region(sorted(e for e in entries if e in nodes), nodes, sorted(at for at in landings if at in nodes))
     if templates.exact:
         for node in nodes.values():
             node.most = node.form.insn.cost + templates.get(node.form).spent + node.skipped // templates.arch.unit
