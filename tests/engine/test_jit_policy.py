@@ -214,7 +214,7 @@ def test_cpus_that_stay_in_regions_are_looked_at_rarely(jit: Jit, monkeypatch: p
     for inside, looks in ((False, True), (True, False)):
         monkeypatch.setattr(jit.arena, "holds", lambda handler, inside=inside: inside)
         cpu.sampled = type(cpu.sampled)(cpu.sampled + 1000)
-        assert jit.collect() == 1000 and jit.expecting() == looks
+        assert jit.collect() == 1000 and jit.hopeful == looks
 
 
 def test_a_region_that_is_not_finished_is_dearer_next_time(monkeypatch: pytest.MonkeyPatch) -> None:

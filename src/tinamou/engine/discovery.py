@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass, field
+from functools import cache
 from itertools import pairwise
 from typing import TYPE_CHECKING
 
@@ -110,6 +111,22 @@ def discover(
     traces begin there: addresses near by that were `sampled`, and those between the region's first and last that are `visited` often,
     are taken to be their targets, if nothing else leads to them.
     """
+
+    @cache
+    def line(pc: int) -> tuple[int, int] | None:
+        word = fetch(pc)
+        decoded = templates.decode(word) if word is not None else None
+        if decoded is None:
+            return None
+        form, word = decoded
+        return pc + form.insn.size, direct_target(templates, form, word, pc) if form.relative else -1
+
+    def repeats(at: int) -> bool:
+        key = at, fetch(at)
+        if key not in templates.repeating:
+            templates.repeating[key] = jumps_back(at, line)
+        return templates.repeating[key]
+
     nodes: dict[int, Node] = {}
     entries = {start}
     work = [start]
@@ -121,7 +138,7 @@ def discover(
             landings = landings or [start]
             first, last = min(nodes), max(nodes)
             near = [at for at in (*sampled, *visited(first, last)) if first - NEAR <= at < last + NEAR and at not in nodes]
-            work = [at for at in dict.fromkeys(near) if at not in landings and not repeats(templates, at, fetch)][: LANDINGS - len(landings)]
+            work = [at for at in dict.fromkeys(near) if at not in landings and not repeats(at)][: LANDINGS - len(landings)]
             if not work:
                 break
             landings += work
@@ -191,25 +208,19 @@ def direct_target(templates: Templates, form: Form, word: int, pc: int) -> int:
     return form.insn.number(word, op) + (pc if form.relative else 0) & (1 << op.type.bits) - 1 & templates.mask
 
 
-def repeats(templates: Templates, start: int, fetch: Callable[[int], int | None]) -> bool:
-    """A jump further down leads here: what was sampled is a loop's head, rather than the target of a computed jump."""
-    key = start, fetch(start)
-    if key not in templates.repeating:
-        templates.repeating[key] = jumps_back(templates, start, fetch)
-    return templates.repeating[key]
+def jumps_back(start: int, line: Callable[[int], tuple[int, int] | None]) -> bool:
+    """A jump further down leads here: what was sampled is a loop's head, rather than the target of a computed jump.
 
-
-def jumps_back(templates: Templates, start: int, fetch: Callable[[int], int | None]) -> bool:
+    `line` gives where the instruction at an address ends, and where it may jump to.
+    """
     pc = start
     for _ in range(LOOKED):
-        word = fetch(pc)
-        decoded = templates.decode(word) if word is not None else None
-        if decoded is None:
+        found = line(pc)
+        if found is None:
             break
-        form, word = decoded
-        if form.relative and direct_target(templates, form, word, pc) == start:
+        pc, target = found
+        if target == start:
             return True
-        pc += form.insn.size
     return False
 
 

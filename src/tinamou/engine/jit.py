@@ -64,11 +64,12 @@ ENTERED = 50_000  # times that it is entered before that is looked at
 TRIES = 3  # how often a region is made anew with more targets of its computed jumps
 RING = 256  # samples that a CPU keeps
 TAKEN = 16  # of these that are looked at each time
-POLL = 0.004  # seconds between looks at the samples while there are some
-CALM = 250  # looks after which these become rarer, when nothing was due
+SOON = 0.004  # seconds between looks at the samples while regions from disk are awaited
+POLL = 0.008  # the same while something may be due soon
+CALM = 50  # looks after which these become rarer, when nothing was due
 SOME = 16  # or when not even such a part of the samples was outside regions
-RARE = 0.02  # the same then
-IDLE = 0.05  # the same while there are none
+RARE = 0.02  # seconds between looks then
+IDLE = 0.05  # the same while there are no samples
 SWITCH = 3e-5  # seconds that a CPU waits for the interpreter lock before it asks for it; a system call may need it several times
 
 
@@ -242,7 +243,12 @@ class Jit:
         wait, calm = POLL, 0
         while not self.stopped.wait(wait):
             calm += 1
-            wait = IDLE if not self.collect() else POLL if calm < CALM and self.expecting() else RARE
+            if not self.collect():
+                wait = IDLE
+            elif self.cache and self.cache.waiting:
+                wait = SOON
+            else:
+                wait = POLL if calm < CALM and self.hopeful else RARE
             self.revive()
             self.judge()
             while not self.stopped.is_set() and (pc := self.hottest()) is not None:
@@ -253,9 +259,10 @@ class Jit:
                     self.compiling = False
                 self.collect()
 
-    def expecting(self) -> bool:
+    @property
+    def hopeful(self) -> bool:
         """Something may be due soon."""
-        return (self.outside and 2 * self.total > self.first) or bool(self.cache and self.cache.waiting)
+        return self.outside and 2 * self.total > self.first
 
     def hottest(self) -> int | None:
         """The address to look at next.  The first one must be worth loading the compiler, together with others that are due."""
@@ -313,7 +320,7 @@ class Jit:
         if self.arena.holds(handler):
             self.statistics.in_regions += n
             return
-        self.statistics.in_traces += n * self.traced(pc)
+        self.statistics.in_traces += n * self.in_trace(handler)
         self.heat[pc] += heat
         if self.samples(pc) >= max(self.wanted.get(pc, self.hot), self.total // TAIL) and (not self.past or self.heat[pc] >= FRESH):
             self.due.add(pc)
@@ -343,17 +350,20 @@ class Jit:
 
     def traced(self, pc: int) -> bool:
         """A trace begins there."""
+        return self.in_trace(self.handler(pc))
+
+    def in_trace(self, handler: int) -> bool:
         beyond = self.engine.image.beyond
-        return bool(beyond) and beyond <= self.handler(pc) < beyond + ROOM
+        return bool(beyond) and beyond <= handler < beyond + ROOM
 
     def visited(self, first: int, last: int) -> list[int]:
         """Where traces begin between two addresses that are not far from each other."""
-        image, arch, found = self.engine.image, self.engine.arch, list[int]()
-        for number in range(first >> 12, (last >> 12) + 1) if image.beyond and last - first < SPAN else ():
+        arch, found = self.engine.arch, list[int]()
+        for number in range(first >> 12, (last >> 12) + 1) if last - first < SPAN else ():
             base = self.engine.entries(number)
             words = PAGE << arch.shift >> 3
             handlers = (ctypes.c_uint64 * words).from_address(base)[:: arch.granule << arch.shift >> 3] if base else []
-            found += [(number << 12) + k * arch.granule for k, h in enumerate(handlers) if image.beyond <= h < image.beyond + ROOM]
+            found += [(number << 12) + k * arch.granule for k, h in enumerate(handlers) if self.in_trace(h)]
         return [at for at in found if first <= at <= last]
 
     def executed(self, pc: int) -> bool:
@@ -462,8 +472,9 @@ class Jit:
             if placed and len(data) < 4 and at & 4095 > PAGE - 4:
                 data += page((at >> 12) + 1)[: 4 - len(data)]
             word = int.from_bytes(data, "little")
-            unit = self.engine.arch.unit
-            return word if len(data) >= unit and self.engine.arch.length(types.u32(word)) <= len(data) else None
+            if len(data) == 4:
+                return word
+            return word if len(data) >= self.engine.arch.unit and self.engine.arch.length(types.u32(word)) <= len(data) else None
 
         region = self.choose(pc, fetch)
         if region is None:

@@ -228,7 +228,9 @@ class Templates:
         self.files = frozenset(o.kind.file for i in rows for o in (*i.operands, *i.results) if isinstance(o.kind, Reg))
         self.made: dict[str, Template] = {}
         self.decoded: dict[int, tuple[Form, int] | None] = {}
-        self.repeating: dict[tuple[int, int | None], bool] = {}  # see repeats()
+        self.short: dict[int, tuple[Form, int]] = {}  # those of one unit, whatever is behind them
+        self.repeating: dict[tuple[int, int | None], bool] = {}  # see engine.discovery
+        self.unit_bits = (1 << 8 * arch.unit) - 1
         self.tail = self.make_tail()
 
     def external(self, symbol: str) -> Outlined | None:
@@ -241,6 +243,9 @@ class Templates:
 
     def decode(self, word: int) -> tuple[Form, int] | None:
         """The form of the instruction that these bits start with, and its own bits."""
+        found = self.short.get(word & self.unit_bits)
+        if found is not None:
+            return found
         if word not in self.decoded:
             insn = self.arch.isa.decode(word, self.enabled)
             if insn is None or insn.size != self.arch.length(u32(word)):
@@ -248,7 +253,9 @@ class Templates:
             else:
                 if insn.name not in self.forms:
                     self.forms[insn.name] = form_of(insn, self.arch.system)
-                self.decoded[word] = self.forms[insn.name], word & (1 << insn.width) - 1
+                found = self.decoded[word] = self.forms[insn.name], word & (1 << insn.width) - 1
+                if insn.size == self.arch.unit:
+                    self.short[found[1]] = found
         return self.decoded[word]
 
     def get(self, form: Form) -> Template:
