@@ -18,11 +18,16 @@ import build
 import cold
 import measure
 import programs
+import stalls
 import startup
 from measure import BenchError, Runner
 
 EARLIER = 3  # runs before those that are measured
-OTHERS = {"cold": "200,000 RISC-V instructions run once", "startup": "a static hello-world, and the first build of the interpreter"}
+OTHERS = {
+    "cold": "200,000 RISC-V instructions run once",
+    "startup": "a static hello-world, and the first build of the interpreter",
+    "stalls": "the longest time between two system calls while regions are compiled",
+}
 
 
 def kernel(item: build.Kernel, guest: str, runners: Sequence[Runner], runs: int, rounds: int) -> dict[str, Any]:
@@ -132,12 +137,16 @@ def main() -> int:
         groups = {name: kernels[name].group for name in rows}
         report |= {"kernels": rows, "means": geometric_means(rows, groups, reference.name)}
         print(table(rows, groups, reference.name) + "\n", flush=True)
-    measures = {"cold": cold.results, "startup": functools.partial(startup.results, guest=options.guest)}
+    measures = {
+        "cold": cold.results,
+        "startup": functools.partial(startup.results, guest=options.guest),
+        "stalls": functools.partial(stalls.results, guest=options.guest),
+    }
     for name in OTHERS:
         if name in names:
             print(f"{name} ...", file=sys.stderr, flush=True)
             report[name] = measures[name](runners, options.runs)
-            print({"cold": cold, "startup": startup}[name].report(report[name]) + "\n", flush=True)
+            print({"cold": cold, "startup": startup, "stalls": stalls}[name].report(report[name]) + "\n", flush=True)
     chosen = [name for name in programs.PROGRAMS if name in names]
     if chosen:
         report["programs"] = programs.results(chosen, options.guest, reference, options.runs, options.quick)

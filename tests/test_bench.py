@@ -15,6 +15,7 @@ import build  # noqa: E402
 import cold  # noqa: E402
 import measure  # noqa: E402
 import programs  # noqa: E402
+import stalls  # noqa: E402
 
 
 def bench(*words):
@@ -25,7 +26,7 @@ def test_the_list_names_every_benchmark():
     done = bench("--list")
     assert done.returncode == 0, done.stderr
     names = [line.split()[0] for line in done.stdout.splitlines()]
-    assert names == [*build.kernels(), "cold", "startup", *programs.PROGRAMS]
+    assert names == [*build.kernels(), "cold", "startup", "stalls", *programs.PROGRAMS]
     assert {k.group for k in build.kernels().values()} == {"integer", "floating-point"}
 
 
@@ -48,6 +49,15 @@ def test_a_real_program_on_all_processors_and_on_one(tmp_path):
     assert all(found["all"][name]["compiling"] >= 0 for name in ("cold", "warm"))
     assert [g["reached"] for g in report["goals"]] == [g["measured"] >= (1.0 if "cold" in g["goal"] else 1.3) for g in report["goals"]]
     assert len(re.findall(r"^sha256sum (?:cold|warm) at least .* (?:not )?reached$", done.stdout, re.MULTILINE)) == 4, done.stdout
+
+
+def test_the_longest_time_between_two_system_calls(monkeypatch):
+    monkeypatch.setattr(stalls, "SECONDS", 1)
+    runner = build.tinamou("riscv64")[0]
+    found = stalls.results([runner], 1)
+    assert found["tinamou"]["laps"] > 100 and found["tinamou"]["longest"][0] >= 1e3 / found["tinamou"]["laps"]
+    assert (found["tinamou"]["longest"][0] > stalls.LIMIT) == (found["tinamou"]["late"][0] > 0)
+    assert re.search(r"^tinamou +[\d.]+ +[\d.]+ +[\d.]+ +\d+$", stalls.report(found), re.MULTILINE)
 
 
 def test_goals_of_programs():
