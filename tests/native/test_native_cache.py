@@ -85,7 +85,7 @@ def test_place(name: str, value: str, where: str, tmp_path: Path, monkeypatch: p
     monkeypatch.delenv("TINAMOU_CACHE")
     monkeypatch.delenv("XDG_CACHE_HOME", raising=False)
     monkeypatch.setenv(name, value.format(tmp=tmp_path))
-    assert cache.folder() == Path(where.format(tmp=tmp_path))
+    assert cache.folder() == where.format(tmp=tmp_path)
 
 
 def test_off(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -70,7 +70,7 @@ def test_with_regions_elsewhere(what: str, arch: str) -> None:
 
 def test_processes_share_the_cache_on_disk(tmp_path: Path) -> None:
     """Several at once, one of them killed; then a damaged file: what runs is right, and what was kept is used when it is whole."""
-    for image in folder().glob("*.image"):
+    for image in Path(folder() or "").glob("*.image"):
         shutil.copy(image, tmp_path)
     tmp_path.chmod(0o700)
     environment = {**os.environ, "TINAMOU_CACHE": str(tmp_path)}

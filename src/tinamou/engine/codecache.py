@@ -9,7 +9,6 @@ several processes of one program are merged when they end; the least recently us
 from __future__ import annotations
 
 import contextlib
-import hashlib
 import json
 import os
 import struct
@@ -17,6 +16,7 @@ from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 
 from tinamou.native import cache as store
+from tinamou.native.cache import blake2b
 from tinamou.native.image import host_key, pack, sources_key, unpack
 from tinamou.native.link import Image
 
@@ -53,7 +53,7 @@ class Kept:
 
 def digest(read: Callable[[int, int], bytes], runs: Iterable[tuple[int, int]]) -> str:
     """Over the guest code in these runs as it is now; "" when some of it is not there."""
-    h = hashlib.blake2b(digest_size=16)
+    h = blake2b(digest_size=16)
     for address, length in runs:
         data = read(address, length)
         if len(data) != length:
@@ -67,7 +67,7 @@ class CodeCache:
 
     def __init__(self, arch: str, sources: tuple[str, ...], options: str, program: str) -> None:
         text = "|".join([arch, sources_key(sources), host_key(), options, program])
-        self.name = f"{PREFIX}{hashlib.blake2b(text.encode(), digest_size=12).hexdigest()}{SUFFIX}"
+        self.name = f"{PREFIX}{blake2b(text.encode(), digest_size=12).hexdigest()}{SUFFIX}"
         self.wanted: dict[int, int] = {}  # see Jit.wanted
         self.bad_luck = 0  # see Jit.bad_luck; written when something else is
         self.heat: dict[int, int] = {}  # address -> samples of all runs, of what is not compiled
@@ -102,7 +102,7 @@ class CodeCache:
         path = store.folder()
         if path is not None:
             with contextlib.suppress(OSError):
-                os.utime(path / self.name)
+                os.utime(os.path.join(path, self.name))
 
     def add(self, kept: Kept) -> None:
         self.kept[kept.entries[0], kept.digest] = kept
@@ -149,13 +149,11 @@ class CodeCache:
 
 def bundles() -> list[tuple[float, int, str]]:
     """Time of last use, bytes and path of every bundle, oldest first."""
-    path = store.folder()
     found = []
-    if path is not None:
-        for p in path.glob(f"{PREFIX}*{SUFFIX}"):
-            with contextlib.suppress(OSError):
-                info = p.stat()
-                found.append((info.st_mtime, info.st_size, str(p)))
+    for path in store.files(PREFIX, SUFFIX):
+        with contextlib.suppress(OSError):
+            info = os.stat(path)
+            found.append((info.st_mtime, info.st_size, path))
     return sorted(found)
 
 

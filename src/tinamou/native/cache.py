@@ -7,12 +7,11 @@ its digest is treated as absent and replaced.  The folder must belong to the use
 from __future__ import annotations
 
 import contextlib
-import hashlib
 import os
 import re
 import stat
 import time
-from pathlib import Path
+from _blake2 import blake2b as blake2b  # that of hashlib, which loads OpenSSL as well: 5% of the time that a program takes to start
 
 MAGIC = b"tinamou\x02"
 DIGEST = 32
@@ -21,15 +20,15 @@ SCRATCH = re.compile(r"\..+\.(?:image|bundle)\.\d+\.[0-9a-f]{8}")
 LEFT = 3600  # seconds after which a file half written is left by a process that died
 
 
-def folder() -> Path | None:
+def folder() -> str | None:
     """The cache folder, made if need be; None when there is none that can be trusted."""
     if os.environ.get("TINAMOU_CACHE") == "off":
         return None
     base = os.environ.get("TINAMOU_CACHE") or os.environ.get("XDG_CACHE_HOME") or os.path.expanduser("~/.cache")
-    path = Path(base) if os.environ.get("TINAMOU_CACHE") else Path(base) / "tinamou"
+    path = base if os.environ.get("TINAMOU_CACHE") else os.path.join(base, "tinamou")
     try:
-        path.mkdir(mode=0o700, parents=True, exist_ok=True)
-        info = path.stat()
+        os.makedirs(path, mode=0o700, exist_ok=True)
+        info = os.stat(path)
     except OSError:
         return None
     if info.st_uid != os.geteuid() or stat.S_IMODE(info.st_mode) & 0o022:
@@ -39,7 +38,7 @@ def folder() -> Path | None:
 
 def _digest(name: str, content: bytes | memoryview) -> bytes:
     """Over the name too: a file under another's name is not whole."""
-    return hashlib.blake2b(content, digest_size=DIGEST, person=hashlib.blake2b(name.encode(), digest_size=16).digest()).digest()
+    return blake2b(content, digest_size=DIGEST, person=blake2b(name.encode(), digest_size=16).digest()).digest()
 
 
 def read(name: str) -> bytes | None:
@@ -48,7 +47,7 @@ def read(name: str) -> bytes | None:
     if path is None:
         return None
     try:
-        fd = os.open(path / name, os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC)
+        fd = os.open(os.path.join(path, name), os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC)
     except OSError:
         return None
     try:
@@ -69,30 +68,43 @@ def read(name: str) -> bytes | None:
 
 def trim(name: str, keep: int) -> None:
     """Forget all but the `keep` newest files called name-..., and what writing processes that died have left."""
-    path = folder()
-    if path is None:
-        return
-    with contextlib.suppress(OSError):
-        for old in sorted(path.glob(f"{name}-*.image"), key=lambda p: p.stat().st_mtime)[:-keep]:
-            old.unlink(missing_ok=True)
+    ages = []
+    for path in files(f"{name}-", ".image"):
+        with contextlib.suppress(OSError):
+            ages.append((os.path.getmtime(path), path))
+    for _, path in sorted(ages)[:-keep]:
+        with contextlib.suppress(OSError):
+            os.unlink(path)
     sweep()
 
 
-def scratch(age: float = 0) -> list[Path]:
+def files(first: str, last: str) -> list[str]:
+    """Paths of the files in the cache whose names begin and end like that."""
+    path = folder()
+    if path is None:
+        return []
+    try:
+        names = sorted(os.listdir(path))
+    except OSError:
+        return []
+    return [os.path.join(path, name) for name in names if name.startswith(first) and name.endswith(last)]
+
+
+def scratch(age: float = 0) -> list[str]:
     """Files that are being written, or that processes that died have left; those older than `age` seconds."""
-    path, found = folder(), []
-    for p in path.glob(".*") if path else ():
+    found = []
+    for path in files(".", ""):
         with contextlib.suppress(OSError):
-            if SCRATCH.fullmatch(p.name) and p.stat().st_mtime <= time.time() - age:
-                found.append(p)
+            if SCRATCH.fullmatch(os.path.basename(path)) and os.path.getmtime(path) <= time.time() - age:
+                found.append(path)
     return found
 
 
 def sweep() -> None:
     """Delete what processes that died while they wrote have left."""
-    for p in scratch(LEFT):
+    for path in scratch(LEFT):
         with contextlib.suppress(OSError):
-            p.unlink(missing_ok=True)
+            os.unlink(path)
 
 
 def write(name: str, content: bytes) -> bool:
@@ -100,14 +112,14 @@ def write(name: str, content: bytes) -> bool:
     path = folder()
     if path is None:
         return False
-    fresh = path / f".{name}.{os.getpid()}.{os.urandom(4).hex()}"
+    fresh = os.path.join(path, f".{name}.{os.getpid()}.{os.urandom(4).hex()}")
     try:
         with open(fresh, "xb") as f:
             f.write(MAGIC + _digest(name, content))
             f.write(content)
-        os.replace(fresh, path / name)
+        os.replace(fresh, os.path.join(path, name))
     except OSError:
         with contextlib.suppress(OSError):
-            fresh.unlink()
+            os.unlink(fresh)
         return False
     return True

@@ -7,7 +7,6 @@ llvmlite and Tinamou, and the host CPU.
 from __future__ import annotations
 
 import ctypes
-import hashlib
 import importlib.util
 import json
 import os
@@ -15,10 +14,10 @@ import resource
 import struct
 from collections.abc import Callable, Iterable
 from functools import cache
-from pathlib import Path
 from typing import Any
 
 from . import cache as store
+from .cache import blake2b
 from .link import Image, link
 
 PROT_NONE, PROT_READ, PROT_WRITE, PROT_EXEC = 0, 1, 2, 4
@@ -111,8 +110,8 @@ def host_key() -> str:
     found = importlib.util.find_spec("llvmlite")
     version = ""
     if found and found.origin:
-        site = Path(found.origin).parent.parent
-        version = " ".join(sorted(p.name for p in site.glob("llvmlite-*.dist-info")))
+        site = os.path.dirname(os.path.dirname(found.origin))
+        version = " ".join(sorted(name for name in os.listdir(site) if name.startswith("llvmlite-") and name.endswith(".dist-info")))
     cpu = os.uname().machine
     try:
         for line in open("/proc/cpuinfo", encoding="utf-8", errors="replace"):
@@ -128,14 +127,14 @@ def host_key() -> str:
 @cache
 def sources_key(packages: tuple[str, ...]) -> str:
     """A digest over the text of all modules of these packages (folders below src/tinamou), but for what none of them compiles."""
-    root = Path(__file__).parent.parent
-    digest = hashlib.blake2b(digest_size=16)
+    root = os.path.dirname(os.path.dirname(__file__))
+    digest = blake2b(digest_size=16)
     for package in packages:
-        found = [(folder, name) for folder, _, names in os.walk(root / package) for name in names if name.endswith(".py")]
+        found = [(folder, name) for folder, _, names in os.walk(os.path.join(root, package)) for name in names if name.endswith(".py")]
         for folder, name in sorted(found):
             if name not in NEVER_COMPILED:
                 with open(os.path.join(folder, name), "rb") as file:
-                    digest.update(f"{package} {folder.removeprefix(str(root))} {name}\0".encode() + file.read() + b"\0")
+                    digest.update(f"{package} {folder.removeprefix(root)} {name}\0".encode() + file.read() + b"\0")
     return digest.hexdigest()
 
 
@@ -151,7 +150,7 @@ def load(
     `finish` may add to a new image before it is kept.  Raises MemoryError where the limit of the address space leaves no room to build it.
     """
     parts = "|".join([sources_key(tuple(packages)), options, host_key()])
-    key = hashlib.blake2b(parts.encode(), digest_size=12).hexdigest()
+    key = blake2b(parts.encode(), digest_size=12).hexdigest()
     file = f"{name}-{key}.image"
     raw = store.read(file)
     if raw is None:

@@ -8,7 +8,7 @@ from __future__ import annotations
 import sys
 from pathlib import Path
 
-from tinamou.native.cache import folder, scratch
+from tinamou.native import cache
 
 __all__ = ["main"]
 
@@ -16,8 +16,7 @@ USAGE = "usage: tinamou cache info|clear"
 
 
 def files() -> list[Path]:
-    path = folder()
-    return sorted(p for p in path.iterdir() if p.suffix in (".image", ".bundle")) if path else []
+    return [Path(p) for suffix in (".bundle", ".image") for p in cache.files("", suffix) if not Path(p).name.startswith(".")]
 
 
 def main(words: list[str] | None = None) -> int:
@@ -28,12 +27,12 @@ def main(words: list[str] | None = None) -> int:
     if len(words) != 1 or words[0] not in ("info", "clear"):
         print(f"tinamou cache: {'which one?' if not words else f'unknown words {words}'}\n{USAGE}", file=sys.stderr)
         return 1
-    path, found = folder(), files()
+    path, found = cache.folder(), files()
     if path is None:
         print("no cache: TINAMOU_CACHE is off, or the folder cannot be made or may be written to by others")
         return 0
     if words[0] == "clear":
-        for p in found + scratch():
+        for p in [*found, *map(Path, cache.scratch())]:
             p.unlink(missing_ok=True)
         print(f"{len(found)} files deleted from {path}")
         return 0

@@ -8,7 +8,6 @@ listed (names, hardware and network addresses) is bytes.
 from __future__ import annotations
 
 import os
-import socket
 import struct
 import sys
 from collections.abc import Callable
@@ -127,6 +126,8 @@ def codec_of(fd: int) -> Codec | None:
     except OSError:
         return None
     if name.startswith("socket:"):
+        import socket  # (which takes 5 ms)
+
         try:
             with socket.socket(fileno=os.dup(fd)) as copy:
                 if copy.getsockopt(socket.SOL_SOCKET, SO_DOMAIN) != socket.AF_NETLINK:
