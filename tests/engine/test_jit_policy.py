@@ -98,6 +98,19 @@ def test_of_a_large_function_only_what_is_hot_is_compiled() -> None:
         assert region is not None and (rare in region.nodes) == hot
 
 
+@pytest.mark.parametrize(("before", "together"), [(100, True), (1, False)])
+def test_what_leads_to_a_loop_and_is_hot_as_well_is_compiled_with_it(before: int, together: bool) -> None:
+    guest = RegionsGuest(64)
+    places = guest.load("li t0, 1000\nfirst: addi t0, t0, -1\nbnez t0, first\nli t0, 1000\nsecond: addi t0, t0, -1\nbnez t0, second\necall")
+    assert guest.go() == Stop(ECALL)
+    jit = guest.jit
+    jit.prepare()
+    jit.heat.update({places["first"]: before * HOT, places["second"]: 100 * HOT})
+    region = Jit.choose(jit, places["second"], lambda at: int.from_bytes(guest.read(at, 4), "little"))
+    assert region is not None and region.entries == [places["first"]] * together + [places["second"]]
+    assert jit.samples(places["second"]) == 0 and (jit.samples(places["first"]) == 0) == together
+
+
 def test_regions_that_come_and_go_need_no_more_room(monkeypatch: pytest.MonkeyPatch) -> None:
     """10,000 regions, one after the other at one place, in an arena for a few hundred; meanwhile the guest runs in them."""
     guest = RegionsGuest(64)

@@ -49,6 +49,8 @@ ROWS = 224  # one sample more for so many bytes of the interpreter: rows take as
 PRICE = 60  # samples in a region for each of its instructions before it is compiled: it would run 1.2 million times
 GAIN = 6e-6  # seconds of compiling that a sample is worth: rows of some architectures take longer than that price
 SHORT = 1000  # instructions of a slice where everything is compiled at once (TINAMOU_JIT=eager)
+WIDER = 16  # places with so many times fewer samples are looked at: the region around one may have this one's address in it
+LOOKED = 8  # of them
 SPAN = 1 << 16  # bytes of code that are searched for traces
 COLD = 256  # a target of jumps with so many times fewer samples than the region's first address is left out
 ARENA = 256 << 20  # bytes of address space for regions
@@ -515,10 +517,18 @@ class Jit:
             inside = not node.call or at == node.following
             return self.anywhere or self.samples(at) >= cold or self.compiled(at) or (inside and self.traced(at))
 
-        region = discover(self.makers[0](), pc, fetch, self.executed, hot, sampled=[*often, *joined], visited=self.visited)
+        def around(at: int) -> Region | None:
+            return discover(self.makers[0](), at, fetch, self.executed, hot, sampled=[*often, *joined], visited=self.visited)
+
+        region = around(pc)
         worth = self.worth(region) if region and region.loops else 0.0
         if self.price and region and region.landings and region.size == MAX_INSNS:  # a part of an interpreter is soon left
             worth = min(worth, 1 / 32)
+        if self.price and region and worth >= 1:  # what leads here and is hot as well would soon be compiled with all of this again
+            for at in [at for at in often if self.samples(at) * WIDER >= self.samples(pc)][:LOOKED]:
+                more = around(at) if at not in region.nodes else None
+                if more and pc in more.nodes and more.size < MAX_INSNS and self.worth(more) >= 1:
+                    region = more
         with self.lock:
             if region and worth >= 1:
                 for n in {*region.nodes} & {*self.heat, *self.past}:
