@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import sys
 import time
 from functools import partial
 
@@ -10,7 +11,7 @@ import pytest
 from engine_harness import CODE, DATA, ECALL, PAGE, CpuThread, InterpreterGuest, RegionsGuest, Stop
 
 from tinamou.engine.codecache import Kept
-from tinamou.engine.jit import DEARER, ENTERED, FRESH, HOT, LEAST, PRICE, RING, SPAN, Jit
+from tinamou.engine.jit import DEARER, ENTERED, FRESH, HOT, LEAST, PRICE, RING, SPAN, SWITCH, Jit, Obliging
 
 HEAD, OTHER = 0x1000, 0x2000
 
@@ -228,6 +229,16 @@ def test_cpus_that_stay_in_regions_are_looked_at_rarely(jit: Jit, monkeypatch: p
         monkeypatch.setattr(jit.arena, "holds", lambda handler, inside=inside: inside)
         cpu.sampled = type(cpu.sampled)(cpu.sampled + 1000)
         assert jit.collect() == 1000 and jit.hopeful == looks
+
+
+def test_the_interpreter_lock_is_handed_over_soon_while_a_thread_compiles() -> None:
+    usual, obliging = sys.getswitchinterval(), Obliging()
+    assert usual > 10 * SWITCH
+    with obliging:
+        with obliging:
+            pass
+        assert sys.getswitchinterval() == pytest.approx(SWITCH)
+    assert sys.getswitchinterval() == usual
 
 
 def test_a_region_that_is_not_finished_is_dearer_next_time(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -75,6 +75,33 @@ IDLE = 0.05  # the same while there are no samples
 SWITCH = 3e-5  # seconds that a CPU waits for the interpreter lock before it asks for it; a system call may need it several times
 
 
+class Obliging:
+    """While a thread is in this context, those that wait for the interpreter lock ask for it after SWITCH seconds."""
+
+    def __init__(self) -> None:
+        self.forget()
+
+    def forget(self) -> None:
+        """No thread is in it: the process has forked."""
+        self.lock = threading.Lock()
+        self.inside, self.usual = 0, 0.0
+
+    def __enter__(self) -> None:
+        with self.lock:
+            self.usual = self.usual if self.inside else sys.getswitchinterval()
+            self.inside += 1
+            sys.setswitchinterval(SWITCH)
+
+    def __exit__(self, *error: object) -> None:
+        with self.lock:
+            self.inside -= 1
+            if not self.inside:
+                sys.setswitchinterval(self.usual)
+
+
+obliging = Obliging()
+
+
 def code_at(page: Callable[[int], bytes], address: int, length: int) -> bytes:
     """Bytes out of pages."""
     data = b""
@@ -207,7 +234,6 @@ class Jit:
 
     def start(self) -> None:
         self.stopped.clear()
-        sys.setswitchinterval(SWITCH)
         self.thread = threading.Thread(target=self.work, name="tinamou-jit", daemon=True)
         old = signal.pthread_sigmask(signal.SIG_BLOCK, signal.valid_signals())
         try:
@@ -234,6 +260,7 @@ class Jit:
 
         The child makes do with the regions it has until it executes another program (forget_all).
         """
+        obliging.forget()
         self.lock = threading.RLock()
         self.stopped = threading.Event()
         self.thread = None
@@ -242,6 +269,10 @@ class Jit:
     # -- the thread
 
     def work(self) -> None:
+        with obliging:
+            self.watch()
+
+    def watch(self) -> None:
         wait, calm = POLL, 0
         while not self.stopped.wait(wait):
             calm += 1
