@@ -45,7 +45,7 @@ FRESH = 25  # of these samples must be of this run: the code around has been dec
 SHARE = 32  # few places: each has at least such a part of all samples
 LONG = 128  # where there are none, so many times more; regions in code without hot loops save little
 TAIL = 512  # places with a smaller part are not looked at
-ROWS = 224  # one sample more for so many bytes of the interpreter: rows take as long to load as it is large
+ROWS = 88  # one sample more for so many bytes of the interpreter: rows take as long to load as it is large
 PRICE = 60  # samples in a region for each of its instructions before it is compiled: it would run 1.2 million times
 GAIN = 6e-6  # seconds of compiling that a sample is worth: rows of some architectures take longer than that price
 SHORT = 1000  # instructions of a slice where everything is compiled at once (TINAMOU_JIT=eager)
