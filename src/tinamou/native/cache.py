@@ -11,7 +11,11 @@ import os
 import re
 import stat
 import time
-from _blake2 import blake2b as blake2b  # that of hashlib, which loads OpenSSL as well: 5% of the time that a program takes to start
+
+try:  # that of hashlib, which loads OpenSSL as well: 5% of the time that a program takes to start
+    from _blake2 import blake2b as blake2b
+except ImportError:  # a Python that is built without hash functions of its own
+    from hashlib import blake2b as blake2b
 
 MAGIC = b"tinamou\x02"
 DIGEST = 32
