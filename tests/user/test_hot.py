@@ -13,7 +13,7 @@ from pathlib import Path
 import pytest
 
 from support.guests import program, run
-from tinamou.native.cache import folder
+from tinamou.native.cache import files
 
 ROUNDS = 20_000_000  # of a loop: a quarter of a second
 WHAT = ["phases", "interrupted", "threads", "replaced"]
@@ -70,7 +70,7 @@ def test_with_regions_elsewhere(what: str, arch: str) -> None:
 
 def test_processes_share_the_cache_on_disk(tmp_path: Path) -> None:
     """Several at once, one of them killed; then a damaged file: what runs is right, and what was kept is used when it is whole."""
-    for image in Path(folder() or "").glob("*.image"):
+    for _, _, image in files("", ".image"):
         shutil.copy(image, tmp_path)
     tmp_path.chmod(0o700)
     environment = {**os.environ, "TINAMOU_CACHE": str(tmp_path)}

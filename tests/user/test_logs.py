@@ -14,7 +14,7 @@ from pathlib import Path
 import pytest
 
 from support.guests import program, run
-from tinamou.native.cache import folder
+from tinamou.native.cache import files
 from tinamou.user.symbols import functions_of
 from tinamou.user.trace import filter_of
 
@@ -185,7 +185,7 @@ def test_jit_statistics() -> None:
 
 def test_code_cache(tmp_path: Path) -> None:
     """What one run compiled the next one finds, unless it must not."""
-    for image in Path(folder() or "").glob("*.image"):
+    for _, _, image in files("", ".image"):
         shutil.copy(image, tmp_path)
     here = {"env": {**os.environ, "TINAMOU_CACHE": str(tmp_path)}}
     tmp_path.chmod(0o700)

@@ -149,12 +149,7 @@ class CodeCache:
 
 def bundles() -> list[tuple[float, int, str]]:
     """Time of last use, bytes and path of every bundle, oldest first."""
-    found = []
-    for path in store.files(PREFIX, SUFFIX):
-        with contextlib.suppress(OSError):
-            info = os.stat(path)
-            found.append((info.st_mtime, info.st_size, path))
-    return sorted(found)
+    return store.files(PREFIX, SUFFIX)
 
 
 def trim(limit: int) -> None:
@@ -165,6 +160,5 @@ def trim(limit: int) -> None:
     for _, size, path in found:
         if total <= limit:
             break
-        with contextlib.suppress(OSError):
-            os.unlink(path)
+        store.delete([path])
         total -= size

@@ -49,8 +49,8 @@ ROWS = 88  # one sample more for so many bytes of the interpreter: rows take as 
 PRICE = 60  # samples in a region for each of its instructions before it is compiled: it would run 1.2 million times
 GAIN = 6e-6  # seconds of compiling that a sample is worth: rows of some architectures take longer than that price
 SHORT = 1000  # instructions of a slice where everything is compiled at once (TINAMOU_JIT=eager)
-WIDER = 16  # places with so many times fewer samples are looked at: the region around one may have this one's address in it
-LOOKED = 8  # of them
+WIDER = 16  # other hot places, with at most so many times fewer samples, are looked at: the region around one may contain this one
+OTHERS = 8  # of them
 SPAN = 1 << 16  # bytes of code that are searched for traces
 COLD = 256  # a target of jumps with so many times fewer samples than the region's first address is left out
 ARENA = 256 << 20  # bytes of address space for regions
@@ -79,12 +79,14 @@ class Obliging:
     """While a thread is in this context, those that wait for the interpreter lock ask for it after SWITCH seconds."""
 
     def __init__(self) -> None:
-        self.forget()
-
-    def forget(self) -> None:
-        """No thread is in it: the process has forked."""
         self.lock = threading.Lock()
         self.inside, self.usual = 0, 0.0
+
+    def forget(self) -> None:
+        """In the child of a fork, where the threads are gone."""
+        if self.inside:
+            sys.setswitchinterval(self.usual)
+        self.lock, self.inside = threading.Lock(), 0
 
     def __enter__(self) -> None:
         with self.lock:
@@ -338,10 +340,10 @@ class Jit:
                     seen_at[self.engine.place_of(pc)] += times * (new // n)
                 seen_at[self.engine.place_of(taken[-1])] += new % n
             slowness = (self.spent - before) / (total * TYPICAL) if total else 0.0
-            before_that = self.statistics.in_regions
+            earlier = self.statistics.in_regions
             for pc, n in seen_at.items():
                 self.seen(pc, n, max(1.0, min(slowness, SLOWEST)))
-            self.outside = (self.statistics.in_regions - before_that) * SOME < total * (SOME - 1)
+            self.outside = (self.statistics.in_regions - earlier) * SOME < total * (SOME - 1)
         return total
 
     def seen(self, pc: int, n: int, slowness: float = 1.0) -> None:
@@ -556,8 +558,8 @@ class Jit:
         if self.price and region and region.landings and region.size == MAX_INSNS:  # a part of an interpreter is soon left
             worth = min(worth, 1 / 32)
         if self.price and region and worth >= 1:  # what leads here and is hot as well would soon be compiled with all of this again
-            for at in [at for at in often if self.samples(at) * WIDER >= self.samples(pc)][:LOOKED]:
-                more = around(at) if at not in region.nodes else None
+            for at in often[:OTHERS]:
+                more = around(at) if at not in region.nodes and self.samples(at) * WIDER >= self.samples(pc) else None
                 if more and pc in more.nodes and more.size < MAX_INSNS and self.worth(more) >= 1:
                     region = more
         with self.lock:

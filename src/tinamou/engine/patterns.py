@@ -32,7 +32,7 @@ from dataclasses import dataclass, field
 from functools import cache, cached_property
 from typing import Annotated, Any, TypeVar, get_args, get_origin
 
-from tinamou.native.types import Word
+from tinamou.native.types import Word, evaluated
 
 F = TypeVar("F", bound=Callable[..., Any])
 
@@ -115,9 +115,9 @@ class Insn:
 
     @cached_property
     def hints(self) -> dict[str, Any]:
-        """The function's annotations as types.  (typing.get_type_hints compiles those that are text again for every row.)"""
+        """The function's annotations as types."""
         space, given = self.function.__globals__, self.function.__annotations__
-        return {name: eval(_compiled(hint), space) if isinstance(hint, str) else hint for name, hint in given.items()}
+        return {name: evaluated(hint, space) for name, hint in given.items()}
 
     @cached_property
     def operands(self) -> list[Operand]:
@@ -221,11 +221,6 @@ class Insn:
 
     def __repr__(self) -> str:
         return f"<{self.name} {self.value:#x}/{self.mask:#x}>"
-
-
-@cache
-def _compiled(annotation: str) -> types.CodeType:
-    return compile(annotation, "<annotation>", "eval")
 
 
 @cache

@@ -11,6 +11,7 @@ import os
 import re
 import stat
 import time
+from collections.abc import Iterable
 
 try:  # that of hashlib, which loads OpenSSL as well: 5% of the time that a program takes to start
     from _blake2 import blake2b as blake2b
@@ -72,43 +73,39 @@ def read(name: str) -> bytes | None:
 
 def trim(name: str, keep: int) -> None:
     """Forget all but the `keep` newest files called name-..., and what writing processes that died have left."""
-    ages = []
-    for path in files(f"{name}-", ".image"):
-        with contextlib.suppress(OSError):
-            ages.append((os.path.getmtime(path), path))
-    for _, path in sorted(ages)[:-keep]:
-        with contextlib.suppress(OSError):
-            os.unlink(path)
+    delete(path for _, _, path in files(f"{name}-", ".image")[:-keep])
     sweep()
 
 
-def files(first: str, last: str) -> list[str]:
-    """Paths of the files in the cache whose names begin and end like that."""
-    path = folder()
+def files(first: str, last: str) -> list[tuple[float, int, str]]:
+    """Of the files in the cache whose names begin and end like that: time of the last change, bytes and path, oldest first."""
+    path, found = folder(), list[tuple[float, int, str]]()
     if path is None:
-        return []
-    try:
-        names = sorted(os.listdir(path))
-    except OSError:
-        return []
-    return [os.path.join(path, name) for name in names if name.startswith(first) and name.endswith(last)]
+        return found
+    with contextlib.suppress(OSError), os.scandir(path) as entries:
+        for entry in entries:
+            if entry.name.startswith(first) and entry.name.endswith(last):
+                with contextlib.suppress(OSError):
+                    info = entry.stat()
+                    found.append((info.st_mtime, info.st_size, entry.path))
+    return sorted(found)
+
+
+def delete(paths: Iterable[str]) -> None:
+    """Delete files, as far as they are there and may be deleted."""
+    for path in paths:
+        with contextlib.suppress(OSError):
+            os.unlink(path)
 
 
 def scratch(age: float = 0) -> list[str]:
     """Files that are being written, or that processes that died have left; those older than `age` seconds."""
-    found = []
-    for path in files(".", ""):
-        with contextlib.suppress(OSError):
-            if SCRATCH.fullmatch(os.path.basename(path)) and os.path.getmtime(path) <= time.time() - age:
-                found.append(path)
-    return found
+    return [path for changed, _, path in files(".", "") if SCRATCH.fullmatch(os.path.basename(path)) and changed <= time.time() - age]
 
 
 def sweep() -> None:
     """Delete what processes that died while they wrote have left."""
-    for path in scratch(LEFT):
-        with contextlib.suppress(OSError):
-            os.unlink(path)
+    delete(scratch(LEFT))
 
 
 def write(name: str, content: bytes) -> bool:
@@ -123,7 +120,6 @@ def write(name: str, content: bytes) -> bool:
             f.write(content)
         os.replace(fresh, os.path.join(path, name))
     except OSError:
-        with contextlib.suppress(OSError):
-            os.unlink(fresh)
+        delete([fresh])
         return False
     return True

@@ -10,10 +10,13 @@ from __future__ import annotations
 import ctypes
 import sys
 from collections.abc import Iterator
+from functools import cache
+from types import CodeType
 from typing import Any, ClassVar, Generic, Self, TypeVar, get_args, get_origin
 
 __all__ = [
-    "Array", "Struct", "Word", "align_up", "i8", "i16", "i32", "i64", "i128", "i256", "u8", "u16", "u32", "u64", "u128", "u256",
+    "Array", "Struct", "Word", "align_up", "evaluated",
+    "i8", "i16", "i32", "i64", "i128", "i256", "u8", "u16", "u32", "u64", "u128", "u256",
 ]  # fmt: skip
 
 
@@ -246,6 +249,16 @@ class Array(Generic[T]):
         return (self[i] for i in range(len(self)))
 
 
+@cache
+def _compiled(annotation: str) -> CodeType:
+    return compile(annotation, "<annotation>", "eval")
+
+
+def evaluated(hint: Any, space: dict[str, Any]) -> Any:
+    """An annotation, which may be text, in the names of its module.  (typing.get_type_hints compiles text again each time.)"""
+    return eval(_compiled(hint), space) if isinstance(hint, str) else hint
+
+
 class Struct:
     """Memory with named fields, little-endian, laid out as C would; the annotations are the layout.
 
@@ -272,7 +285,7 @@ class Struct:
         for name, hint in cls.__dict__.get("__annotations__", {}).items():
             if name.startswith("_"):
                 continue
-            hint = eval(hint, space) if isinstance(hint, str) else hint  # (typing.get_type_hints() takes five times as long)
+            hint = evaluated(hint, space)
             if get_origin(hint) is ClassVar:
                 continue
             layout = Layout.of(hint)

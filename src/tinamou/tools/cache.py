@@ -16,7 +16,7 @@ USAGE = "usage: tinamou cache info|clear"
 
 
 def files() -> list[Path]:
-    return [Path(p) for suffix in (".bundle", ".image") for p in cache.files("", suffix) if not Path(p).name.startswith(".")]
+    return [Path(p) for suffix in (".bundle", ".image") for _, _, p in cache.files("", suffix)]
 
 
 def main(words: list[str] | None = None) -> int:
